@@ -1,0 +1,46 @@
+"""
+Secrets at rest: AES-256-GCM under a named key, so that keys can be rotated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
+
+NONCE_BYTES = 12
+
+
+class UnreadableSecret(Exception):
+    """The key that sealed a secret is not configured, or the secret was altered."""
+
+
+def _keyring() -> Mapping[str, bytes]:
+    keys: Mapping[str, bytes] = settings.ENCRYPTION_KEYS
+    return keys
+
+
+def seal(plaintext: bytes) -> tuple[bytes, str]:
+    """Encrypt under the current key; return the ciphertext and the key's id."""
+    key_id, key = next(iter(_keyring().items()))
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, plaintext, key_id.encode()), key_id
+
+
+def unseal(ciphertext: bytes, key_id: str) -> bytes:
+    """
+    Decrypt what ``seal`` made.
+
+    :raises UnreadableSecret: unknown key id, or altered ciphertext
+    """
+    key = _keyring().get(key_id)
+    if key is None:
+        raise UnreadableSecret(f"ENCRYPTION_KEY has no key with id {key_id!r}.")
+    nonce, sealed = bytes(ciphertext[:NONCE_BYTES]), bytes(ciphertext[NONCE_BYTES:])
+    try:
+        return AESGCM(key).decrypt(nonce, sealed, key_id.encode())
+    except InvalidTag:
+        raise UnreadableSecret(f"A secret sealed with key {key_id!r} was altered.") from None

@@ -1,0 +1,246 @@
+"""
+All settings, all from the environment; no other module reads the environment.
+
+Where DATABASE_URL or REDIS_URL is unset, ``DATA_DIR/.env`` (written by ``make run``) is
+read as well, so that ``manage.py`` in a second terminal finds the embedded servers.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import environ
+from celery.schedules import crontab
+from csp.constants import NONE, SELF
+
+from common.crypto_keys import parse_keyring
+from common.money import nanos_from_usd
+from config.logging import configure as configure_logging
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+env = environ.Env()
+
+# -- Where things are -------------------------------------------------------------------
+DATA_DIR = Path(env.str("DATA_DIR", "var")).expanduser()
+if not DATA_DIR.is_absolute():
+    DATA_DIR = BASE_DIR / DATA_DIR
+if not (env.str("DATABASE_URL", "") and env.str("REDIS_URL", "")):
+    env.read_env(DATA_DIR / ".env")
+SPOOL_DIR = Path(env.str("SPOOL_DIR", str(DATA_DIR / "spool")))
+
+# -- Mode and addresses -----------------------------------------------------------------
+DEBUG = env.bool("DEBUG", False)
+DEMO = env.bool("DEMO", False)
+TESTING = "pytest" in sys.modules
+BASE_URL = env.str("BASE_URL", "http://127.0.0.1:8000").rstrip("/")
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[BASE_URL])
+SECURE = BASE_URL.startswith("https://")
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+
+# -- Secrets: one purpose each ----------------------------------------------------------
+SECRET_KEY = env.str("SECRET_KEY", "")
+KEY_PEPPERS = parse_keyring(env.str("KEY_PEPPER", ""), name="KEY_PEPPER")
+ENCRYPTION_KEYS = parse_keyring(env.str("ENCRYPTION_KEY", ""), name="ENCRYPTION_KEY")
+
+# -- Database and Redis -----------------------------------------------------------------
+DATABASE_URL = env.str("DATABASE_URL", "postgres://tollgate@127.0.0.1:5432/tollgate")
+REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
+DATABASES: dict[str, Any] = {"default": env.db_url_config(DATABASE_URL)}
+DATABASES["default"].setdefault("OPTIONS", {}).update(
+    # Transactions are short: whoever sits on a lock is ended, not waited for.
+    options="-c statement_timeout=30s -c idle_in_transaction_session_timeout=15s",
+    connect_timeout=5,
+)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "tollgate",
+    }
+}
+
+# -- Applications -----------------------------------------------------------------------
+INSTALLED_APPS = [
+    "accounts",
+    "billing",
+    "proxy",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "django_htmx",
+    "csp",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "common.middleware.RequestId",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+APPEND_SLASH = True
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "accounts.context_processors.workspaces",
+            ]
+        },
+    }
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+INSTALLED_APPS.append("django.forms")
+
+# -- People: sign-up, sign-in -----------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/dashboard"
+LOGOUT_REDIRECT_URL = "/"
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+# Unverified people may look around; what costs money asks for a verified address.
+ACCOUNT_EMAIL_VERIFICATION = "optional"
+ACCOUNT_UNIQUE_EMAIL = True
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_ON_GET = False
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Tollgate"
+
+# -- Browser security -------------------------------------------------------------------
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+if SECURE:
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF, *env.list("PAYMENT_ORIGINS", default=[])],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+
+# -- Language, time, static files, mail -------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("ru", "Русский"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = Path(env.str("STATIC_ROOT", str(DATA_DIR / "static")))
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+MAIL = env.email_url("EMAIL_URL", default=f"filemail:{DATA_DIR / 'mail'}")
+EMAIL_BACKEND = MAIL["EMAIL_BACKEND"]
+EMAIL_FILE_PATH = MAIL["EMAIL_FILE_PATH"]
+EMAIL_HOST = MAIL["EMAIL_HOST"] or "localhost"
+EMAIL_PORT = MAIL["EMAIL_PORT"] or 25
+EMAIL_HOST_USER = MAIL["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD = MAIL["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS = MAIL.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = MAIL.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Tollgate <noreply@localhost>")
+
+# -- Celery -----------------------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_TIME_LIMIT = 600
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "proxy.tasks.sweep", "schedule": 60.0, "options": {"expires": 60}},
+    "heartbeat": {"task": "proxy.tasks.heartbeat", "schedule": 30.0, "options": {"expires": 30}},
+    "partitions": {"task": "billing.tasks.make_partitions", "schedule": crontab(minute=7)},
+    "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": crontab(minute=11)},
+}
+
+# -- Product ----------------------------------------------------------------------------
+API_KEY_PREFIX = env.str("API_KEY_PREFIX", "sk-tg-")
+TOKEN_VALUE_NANOS = nanos_from_usd(env.str("TOKEN_VALUE_USD", "0.0025"))
+SIGNUP_GRANT_NANOS = nanos_from_usd(env.str("SIGNUP_GRANT_USD", "5" if DEMO else "0"))
+MIN_OUTPUT_TOKENS = env.int("MIN_OUTPUT_TOKENS", 256)
+
+# -- Gateway ----------------------------------------------------------------------------
+HOLD_TTL_S = env.int("HOLD_TTL_S", 660)
+REQUEST_DEADLINE_S = env.int("REQUEST_DEADLINE_S", 590)
+CONNECT_TIMEOUT_S = env.float("CONNECT_TIMEOUT_S", 5.0)
+FIRST_BYTE_TIMEOUT_S = env.float("FIRST_BYTE_TIMEOUT_S", 300.0)
+IDLE_TIMEOUT_S = env.float("IDLE_TIMEOUT_S", 120.0)
+DRAIN_TIMEOUT_S = env.float("DRAIN_TIMEOUT_S", 60.0)
+BODY_TIMEOUT_S = env.float("BODY_TIMEOUT_S", 30.0)
+KEEPALIVE_S = env.float("KEEPALIVE_S", 15.0)
+HEARTBEAT_S = env.float("HEARTBEAT_S", 5.0)
+SILENT_AFTER_S = env.float("SILENT_AFTER_S", 20.0)
+CHECKPOINT_S = env.float("CHECKPOINT_S", 2.0)
+SANDBOX_URL = env.str("SANDBOX_URL", "").rstrip("/")
+SANDBOX_TOKEN = env.str("SANDBOX_TOKEN", "")
+
+# -- Logs: JSON lines with the request id; never a key, never a prompt -------------------
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOGGING_CONFIG = None
+configure_logging(level=LOG_LEVEL, plain=env.bool("LOG_PLAIN", False))
+
