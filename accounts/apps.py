@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    """People, workspaces, memberships, tiers, service accounts and keys."""
+
+    name = "accounts"
+    default_auto_field = "django.db.models.BigAutoField"
