@@ -1,0 +1,1 @@
+"""The gateway: surfaces, routing, metering, the catalogue, evidence of calls."""
