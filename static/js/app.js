@@ -1,0 +1,91 @@
+// Small behaviours, each switched on by a data attribute. Every page works without them.
+
+function onClick(selector, act) {
+  document.addEventListener("click", (event) => {
+    const element = event.target.closest?.(selector);
+    if (element) act(element, event);
+  });
+}
+
+async function copyText(text) {
+  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+  // Plain http on another host than localhost: the clipboard API does not exist there.
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.setAttribute("readonly", "");
+  area.className = "sr-only";
+  document.body.append(area);
+  area.select();
+  const copied = document.execCommand("copy");
+  area.remove();
+  if (!copied) throw new Error("The browser refused to copy.");
+}
+
+// [data-copy="id"]: copy the text of that element and say so for a moment.
+onClick("[data-copy]", async (button) => {
+  const source = document.getElementById(button.dataset.copy);
+  if (!source) return;
+  try {
+    await copyText(source.dataset.value ?? source.textContent.trim());
+  } catch {
+    window.getSelection()?.selectAllChildren(source);
+    return;
+  }
+  button.dataset.label ??= button.textContent;
+  button.textContent = button.dataset.copied;
+  window.setTimeout(() => { button.textContent = button.dataset.label; }, 2000);
+});
+
+// [data-open="id"] opens a <dialog>; [data-close] closes the one around it.
+onClick("[data-open]", (button) => document.getElementById(button.dataset.open)?.showModal());
+onClick("[data-close]", (button) => button.closest("dialog")?.close());
+
+// A dialog that came back from the server with errors opens by itself.
+for (const dialog of document.querySelectorAll("dialog[data-open-now]")) dialog.showModal();
+
+// [data-dismiss] removes the message around it.
+onClick("[data-dismiss]", (button) => button.closest("[data-dismissible]")?.remove());
+
+// [data-toggle="id"] shows and hides an element on small screens.
+onClick("[data-toggle]", (button) => {
+  const hidden = document.getElementById(button.dataset.toggle)?.classList.toggle("max-lg:hidden");
+  button.setAttribute("aria-expanded", String(!hidden));
+});
+
+// select[data-submit-on-change] submits its form; the button beside it is for browsers without script.
+for (const button of document.querySelectorAll("[data-hide-with-script]")) button.hidden = true;
+document.addEventListener("change", (event) => {
+  if (event.target.matches?.("[data-submit-on-change]")) event.target.form.requestSubmit();
+});
+
+// input[data-must-equal]: the button of the form stays off until the name is typed exactly.
+document.addEventListener("input", (event) => {
+  const input = event.target;
+  if (!input.matches?.("[data-must-equal]")) return;
+  const button = input.form.querySelector("[data-needs-name]");
+  button.disabled = input.value !== input.dataset.mustEqual;
+});
+for (const button of document.querySelectorAll("[data-needs-name]")) button.disabled = true;
+
+// A form is sent once, however often its button is clicked.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || form.dataset.sent) {
+    if (form.dataset.sent) event.preventDefault();
+    return;
+  }
+  form.dataset.sent = "yes";
+});
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) for (const form of document.forms) delete form.dataset.sent;
+});
+
+// time[data-local-title]: UTC on the page, the reader's own zone on hover.
+function nameLocalTimes(root) {
+  for (const time of root.querySelectorAll("time[data-local-title]")) {
+    const moment = new Date(time.dateTime);
+    time.title = moment.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
+  }
+}
+nameLocalTimes(document);
+document.addEventListener("htmx:afterSwap", (event) => nameLocalTimes(event.target));
