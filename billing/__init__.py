@@ -1,0 +1,1 @@
+"""Money: accounts, transfers, holds, prices, usage. Written by SQL functions only."""

@@ -1,0 +1,102 @@
+-- What Django cannot say about the tables of money.
+
+-- Counter rows are updated in place (HOT): leave room on the page for the next version.
+alter table billing_account set (fillfactor = 80);
+alter table billing_keymeter set (fillfactor = 80);
+
+
+create or replace function billing_refuse_change() returns trigger
+language plpgsql as $$
+begin
+    raise exception '% is append-only: % refused', tg_table_name, tg_op
+        using errcode = 'restrict_violation';
+end $$;
+
+
+-- One row moves one amount of one asset between two accounts: unbalanced money cannot be
+-- written. The foreign keys take the asset along: neither can money cross assets.
+create table billing_transfer (
+    id bigint generated always as identity primary key,
+    kind text not null check (kind <> ''),
+    source uuid not null,
+    debit_id bigint not null,
+    credit_id bigint not null,
+    asset varchar(64) not null,
+    amount numeric(78, 0) not null check (amount > 0),
+    reference text not null default '',
+    reason text not null default '',
+    created_by_id bigint references accounts_user (id),
+    at timestamptz not null default clock_timestamp(),
+    -- Every external object (a request, a payment, a deposit) is booked once.
+    constraint billing_transfer_once unique (kind, source),
+    constraint billing_transfer_two_accounts check (debit_id <> credit_id),
+    constraint billing_transfer_debit foreign key (debit_id, asset)
+        references billing_account (id, asset),
+    constraint billing_transfer_credit foreign key (credit_id, asset)
+        references billing_account (id, asset)
+);
+-- The ledger page of one account; its spending is listed from the usage records.
+create index billing_transfer_debit_page on billing_transfer (debit_id, id)
+    where kind not like 'usage.%';
+create index billing_transfer_credit_page on billing_transfer (credit_id, id)
+    where kind not like 'usage.%';
+
+create trigger billing_transfer_append_only
+before update or delete or truncate on billing_transfer
+for each statement execute function billing_refuse_change();
+
+create trigger billing_price_append_only
+before update or delete or truncate on billing_price
+for each statement execute function billing_refuse_change();
+
+
+-- One row per closed hold. Partitioned by month, made ahead and attached (partitions.py);
+-- no DEFAULT partition, because with one an ATTACH has to scan it under a lock.
+create table billing_usage (
+    id uuid not null,
+    day date not null,
+    workspace_id bigint not null,
+    key_id bigint not null,
+    account_id bigint not null,
+    asset varchar(64) not null,
+    unit_nanos bigint not null check (unit_nanos > 0),
+    hold bigint not null check (hold > 0),
+    granted bigint not null default 0,
+    charged bigint not null default 0,
+    uncollected bigint not null default 0 check (uncollected >= 0),
+    cost bigint not null default 0 check (cost >= 0),
+    state text not null check (state in ('settled', 'voided', 'expired', 'late')),
+    unknown boolean not null default false,
+    source text not null default 'none'
+        check (source in ('provider', 'lookup', 'checkpoint', 'count', 'none')),
+    model text not null,
+    served text not null default '',
+    provider text not null default '',
+    price_id bigint,
+    surface text not null default '',
+    stream boolean not null default false,
+    cancelled boolean not null default false,
+    status smallint,
+    reason text not null default '',
+    input_tokens bigint not null default 0 check (input_tokens >= 0),
+    cached_tokens bigint not null default 0 check (cached_tokens >= 0),
+    cache_write_tokens bigint not null default 0 check (cache_write_tokens >= 0),
+    output_tokens bigint not null default 0 check (output_tokens >= 0),
+    reasoning_tokens bigint not null default 0 check (reasoning_tokens >= 0),
+    pictures bigint not null default 0 check (pictures >= 0),
+    picture_size text not null default '',
+    picture_quality text not null default '',
+    searches bigint not null default 0 check (searches >= 0),
+    created_at timestamptz not null,
+    closed_at timestamptz not null,
+    first_byte_ms integer,
+    latency_ms integer,
+    upstream_cost bigint not null default 0,
+    primary key (id, day),
+    constraint billing_usage_never_above_hold
+        check (charged between 0 and hold and granted between 0 and charged),
+    constraint billing_usage_released_is_free
+        check (state in ('settled', 'late') or (cost = 0 and charged = 0 and uncollected = 0))
+) partition by range (day);
+create index billing_usage_workspace on billing_usage (workspace_id, id desc);
+create index billing_usage_key on billing_usage (key_id, id desc);
