@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import billing.fields
 import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
+import billing.fields
 from billing import partitions
 from common.sqlfiles import run_sql
 
