@@ -152,8 +152,7 @@ class Model(models.Model):
             # Without them no worst case can be computed, so no hold could be taken.
             models.CheckConstraint(
                 name="proxy_model_chat_has_bounds",
-                condition=~Q(kind="chat")
-                | Q(context_length__gt=0, max_output_tokens__gt=0),
+                condition=~Q(kind="chat") | Q(context_length__gt=0, max_output_tokens__gt=0),
             ),
         )
 

@@ -14,159 +14,359 @@ SQL = Path(__file__).parents[1] / "sql"
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('request_id', models.UUIDField(primary_key=True, serialize=False)),
-                ('day', models.DateField()),
-                ('n', models.SmallIntegerField()),
-                ('provider', models.TextField()),
-                ('route_id', models.BigIntegerField(null=True)),
-                ('upstream_model', models.TextField()),
-                ('price_id', models.BigIntegerField(null=True)),
-                ('upstream_id', models.TextField()),
-                ('outcome', models.TextField()),
-                ('status', models.SmallIntegerField(null=True)),
-                ('cost', models.BigIntegerField()),
-                ('latency_ms', models.IntegerField(null=True)),
+                ("request_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("day", models.DateField()),
+                ("n", models.SmallIntegerField()),
+                ("provider", models.TextField()),
+                ("route_id", models.BigIntegerField(null=True)),
+                ("upstream_model", models.TextField()),
+                ("price_id", models.BigIntegerField(null=True)),
+                ("upstream_id", models.TextField()),
+                ("outcome", models.TextField()),
+                ("status", models.SmallIntegerField(null=True)),
+                ("cost", models.BigIntegerField()),
+                ("latency_ms", models.IntegerField(null=True)),
             ],
             options={
-                'db_table': 'proxy_attempt',
-                'ordering': ('-request_id', 'n'),
-                'managed': False,
+                "db_table": "proxy_attempt",
+                "ordering": ("-request_id", "n"),
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Checkpoint',
+            name="Checkpoint",
             fields=[
-                ('request_id', models.UUIDField(primary_key=True, serialize=False)),
-                ('process_id', models.BigIntegerField()),
-                ('provider', models.TextField()),
-                ('route_id', models.BigIntegerField(null=True)),
-                ('price_id', models.BigIntegerField(null=True)),
-                ('input_tokens', models.BigIntegerField()),
-                ('output_tokens', models.BigIntegerField()),
-                ('bytes', models.BigIntegerField()),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("request_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("process_id", models.BigIntegerField()),
+                ("provider", models.TextField()),
+                ("route_id", models.BigIntegerField(null=True)),
+                ("price_id", models.BigIntegerField(null=True)),
+                ("input_tokens", models.BigIntegerField()),
+                ("output_tokens", models.BigIntegerField()),
+                ("bytes", models.BigIntegerField()),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={
-                'ordering': ('-request_id',),
+                "ordering": ("-request_id",),
             },
         ),
         migrations.CreateModel(
-            name='GatewayProcess',
+            name="GatewayProcess",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('hostname', models.CharField(max_length=255)),
-                ('pid', models.IntegerField()),
-                ('started_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('heartbeat_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('stopped_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("hostname", models.CharField(max_length=255)),
+                ("pid", models.IntegerField()),
+                (
+                    "started_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                (
+                    "heartbeat_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("stopped_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'verbose_name_plural': 'gateway processes',
-                'ordering': ('-id',),
+                "verbose_name_plural": "gateway processes",
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Provider',
+            name="Provider",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('\\A[a-z0-9][a-z0-9_-]{0,62}\\Z', 'Lower-case letters, digits, - and _, at most 63 characters')])),
-                ('kind', models.CharField(choices=[('openai', 'OpenAI'), ('anthropic', 'Anthropic'), ('gemini', 'Gemini'), ('sandbox', 'Sandbox')], max_length=16)),
-                ('base_url', models.URLField(max_length=500)),
-                ('api_key_encrypted', models.BinaryField(blank=True, default=bytes)),
-                ('api_key_key_id', models.CharField(blank=True, default='', editable=False, max_length=64)),
-                ('on_disconnect', models.CharField(choices=[('cancel', 'Cancel: it stops billing when we hang up'), ('drain', 'Drain: it bills to the end anyway')], default='drain', max_length=16)),
-                ('generation_lookup', models.CharField(choices=[('none', 'None'), ('openrouter', 'OpenRouter'), ('sandbox', 'Sandbox')], default='none', max_length=16)),
-                ('cost_report', models.CharField(choices=[('none', 'None'), ('openai', 'OpenAI'), ('sandbox', 'Sandbox')], default='none', max_length=16)),
-                ('rpm', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('concurrency', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('enabled', models.BooleanField(default=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=63,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9][a-z0-9_-]{0,62}\\Z",
+                                "Lower-case letters, digits, - and _, at most 63 characters",
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("openai", "OpenAI"),
+                            ("anthropic", "Anthropic"),
+                            ("gemini", "Gemini"),
+                            ("sandbox", "Sandbox"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("base_url", models.URLField(max_length=500)),
+                ("api_key_encrypted", models.BinaryField(blank=True, default=bytes)),
+                (
+                    "api_key_key_id",
+                    models.CharField(blank=True, default="", editable=False, max_length=64),
+                ),
+                (
+                    "on_disconnect",
+                    models.CharField(
+                        choices=[
+                            ("cancel", "Cancel: it stops billing when we hang up"),
+                            ("drain", "Drain: it bills to the end anyway"),
+                        ],
+                        default="drain",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "generation_lookup",
+                    models.CharField(
+                        choices=[
+                            ("none", "None"),
+                            ("openrouter", "OpenRouter"),
+                            ("sandbox", "Sandbox"),
+                        ],
+                        default="none",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "cost_report",
+                    models.CharField(
+                        choices=[("none", "None"), ("openai", "OpenAI"), ("sandbox", "Sandbox")],
+                        default="none",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "rpm",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "concurrency",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'ordering': ('slug',),
+                "ordering": ("slug",),
             },
         ),
         migrations.CreateModel(
-            name='TaskHeartbeat',
+            name="TaskHeartbeat",
             fields=[
-                ('name', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('at', models.DateTimeField()),
-                ('report', models.JSONField(default=dict)),
+                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("at", models.DateTimeField()),
+                ("report", models.JSONField(default=dict)),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='CatalogueVersion',
+            name="CatalogueVersion",
             fields=[
-                ('id', models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('version', models.BigIntegerField(default=1)),
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("version", models.BigIntegerField(default=1)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('id', 1)), name='proxy_catalogueversion_single')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("id", 1)), name="proxy_catalogueversion_single"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Model',
+            name="Model",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.CharField(max_length=128, unique=True, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\\Z', 'A letter or digit, then at most 127 letters, digits and . _ : / -')])),
-                ('name', models.CharField(max_length=200)),
-                ('owned_by', models.CharField(max_length=128)),
-                ('kind', models.CharField(choices=[('chat', 'Chat'), ('embedding', 'Embedding'), ('image', 'Image')], max_length=16)),
-                ('context_length', models.PositiveIntegerField(blank=True, null=True)),
-                ('max_output_tokens', models.PositiveIntegerField(blank=True, null=True)),
-                ('max_image_tokens', models.PositiveIntegerField(default=1500)),
-                ('prompt_overhead_tokens', models.PositiveIntegerField(default=100)),
-                ('capabilities', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=32), blank=True, default=list, size=None)),
-                ('unsupported', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=64), blank=True, default=list, size=None)),
-                ('output_limit', models.CharField(choices=[('max_tokens', 'max_tokens'), ('max_completion_tokens', 'max_completion_tokens')], default='max_tokens', max_length=32)),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=128,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\\Z",
+                                "A letter or digit, then at most 127 letters, digits and . _ : / -",
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("owned_by", models.CharField(max_length=128)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("chat", "Chat"), ("embedding", "Embedding"), ("image", "Image")],
+                        max_length=16,
+                    ),
+                ),
+                ("context_length", models.PositiveIntegerField(blank=True, null=True)),
+                ("max_output_tokens", models.PositiveIntegerField(blank=True, null=True)),
+                ("max_image_tokens", models.PositiveIntegerField(default=1500)),
+                ("prompt_overhead_tokens", models.PositiveIntegerField(default=100)),
+                (
+                    "capabilities",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=32),
+                        blank=True,
+                        default=list,
+                        size=None,
+                    ),
+                ),
+                (
+                    "unsupported",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=64),
+                        blank=True,
+                        default=list,
+                        size=None,
+                    ),
+                ),
+                (
+                    "output_limit",
+                    models.CharField(
+                        choices=[
+                            ("max_tokens", "max_tokens"),
+                            ("max_completion_tokens", "max_completion_tokens"),
+                        ],
+                        default="max_tokens",
+                        max_length=32,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
             ],
             options={
-                'ordering': ('slug',),
-                'constraints': [models.CheckConstraint(condition=models.Q(('slug__regex', '\\A[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\\Z')), name='proxy_model_slug_shape'), models.CheckConstraint(condition=models.Q(models.Q(('kind', 'chat'), _negated=True), models.Q(('context_length__gt', 0), ('max_output_tokens__gt', 0)), _connector='OR'), name='proxy_model_chat_has_bounds')],
+                "ordering": ("slug",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("slug__regex", "\\A[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\\Z")
+                        ),
+                        name="proxy_model_slug_shape",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("kind", "chat"), _negated=True),
+                            models.Q(("context_length__gt", 0), ("max_output_tokens__gt", 0)),
+                            _connector="OR",
+                        ),
+                        name="proxy_model_chat_has_bounds",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ModelAlias',
+            name="ModelAlias",
             fields=[
-                ('alias', models.CharField(max_length=128, primary_key=True, serialize=False, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\\Z', 'A letter or digit, then at most 127 letters, digits and . _ : / -')])),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='aliases', to='proxy.model')),
+                (
+                    "alias",
+                    models.CharField(
+                        max_length=128,
+                        primary_key=True,
+                        serialize=False,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\\Z",
+                                "A letter or digit, then at most 127 letters, digits and . _ : / -",
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="aliases",
+                        to="proxy.model",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'model aliases',
-                'ordering': ('alias',),
-                'constraints': [models.CheckConstraint(condition=models.Q(('alias__regex', '\\A[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\\Z')), name='proxy_modelalias_shape')],
+                "verbose_name_plural": "model aliases",
+                "ordering": ("alias",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("alias__regex", "\\A[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\\Z")
+                        ),
+                        name="proxy_modelalias_shape",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Route',
+            name="Route",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('upstream_model', models.CharField(max_length=200)),
-                ('priority', models.IntegerField(default=0)),
-                ('max_stop', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('enabled', models.BooleanField(default=True)),
-                ('own_price', models.BooleanField(default=False)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='routes', to='proxy.model')),
-                ('provider', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='routes', to='proxy.provider')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("upstream_model", models.CharField(max_length=200)),
+                ("priority", models.IntegerField(default=0)),
+                ("max_stop", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("enabled", models.BooleanField(default=True)),
+                ("own_price", models.BooleanField(default=False)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="routes",
+                        to="proxy.model",
+                    ),
+                ),
+                (
+                    "provider",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="routes",
+                        to="proxy.provider",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('model', 'priority', 'id'),
-                'constraints': [models.UniqueConstraint(fields=('model', 'provider', 'upstream_model'), name='proxy_route_once')],
+                "ordering": ("model", "priority", "id"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("model", "provider", "upstream_model"), name="proxy_route_once"
+                    )
+                ],
             },
         ),
         migrations.RunSQL(

@@ -1,0 +1,86 @@
+"""What pages read about requests, keys and models; nothing here writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+from billing.models import Usage
+from billing.selectors import USD
+from common import ids, money
+
+DAYS_SEARCHED = 31
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """One request as a line of a table."""
+
+    request_id: str
+    created_at: datetime
+    model: str
+    served: str
+    status: int | None
+    failed: bool
+    unknown: bool
+    cancelled: bool
+    reason: str
+    tokens_in: int
+    tokens_out: int
+    latency_ms: int | None
+    price: str
+    key_name: str
+
+
+def last_requests(*, workspace_id: int, today: date, count: int = 10) -> list[RequestRow]:
+    """The newest requests of one workspace, at most a month old."""
+    rows = (
+        Usage.objects.filter(
+            workspace_id=workspace_id, day__gte=today - timedelta(days=DAYS_SEARCHED)
+        )
+        .select_related("key")
+        .order_by("-id")[:count]
+    )
+    return [_row(usage) for usage in rows]
+
+
+def first_request_id(*, workspace_id: int, today: date) -> str | None:
+    """The newest answered request of a workspace in readable form; none yet is None."""
+    found: UUID | None = (
+        Usage.objects.filter(
+            workspace_id=workspace_id,
+            day__gte=today - timedelta(days=DAYS_SEARCHED),
+            status__lt=400,
+        )
+        .order_by("-id")
+        .values_list("id", flat=True)
+        .first()
+    )
+    return ids.form("req_", found) if found else None
+
+
+def price_text(*, amount: int, asset: str) -> str:
+    """What was charged, exactly, with its currency."""
+    if asset == USD:
+        return f"${money.usd(amount, at_least=6)}"
+    return f"{amount:,} {asset}"
+
+
+def _row(usage: Usage) -> RequestRow:
+    return RequestRow(
+        request_id=ids.form("req_", usage.id),
+        created_at=usage.created_at,
+        model=usage.model,
+        served=usage.served,
+        status=usage.status,
+        failed=usage.status is None or usage.status >= 400,
+        unknown=usage.unknown,
+        cancelled=usage.cancelled,
+        reason=usage.reason,
+        tokens_in=usage.input_tokens + usage.cached_tokens + usage.cache_write_tokens,
+        tokens_out=usage.output_tokens,
+        latency_ms=usage.latency_ms,
+        price=price_text(amount=usage.charged, asset=usage.asset),
+        key_name=usage.key.name,
+    )
