@@ -285,6 +285,7 @@ class Attempt(models.Model):
     price_id = models.BigIntegerField(null=True)
     upstream_id = models.TextField()
     outcome = models.TextField()
+    cause = models.TextField()
     status = models.SmallIntegerField(null=True)
     cost = models.BigIntegerField()
     latency_ms = models.IntegerField(null=True)

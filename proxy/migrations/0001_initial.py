@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import django.contrib.postgres.fields
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-SQL = Path(__file__).parents[1] / "sql"
+from billing import partitions
+from common.sqlfiles import run_sql
+
+
+def make_months(apps, schema_editor):
+    partitions.make_months(tables=["proxy_attempt"], using=schema_editor.connection)
 
 
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = []
+    dependencies = [("billing", "0001_initial")]
 
     operations = [
         migrations.CreateModel(
@@ -31,6 +34,7 @@ class Migration(migrations.Migration):
                 ("price_id", models.BigIntegerField(null=True)),
                 ("upstream_id", models.TextField()),
                 ("outcome", models.TextField()),
+                ("cause", models.TextField()),
                 ("status", models.SmallIntegerField(null=True)),
                 ("cost", models.BigIntegerField()),
                 ("latency_ms", models.IntegerField(null=True)),
@@ -369,12 +373,7 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.RunSQL(
-            sql=(SQL / "attempt.sql").read_text(),
-            reverse_sql="drop table proxy_attempt",
-        ),
-        migrations.RunSQL(
-            sql=(SQL / "catalogueversion.sql").read_text(),
-            reverse_sql="drop function proxy_raise_catalogue_version cascade",
-        ),
+        run_sql("proxy", "attempt"),
+        run_sql("proxy", "catalogueversion"),
+        migrations.RunPython(make_months, migrations.RunPython.noop),
     ]

@@ -9,6 +9,7 @@ create table proxy_attempt (
     price_id bigint,
     upstream_id text not null default '',
     outcome text not null,
+    cause text not null default '',
     status smallint,
     cost bigint not null default 0 check (cost >= 0),
     latency_ms integer,
