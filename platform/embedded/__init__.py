@@ -1,0 +1,1 @@
+"""`make run`: embedded servers, secrets and the supervisor. Standard library only."""

@@ -1,0 +1,69 @@
+"""What holds for every test: no network but loopback, an empty Redis, whole tables."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests import servers
+
+NAMES = {"localhost", "", None}
+
+
+def pytest_configure() -> None:
+    """Close the network before any test module is imported."""
+    sys.addaudithook(_only_loopback)
+
+
+def pytest_unconfigure() -> None:
+    """Stop the servers; also after Ctrl-C."""
+    servers.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Let tests with real transactions begin with the rows that migrations made.
+
+    Such a test ends with every table emptied, the default tier included.
+    """
+    for item in items:
+        for mark in item.iter_markers("django_db"):
+            if mark.kwargs.get("transaction"):
+                mark.kwargs["serialized_rollback"] = True
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis.Redis]:
+    """Give the Redis database of this worker."""
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis(redis_server: redis.Redis) -> None:
+    redis_server.flushdb()
+
+
+def _only_loopback(event: str, args: tuple[object, ...]) -> None:
+    if event in ("socket.connect", "socket.sendto"):
+        address = args[1]
+        if isinstance(address, tuple) and not _is_loopback(address[0]):
+            raise RuntimeError(f"tests may not reach {address[0]}")
+    elif event == "socket.getaddrinfo" and not _is_loopback(args[0]):
+        raise RuntimeError(f"tests may not look up {args[0]!r}")
+
+
+def _is_loopback(host: object) -> bool:
+    if isinstance(host, bytes):
+        host = host.decode()
+    if host in NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(str(host)).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,18 @@
+"""The product's settings with throw-away servers, a fast password hash and mail in memory."""
+
+from __future__ import annotations
+
+from tests import servers
+
+# Before the settings are read: they read the environment.
+servers.require()
+
+from config.settings import *  # noqa: E402, F403 - settings are a flat list of names
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    # The manifest of hashed names exists only after collectstatic.
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
