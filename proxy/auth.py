@@ -1,0 +1,207 @@
+"""
+Who is calling: the key in the headers, the workspace it acts in, what it may do there.
+
+A key's record is kept for a few seconds. That is safe for paid calls, because admission
+compares the record's version with the database; calls that admit nothing read it afresh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import psycopg
+import structlog
+from django.db import DatabaseError
+from msgspec import Struct
+
+from accounts import keyrecord, keytext
+from accounts.keyrecord import KeyRecord, KeyWorkspace
+from billing import ledger
+from common.errors import ApiError, retry_headers
+from proxy.connection import Reader, in_thread
+
+log = structlog.get_logger(__name__)
+
+KEPT_S = 10.0
+MOST_KEPT = 50_000
+BAD_KEY = "Invalid API key. Please check your key and try again."
+
+
+class Caller(Struct, frozen=True):
+    """One caller in one workspace."""
+
+    key: KeyRecord
+    workspace: KeyWorkspace
+    usd_account: int
+    tok_account: int
+
+    @property
+    def rpm(self) -> int:
+        """Return the key's requests per minute in this workspace."""
+        return self.workspace.rpm
+
+
+class Kept(Struct):
+    """A record and the moment it is forgotten."""
+
+    record: KeyRecord
+    until: float
+
+
+def presented_key(headers: Mapping[bytes, bytes]) -> str:
+    """
+    Return the key in ``Authorization: Bearer`` or ``X-API-Key``.
+
+    :raises ApiError: none, or two different ones
+    """
+    bearer = headers.get(b"authorization", b"").decode("latin-1").strip()
+    scheme, _, token = bearer.partition(" ")
+    token = token.strip() if scheme.lower() == "bearer" else ""
+    header = headers.get(b"x-api-key", b"").decode("latin-1").strip()
+    if token and header and token != header:
+        raise ApiError(
+            "invalid_parameter",
+            "Authorization and X-API-Key carry different keys. Send one of them.",
+        )
+    if not (token or header):
+        raise ApiError(
+            "invalid_api_key",
+            "No API key was given. Send it as 'Authorization: Bearer <key>'.",
+        )
+    return token or header
+
+
+class Doorkeeper:
+    """Finds callers by their keys."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.kept: dict[bytes, Kept] = {}
+        self.accounts: dict[tuple[int, int], tuple[int, int]] = {}
+        # Imported keys have any shape: where there are none, junk costs no query.
+        self.imported_exist = True
+
+    async def caller(
+        self,
+        *,
+        headers: Mapping[bytes, bytes],
+        address: str,
+        scope: str | None,
+        fresh: bool = False,
+    ) -> Caller:
+        """
+        Return who calls, checked for everything but money.
+
+        :raises ApiError: 400, 401 or 403 with its reason; 503 when the store is away
+        """
+        text = presented_key(headers)
+        record = await self.record(text=text, fresh=fresh)
+        check_state(record, address=address)
+        workspace = choose_workspace(record, headers)
+        if scope is not None and scope not in workspace.scopes:
+            raise ApiError("scope_missing", f"This key does not have the scope {scope!r}.")
+        accounts = await self._accounts(workspace_id=workspace.id, key_id=record.id)
+        return Caller(record, workspace, *accounts)
+
+    async def record(self, *, text: str, fresh: bool) -> KeyRecord:
+        """
+        Return the record of a key.
+
+        :raises ApiError: 401 for a text that is no key of ours; 503 when the store is away
+        """
+        name = mark(text)
+        kept = self.kept.get(name)
+        now = time.monotonic()
+        if kept is not None and not fresh and kept.until > now:
+            return kept.record
+        record = await self._read(text)
+        if record is None:
+            self.kept.pop(name, None)
+            raise ApiError("invalid_api_key", BAD_KEY)
+        if len(self.kept) >= MOST_KEPT:
+            self.kept.clear()
+        self.kept[name] = Kept(record, now + KEPT_S)
+        return record
+
+    async def _read(self, text: str) -> KeyRecord | None:
+        if not (self.imported_exist or keytext.well_formed(text)):
+            return None
+        try:
+            rows = await self.reader.rows(keyrecord.FIND, (keyrecord.digests(text=text),))
+        except (psycopg.Error, OSError) as error:
+            raise store_away(error) from error
+        return keyrecord.from_row(rows[0]) if rows else None
+
+    async def _accounts(self, *, workspace_id: int, key_id: int) -> tuple[int, int]:
+        """Open the workspace's accounts and the key's meter on first use."""
+        accounts = self.accounts.get((workspace_id, key_id))
+        if accounts is None:
+            try:
+                opened = await in_thread(ledger.open_accounts, workspace_id=workspace_id)
+                await in_thread(ledger.open_meter, key_id=key_id)
+            except DatabaseError as error:
+                raise store_away(error) from error
+            accounts = self.accounts[workspace_id, key_id] = (opened.usd_id, opened.tok_id)
+        return accounts
+
+    def forget(self, *, text: str) -> None:
+        """Drop what is kept of a key; the next call reads it afresh."""
+        self.kept.pop(mark(text), None)
+
+
+def mark(text: str) -> bytes:
+    """Return a digest under which a key's record is kept, so that keys stay out of memory."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def check_state(record: KeyRecord, *, address: str) -> None:
+    """
+    Refuse a key that is not in use.
+
+    :raises ApiError: 401 deleted, disabled or expired; 403 for another address
+    """
+    if record.deleted or not record.owner_active:
+        raise ApiError("invalid_api_key", BAD_KEY)
+    if record.disabled:
+        raise ApiError("key_disabled", "This API key is disabled. Enable it in the dashboard.")
+    if record.expired(now=datetime.now(tz=UTC)):
+        raise ApiError("key_expired", "This API key has expired. Create a new one.")
+    if not record.allows_ip(address):
+        raise ApiError("ip_not_allowed", f"This API key may not be used from {address}.")
+
+
+def choose_workspace(record: KeyRecord, headers: Mapping[bytes, bytes]) -> KeyWorkspace:
+    """
+    Return the workspace a call acts in.
+
+    :raises ApiError: 400 several and none named; 403 one that the key does not carry
+    """
+    wanted = headers.get(b"x-workspace-id", b"").decode("latin-1").strip()
+    if wanted:
+        workspace = record.workspace(wanted)
+        if workspace is None or workspace.closed:
+            raise ApiError("workspace_forbidden", "This key does not carry that workspace.")
+        return workspace
+    carried = [workspace for workspace in record.workspaces if not workspace.closed]
+    if not carried:
+        raise ApiError("workspace_forbidden", "This key carries no workspace any more.")
+    if len(carried) > 1:
+        raise ApiError(
+            "workspace_required",
+            "This key carries several workspaces. Name one in the header x-workspace-id.",
+            param="x-workspace-id",
+        )
+    return carried[0]
+
+
+def store_away(error: Exception) -> ApiError:
+    """Return the 503 for a store that does not answer: never 401, never free."""
+    log.error("The store did not answer", error=type(error).__name__)
+    return ApiError(
+        "store_unavailable",
+        "The service cannot reach its database right now. Please retry.",
+        headers=retry_headers(after_ms=1000),
+    )
