@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -323,9 +323,10 @@ class ApiKey(models.Model):
     @property
     def owner(self) -> User | ServiceAccount:
         """The person or service account whose rights the key uses."""
-        owner = self.user or self.service_account
-        assert owner is not None, "the database allows exactly one owner"
-        return owner
+        if self.service_account is not None:
+            return self.service_account
+        # The database allows exactly one owner.
+        return cast("User", self.user)
 
     @property
     def hint(self) -> str:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.sqlfiles import run_sql
 from django.db import migrations
+
+from common.sqlfiles import run_sql
 
 
 class Migration(migrations.Migration):

@@ -1,0 +1,54 @@
+"""
+Refusals of this app, each an ApiError that pages can show as a sentence.
+
+    ApiError
+    └── Refused
+        ├── Invalid             a value that no one may set                  invalid_parameter
+        ├── Forbidden           a right that the person does not have        scope_missing
+        │   └── NotVerified     the person's e-mail address is not proved
+        ├── ForeignWorkspace    a workspace the person is no member of       workspace_forbidden
+        └── Missing             nothing of that id can be seen from here     not_found
+"""
+
+from __future__ import annotations
+
+from common.errors import ApiError
+
+
+class Refused(ApiError):
+    """A change that this app does not make."""
+
+
+class Invalid(Refused):
+    """A value that no one may set."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__("invalid_parameter", message, param=param)
+
+
+class Forbidden(Refused):
+    """A right that the person does not have."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__("scope_missing", message, param=param)
+
+
+class NotVerified(Forbidden):
+    """Something that costs money, asked by someone whose address is not proved."""
+
+    def __init__(self) -> None:
+        super().__init__("Confirm your e-mail address first; the link is in your mailbox.")
+
+
+class ForeignWorkspace(Refused):
+    """A workspace the person is no member of; whether it exists is not told."""
+
+    def __init__(self, message: str = "You are not a member of this workspace.") -> None:
+        super().__init__("workspace_forbidden", message, param="workspace")
+
+
+class Missing(Refused):
+    """Nothing of that id can be seen from here."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("not_found", message)

@@ -1,0 +1,81 @@
+"""What may be written on a key besides its scopes: each value proved and normalised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from ipaddress import ip_network
+from typing import Final
+
+from accounts.errors import Invalid
+from accounts.models import Workspace
+
+SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+MAX_LIST: Final = 200
+MAX_RPM: Final = 1_000_000
+
+
+def models(names: Iterable[str] | None) -> list[str] | None:
+    """The models a key may call, None for all.
+
+    :raises Invalid: an empty or too long list, or a name that no model has
+    """
+    if names is None:
+        return None
+    unique = _bounded(list(dict.fromkeys(names)), param="models")
+    if not unique:
+        raise Invalid("Name at least one model, or leave the list out for all.", param="models")
+    for name in unique:
+        if not SLUG.fullmatch(name):
+            raise Invalid(f"{name!r} is no name of a model.", param="models")
+    return unique
+
+
+def ips(texts: Iterable[str]) -> list[str]:
+    """Addresses and networks a key may be used from, as CIDR; empty for anywhere.
+
+    :raises Invalid: one is neither, or there are too many
+    """
+    networks = []
+    for text in texts:
+        try:
+            networks.append(str(ip_network(text.strip(), strict=False)))
+        except ValueError:
+            raise Invalid(f"{text!r} is no IP address or network.", param="ips") from None
+    return _bounded(list(dict.fromkeys(networks)), param="ips")
+
+
+def _bounded(values: list[str], *, param: str) -> list[str]:
+    if len(values) > MAX_LIST:
+        raise Invalid(f"At most {MAX_LIST} entries.", param=param)
+    return values
+
+
+def rpm(limit: int | None, *, carried: Sequence[Workspace], past_tier: bool = False) -> int | None:
+    """Requests per minute, None for the tier's default.
+
+    :raises Invalid: negative, or more than a tier allows and not set by an operator
+    """
+    if limit is None:
+        return None
+    if not 0 <= limit <= MAX_RPM:
+        raise Invalid(f"A rate limit is 0 to {MAX_RPM} requests per minute.", param="rpm")
+    most = min((workspace.tier.max_rpm for workspace in carried), default=MAX_RPM)
+    if limit > most and not past_tier:
+        raise Invalid(f"Your tier allows at most {most} requests per minute.", param="rpm")
+    return limit
+
+
+def expiry(moment: datetime | None, *, now: datetime) -> datetime | None:
+    """When a key ends, None for never.
+
+    :raises Invalid: that is over already, or has no time zone
+    """
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise Invalid("An expiry needs a time zone, e.g. 2030-01-31T00:00:00Z.", param="expires_at")
+    if moment <= now:
+        raise Invalid("The expiry is in the past.", param="expires_at")
+    return moment

@@ -1,0 +1,152 @@
+"""
+Who may make and change which key.
+
+Nobody hands on more than they have: the scopes of a key are within its owner's role in every
+workspace it carries, and within what its maker may give there. A management key gives what it
+carries itself, and inference and the common reads, because it cannot carry inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from accounts import scopes, signup, workspaces
+from accounts.errors import Forbidden, ForeignWorkspace
+from accounts.keyrecord import KeyRecord
+from accounts.models import ApiKey, ServiceAccount, User, Workspace
+from accounts.scopes import EITHER, INFERENCE, Scope
+
+# Who acts: a person in the dashboard, a service account, either through a management key, or
+# (None) an operator at the command line.
+Actor = User | ServiceAccount | KeyRecord | None
+
+
+def rights(*, by: Actor, workspace: Workspace) -> frozenset[Scope]:
+    """What someone may do in a workspace.
+
+    :raises ForeignWorkspace: they have no place in it
+    """
+    if by is None:
+        return scopes.ALL
+    if isinstance(by, KeyRecord):
+        carried = by.workspace(workspace.public_id)
+        if carried is None:
+            raise ForeignWorkspace("The key does not carry this workspace.")
+        return frozenset(Scope(scope) for scope in carried.scopes)
+    return scopes.of_role(role_of(owner=by, workspace=workspace))
+
+
+def role_of(*, owner: User | ServiceAccount, workspace: Workspace) -> str:
+    """The role of a key's owner in a workspace.
+
+    :raises ForeignWorkspace: the owner has none
+    """
+    if isinstance(owner, ServiceAccount):
+        if owner.workspace_id != workspace.pk:
+            raise ForeignWorkspace("A service account's key carries its own workspace only.")
+        return owner.role
+    role = workspaces.role_in(user=owner, workspace=workspace)
+    if role is None:
+        raise ForeignWorkspace(f"{owner.email} is no member of this workspace.")
+    return role
+
+
+def grantable(*, by: Actor, workspace: Workspace) -> frozenset[Scope]:
+    """The scopes that someone may give to a key in a workspace.
+
+    :raises ForeignWorkspace: they have no place in it
+    """
+    own = rights(by=by, workspace=workspace)
+    if not isinstance(by, KeyRecord):
+        return own
+    carried = by.workspace(workspace.public_id)
+    if carried is None or Scope.KEYS_MANAGE not in own:
+        return frozenset()
+    return own | (scopes.of_role(carried.role) & (INFERENCE | EITHER))
+
+
+def require_to_make(
+    *,
+    by: Actor,
+    owner: User | ServiceAccount,
+    carried: Iterable[Workspace],
+    wanted: frozenset[Scope],
+) -> None:
+    """Prove that someone may make a key of this owner, with these scopes, in these workspaces.
+
+    :raises NotVerified: the person who makes it has not proved their address
+    :raises ForeignWorkspace: maker or owner has no place in one of the workspaces
+    :raises Forbidden: a scope is more than maker or owner has there
+    """
+    _require_verified(by)
+    for workspace in carried:
+        role = role_of(owner=owner, workspace=workspace)
+        _require_within(wanted, scopes.of_role(role), f"The role {role} in {workspace.name}")
+        _require_to_act_for(by=by, owner=owner, workspace=workspace)
+        _require_within(
+            wanted, grantable(by=by, workspace=workspace), f"Your right in {workspace.name}"
+        )
+
+
+def _require_verified(by: Actor) -> None:
+    if isinstance(by, User):
+        signup.require_verified(by)
+    elif isinstance(by, KeyRecord) and by.user_id is not None:
+        signup.require_verified(User.objects.get(pk=by.user_id))
+
+
+def _require_within(wanted: frozenset[Scope], allowed: frozenset[Scope], whose: str) -> None:
+    excess = sorted(wanted - allowed)
+    if excess:
+        raise Forbidden(f"{whose} does not include {excess[0]}.", param="scopes")
+
+
+def _require_to_act_for(*, by: Actor, owner: User | ServiceAccount, workspace: Workspace) -> None:
+    if isinstance(owner, User):
+        # Whoever holds the secret acts as its owner: only the owner may ever receive it.
+        if by is not None and not _is(by, owner):
+            raise Forbidden("A key of a person is made by that person.", param="user")
+        if not isinstance(by, KeyRecord):
+            return
+    if Scope.KEYS_MANAGE not in rights(by=by, workspace=workspace):
+        raise Forbidden(f"Your right in {workspace.name} does not include keys:manage.")
+
+
+def _is(by: Actor, owner: User | ServiceAccount) -> bool:
+    if isinstance(by, KeyRecord):
+        own_id = by.user_id if isinstance(owner, User) else by.service_account_id
+        return own_id == owner.pk
+    return by == owner
+
+
+def require_to_change(*, by: Actor, key: ApiKey) -> None:
+    """Prove that someone may disable, delete or limit a key: its owner, or its keepers.
+
+    A keeper manages keys in every workspace the key carries, so that nobody stops a key in a
+    workspace that is none of theirs; there is detaching for that.
+
+    :raises Forbidden: neither
+    """
+    if by is None or (isinstance(by, User) and by.pk == key.user_id):
+        return
+    carried = list(Workspace.objects.filter(key_workspaces__key=key))
+    if not carried or not all(_keeps(by, workspace) for workspace in carried):
+        raise Forbidden("This key is changed by its owner, or by who manages all its workspaces.")
+
+
+def require_to_detach(*, by: Actor, key: ApiKey, workspace: Workspace) -> None:
+    """Prove that someone may take a workspace away from a key.
+
+    :raises Forbidden: neither the owner nor someone who manages the workspace's keys
+    """
+    if isinstance(by, User) and by.pk == key.user_id:
+        return
+    if not _keeps(by, workspace):
+        raise Forbidden("Only who manages the keys of a workspace takes it away from a key.")
+
+
+def _keeps(by: Actor, workspace: Workspace) -> bool:
+    try:
+        return Scope.KEYS_MANAGE in rights(by=by, workspace=workspace)
+    except ForeignWorkspace:
+        return False
