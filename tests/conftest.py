@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from django.test import TransactionTestCase
+from pytest_django import DjangoDbBlocker
 
-from tests import servers
+from tests import database, servers
 
 NAMES = {"localhost", "", None}
 
@@ -25,16 +27,17 @@ def pytest_unconfigure() -> None:
     servers.stop()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """
-    Let tests with real transactions begin with the rows that migrations made.
-
-    Such a test ends with every table emptied, the default tier included.
-    """
-    for item in items:
-        for mark in item.iter_markers("django_db"):
-            if mark.kwargs.get("transaction"):
-                mark.kwargs["serialized_rollback"] = True
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[None]:
+    """Keep what migrations wrote, for the tests that really commit."""
+    with django_db_blocker.unblock():
+        database.keep()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _case: database.restore())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,8 @@ SETTINGS = {
 }
 # For databases that nobody will miss.
 THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Lets tests put tables back as they were, triggers off.
+THROWAWAY_SQL = f"GRANT SET ON PARAMETER session_replication_role TO {ROLE};\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +72,17 @@ class Home:
 
 
 def program(
-    *, folder: Path, password: str, port: int, settings: dict[str, str] | None = None
+    *, folder: Path, password: str, port: int, settings: dict[str, str] | None = None, sql: str = ""
 ) -> Program:
     """
-    Return the server of a folder, made first if there is none.
+    Return the server of a folder, made first if there is none, with ``sql`` run on it then.
 
     :raises Refusal: if it cannot be made or run here
     """
     home = open_home(folder=folder)
     binaries = find_binaries(user=home.user)
     if not (folder / "data").exists():
-        create(home=home, binaries=binaries, password=password)
+        create(home=home, binaries=binaries, password=password, sql=sql)
     _require_version(folder=folder)
     chosen = {**SETTINGS, "port": str(port), **(settings or {})}
     flags = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
@@ -160,7 +162,7 @@ def find_binaries(*, user: User | None) -> Path:
     return binaries
 
 
-def create(*, home: Home, binaries: Path, password: str) -> None:
+def create(*, home: Home, binaries: Path, password: str, sql: str) -> None:
     """
     Make a new cluster with our role and database in it; it appears whole or not at all.
 
@@ -177,7 +179,7 @@ def create(*, home: Home, binaries: Path, password: str) -> None:
     try:
         _run(home=home, command=_initdb(binaries=binaries, inside=home.inside))
         single = [str(binaries / "postgres"), "--single", "-D", f"{home.inside}/data.new"]
-        _run(home=home, command=[*single, "postgres"], text=_owner_sql(password=password))
+        _run(home=home, command=[*single, "postgres"], text=_owner_sql(password=password) + sql)
     finally:
         secret.unlink(missing_ok=True)
     fresh.rename(home.folder / "data")

@@ -57,6 +57,7 @@ def servers() -> Iterator[dict[str, str]]:
             password=password,
             port=ports.choose(),
             settings=postgres.THROWAWAY,
+            sql=postgres.THROWAWAY_SQL,
         )
         for program in (store, database):
             children.append(_started(program=program, logs=folder))
