@@ -266,6 +266,9 @@ class Connection:
             if self._chunked:
                 await self._write(b"0\r\n\r\n")
             call.finished = True
+        except OSError:
+            self._gone.set()
+            raise
         finally:
             watch.cancel()
             # The next request may only be read once nobody else is reading.
