@@ -18,7 +18,8 @@ declare name text; filled boolean;
 begin
   for name in
     select c.relname from pg_class c
-    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+    where c.relnamespace = 'public'::regnamespace
+      and c.relkind in ('r', 'p') and not c.relispartition
   loop
     execute format('select exists (select from public.%I)', name) into filled;
     if filled then
@@ -37,7 +38,8 @@ begin
       (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')
     from pg_class c
-    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+    where c.relnamespace = 'public'::regnamespace
+      and c.relkind in ('r', 'p') and not c.relispartition
   loop
     execute format('select exists (select from public.%I)', name) into filled;
     if filled then

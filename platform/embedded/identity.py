@@ -54,6 +54,6 @@ def _boot() -> str:
 
 
 def _started_by_ps(*, pid: int) -> str:
-    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]  # noqa: S607 - found by PATH
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     return "" if not answer or answer[0].startswith("Z") else " ".join(answer[1:])

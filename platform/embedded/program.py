@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from embedded.identity import Identity, identify
 
@@ -79,7 +79,7 @@ def start(*, program: Program, logs: Path) -> Child:
             extra_groups=[] if user else None,
         )
     if process.stdin is not None:
-        _feed(process=process, text=program.stdin or "")
+        _feed(pipe=process.stdin, text=program.stdin or "")
     return Child(program, process, identify(pid=process.pid) or Identity(process.pid, "ended"))
 
 
@@ -99,11 +99,10 @@ def signal_group(*, pid: int, number: signal.Signals) -> None:
         pass
 
 
-def _feed(*, process: subprocess.Popen[bytes], text: str) -> None:
-    assert process.stdin is not None
+def _feed(*, pipe: IO[bytes], text: str) -> None:
     try:
-        process.stdin.write(text.encode())
-        process.stdin.close()
+        pipe.write(text.encode())
+        pipe.close()
     except BrokenPipeError:
         pass
 

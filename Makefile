@@ -1,0 +1,87 @@
+# make run            the whole product on http://127.0.0.1:8000
+# make test           the test suite, on its own PostgreSQL and Redis
+# make test-peers     tests that need more: Chromium, node
+# make check          format, lint, types, import contracts, migrations in step
+# make bench, chaos   speed; survival
+# make assets         the stylesheet and scripts (needs node)
+# make lock           lock the requirements again
+
+# platform/ is a folder of import roots, not a package (tests/test_layout.py says why).
+export PYTHONPATH := $(CURDIR)/platform
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DATA_DIR ?= var
+WORKERS ?= 2
+export HOST PORT DATA_DIR
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+RUNTIME := .venv/runtime.stamp
+EMBEDDED := .venv/embedded.stamp
+DEV := .venv/dev.stamp
+
+# With both addresses given nothing embedded is needed.
+RUN_NEEDS := $(RUNTIME)
+ifeq ($(and $(DATABASE_URL),$(REDIS_URL)),)
+RUN_NEEDS += $(EMBEDDED)
+endif
+
+.PHONY: run test test-peers check bench chaos assets lock
+
+run: $(RUN_NEEDS)
+	@exec $(BIN)/python -m embedded.run
+
+test: $(EMBEDDED) $(DEV)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+test-peers: $(EMBEDDED) $(DEV)
+	$(BIN)/pytest tests/peers --override-ini 'addopts=--import-mode=importlib --strict-markers -ra' $(ARGS)
+
+check: $(EMBEDDED) $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.migrations
+
+bench: $(EMBEDDED) $(DEV)
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+chaos: $(EMBEDDED) $(DEV)
+	$(BIN)/python tests/chaos/run.py $(ARGS)
+
+assets:
+	npm ci
+	npm run build
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock'
+lock: $(DEV)
+	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) --group embedded -c requirements.txt -o requirements-embedded.txt
+	$(LOCK) --group dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 13) or sys.exit( \
+	"Tollgate needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=python3.11 ..." % v[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "python3 lacks venv: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Creating .venv"
+	@$(PYTHON) -m venv .venv
+
+$(RUNTIME): requirements.txt | .venv/bin/python
+	@echo "Installing requirements.txt"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(EMBEDDED): requirements-embedded.txt $(RUNTIME)
+	@echo "Installing requirements-embedded.txt"
+	@$(PIP) -r requirements-embedded.txt
+	@touch $@
+
+$(DEV): requirements-dev.txt $(RUNTIME)
+	@echo "Installing requirements-dev.txt"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
