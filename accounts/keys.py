@@ -100,7 +100,7 @@ def create(
     owner = _one_owner(user, service_account)
     terms = Terms(
         name=_name(name),
-        scopes=_scopes(scopes),
+        scopes=proved_scopes(scopes),
         models=keylimits.models(models),
         rpm=keylimits.rpm(rpm, carried=carried, past_tier=by is None),
         ips=keylimits.ips(ips),
@@ -162,7 +162,11 @@ def _one_owner(user: User | None, service_account: ServiceAccount | None) -> Use
     raise Invalid("A key belongs to one user or one service account.", param="user")
 
 
-def _scopes(wanted: Iterable[str]) -> frozenset[Scope]:
+def proved_scopes(wanted: Iterable[str]) -> frozenset[Scope]:
+    """The scopes of one key.
+
+    :raises Invalid: none, an unknown one, or inference mixed with management
+    """
     try:
         return scopes.check(wanted)
     except scopes.ScopeError as error:
@@ -212,10 +216,10 @@ def update(
     if not isinstance(workspaces, Unchanged):
         carried = open_workspaces(workspaces)
     if not isinstance(scopes, Unchanged):
-        current.scopes = sorted(_scopes(scopes))
+        current.scopes = sorted(proved_scopes(scopes))
     if not (isinstance(workspaces, Unchanged) and isinstance(scopes, Unchanged)):
         keyrights.require_to_make(
-            by=by, owner=current.owner, carried=carried, wanted=_scopes(current.scopes)
+            by=by, owner=current.owner, carried=carried, wanted=proved_scopes(current.scopes)
         )
         _carry(current, carried)
     if not isinstance(name, Unchanged):
@@ -290,7 +294,7 @@ def rotate(*, key: ApiKey, overlap: timedelta, by: Actor) -> tuple[ApiKey, str]:
 def _terms(key: ApiKey) -> Terms:
     return Terms(
         name=key.name,
-        scopes=_scopes(key.scopes),
+        scopes=proved_scopes(key.scopes),
         models=key.models,
         rpm=key.rpm,
         ips=key.ips,

@@ -29,12 +29,17 @@ def register(*, email: str, password: str, name: str = "", verified: bool = Fals
     email = email.strip().lower()
     _check(email=email, password=password)
     user = User.objects.create_user(email, password, name=name)
-    address = EmailAddress.objects.create(user=user, email=email, primary=True)
+    adopt(user=user, verified=verified)
+    return user
+
+
+@transaction.atomic
+def adopt(*, user: User, verified: bool) -> None:
+    """Give a person that was just stored what sign-up gives: an address and a workspace."""
+    EmailAddress.objects.create(user=user, email=user.email, primary=True, verified=verified)
     welcome(user=user)
     if verified:
-        address.set_verified()
         announce_verified(user=user)
-    return user
 
 
 def _check(*, email: str, password: str) -> None:

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import tiers
-from accounts.errors import Forbidden, ForeignWorkspace, Invalid
+from accounts.errors import Forbidden, ForeignWorkspace, Invalid, Missing
 from accounts.models import Membership, Tier, User, Workspace
 from accounts.scopes import Role
 
@@ -18,6 +18,8 @@ PERSONAL_NAME: Final = "Personal"
 # Called inside the transaction that makes a workspace, so that what a layer above needs for
 # it (accounts for its money) is there from the first moment or the workspace is not.
 on_created: Final[list[Callable[[Workspace], None]]] = []
+# Called inside the transaction that moves a workspace to another tier.
+on_tier_changed: Final[list[Callable[[Workspace], None]]] = []
 
 
 @transaction.atomic
@@ -112,6 +114,18 @@ def resolve(*, user: User, text: str) -> Workspace:
     return workspace
 
 
+def named(*, text: str) -> Workspace:
+    """Any workspace by its ws_… or external id, for operators.
+
+    :raises Missing: there is none
+    """
+    field = "public_id" if text.startswith("ws_") else "external_id"
+    workspace = Workspace.objects.filter(**{field: text}).first()
+    if workspace is None:
+        raise Missing(f"There is no workspace {text}.")
+    return workspace
+
+
 def rename(*, workspace: Workspace, name: str, by: User | None) -> None:
     """Give a workspace another name.
 
@@ -135,6 +149,15 @@ def close(*, workspace: Workspace, by: User | None) -> None:
     if workspace.closed_at is None:
         workspace.closed_at = timezone.now()
         workspace.save(update_fields=["closed_at"])
+
+
+@transaction.atomic
+def move_to_tier(*, workspace: Workspace, tier: Tier) -> None:
+    """Give a workspace another standing, and the layers above the caps that go with it."""
+    workspace.tier = tier
+    workspace.save(update_fields=["tier"])
+    for hook in on_tier_changed:
+        hook(workspace)
 
 
 def _require(by: User | None, workspace: Workspace, *roles: Role) -> None:

@@ -1,0 +1,313 @@
+"""
+The staff's view of people, workspaces and keys.
+
+Changes go through the functions that customers' changes go through, so the same rules hold. A
+key's digest is never shown, and a key can only be looked at and disabled.
+
+Ignored type-arg: these classes are generic in the stubs only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as StockUserAdmin
+from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from accounts import keys, members, service_accounts, signup, workspaces
+from accounts.errors import Refused
+from accounts.models import (
+    ApiKey,
+    ApiKeyWorkspace,
+    Membership,
+    SecretFingerprint,
+    ServiceAccount,
+    Tier,
+    User,
+    Workspace,
+)
+
+
+class Ruled:
+    """Tells a refusal by our own rules to the staff instead of failing."""
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Add or change one row."""
+        return told(request, lambda: super(Ruled, self).changeform_view(request, *args, **kwargs))  # type: ignore[misc]  # a mixin
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Delete one row."""
+        return told(request, lambda: super(Ruled, self).delete_view(request, *args, **kwargs))  # type: ignore[misc]  # a mixin
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """List rows, or act on several."""
+        return told(request, lambda: super(Ruled, self).changelist_view(request, *args, **kwargs))  # type: ignore[misc]  # a mixin
+
+
+def told(request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
+    """The view's answer, or the same page with the reason why not."""
+    try:
+        return view()
+    except Refused as error:
+        messages.error(request, error.message)
+        return HttpResponseRedirect(request.get_full_path())
+
+
+class Kept:
+    """Rows that others point at: they are closed or disabled, never deleted."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never."""
+        return False
+
+
+class ReadOnly(Kept):
+    """Rows that staff look at and nobody edits by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never."""
+        return False
+
+
+class NewUserForm(BaseUserCreationForm):  # type: ignore[type-arg]
+    """A person by address and password."""
+
+    class Meta:
+        model = User
+        fields = ("email",)
+
+    def clean_email(self) -> str:
+        """The address in the one form that we store."""
+        return str(self.cleaned_data["email"]).strip().lower()
+
+
+class UserForm(UserChangeForm):  # type: ignore[type-arg]
+    """What staff may change on a person."""
+
+    class Meta:
+        model = User
+        fields = "__all__"
+
+
+@admin.register(User)
+class UserAdmin(Ruled, Kept, StockUserAdmin):  # type: ignore[type-arg]
+    """People. Rights in this site are given by superusers only."""
+
+    form = UserForm
+    add_form = NewUserForm
+    ordering = ("-date_joined",)
+    list_display = ("email", "name", "public_id", "is_active", "is_staff", "date_joined")
+    list_filter = ("is_active", "is_staff", "is_superuser")
+    search_fields = ("email", "name", "public_id")
+    readonly_fields = ("public_id", "last_login", "date_joined")
+    fieldsets = (
+        (None, {"fields": ("public_id", "email", "password")}),
+        ("Person", {"fields": ("name", "language", "time_zone")}),
+        ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("Times", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
+    filter_horizontal = ("groups",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        """The address is changed by its person, rights by superusers."""
+        fixed = (*self.readonly_fields, "email") if obj else tuple(self.readonly_fields)
+        if getattr(request.user, "is_superuser", False):
+            return fixed
+        return (*fixed, "is_staff", "is_superuser", "groups")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Store, and give a new person what sign-up gives."""
+        super().save_model(request, obj, form, change)
+        if not change:
+            signup.adopt(user=obj, verified=False)
+
+
+@admin.register(Tier)
+class TierAdmin(Kept, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Standings. A change of its rates reaches running gateways with the next request."""
+
+    list_display = ("name", "slug", "default_rpm", "max_rpm", "min_paid_nanos", "is_default")
+
+
+class MembershipInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    """The members on a workspace's page."""
+
+    model = Membership
+    fields = ("user", "role", "created_at")
+    readonly_fields = fields
+    extra = 0
+
+
+@admin.register(Workspace)
+class WorkspaceAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Workspaces, made by people or by the create_workspace command."""
+
+    list_display = ("name", "public_id", "external_id", "tier", "created_at", "closed_at")
+    list_filter = ("tier",)
+    list_select_related = ("tier",)
+    search_fields = ("name", "public_id", "external_id")
+    fields = ("public_id", "name", "external_id", "tier", "personal_of", "created_at", "closed_at")
+    readonly_fields = ("public_id", "personal_of", "created_at", "closed_at")
+    inlines = (MembershipInline,)
+    actions = ("close",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never: a workspace needs an owner, which the command asks for."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
+        """Store, and let a new tier have its consequences."""
+        super().save_model(request, obj, form, change)
+        if "tier" in form.changed_data:
+            workspaces.move_to_tier(workspace=obj, tier=obj.tier)
+
+    @admin.action(description="Close for good", permissions=["change"])
+    def close(self, request: HttpRequest, queryset: QuerySet[Workspace]) -> None:
+        """Refuse all their keys from now on."""
+        for workspace in queryset:
+            workspaces.close(workspace=workspace, by=None)
+
+
+@admin.register(Membership)
+class MembershipAdmin(Ruled, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Who belongs where. A workspace keeps an owner here too."""
+
+    list_display = ("user", "workspace", "role", "created_at")
+    list_filter = ("role",)
+    list_select_related = ("user", "workspace")
+    search_fields = ("user__email", "workspace__name", "workspace__public_id")
+    autocomplete_fields = ("user", "workspace")
+    fields = ("workspace", "user", "role")
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Membership | None = None
+    ) -> tuple[str, ...]:
+        """A membership never moves."""
+        return ("workspace", "user") if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        """Add a member, or change the role."""
+        if change:
+            members.change_role(membership=obj, role=obj.role, by=None)
+        else:
+            made = members.add(workspace=obj.workspace, user=obj.user, role=obj.role, by=None)
+            obj.pk = made.pk
+
+    def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        """End one membership."""
+        members.remove(membership=obj, by=None)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
+        """End several memberships."""
+        for membership in queryset:
+            members.remove(membership=membership, by=None)
+
+
+@admin.register(ServiceAccount)
+class ServiceAccountAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Users that are not people."""
+
+    list_display = ("name", "workspace", "role", "public_id", "disabled_at")
+    list_filter = ("role",)
+    list_select_related = ("workspace",)
+    search_fields = ("name", "public_id", "workspace__name", "workspace__public_id")
+    autocomplete_fields = ("workspace",)
+    fields = ("workspace", "name", "role")
+    actions = ("disable", "enable")
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: ServiceAccount | None = None
+    ) -> tuple[str, ...]:
+        """A service account never moves."""
+        return ("workspace", "name") if obj else ()
+
+    def save_model(
+        self, request: HttpRequest, obj: ServiceAccount, form: Any, change: bool
+    ) -> None:
+        """Make one, or change its role."""
+        if change:
+            service_accounts.change_role(account=obj, role=obj.role, by=None)
+        else:
+            made = service_accounts.create(
+                workspace=obj.workspace, name=obj.name, role=obj.role, by=None
+            )
+            obj.pk = made.pk
+
+    @admin.action(description="Disable", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
+        """Refuse their keys from the next request on."""
+        for account in queryset:
+            service_accounts.disable(account=account, by=None)
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
+        """Let their keys work again."""
+        for account in queryset:
+            service_accounts.enable(account=account, by=None)
+
+
+class ApiKeyWorkspaceInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    """The workspaces on a key's page."""
+
+    model = ApiKeyWorkspace
+    extra = 0
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(Ruled, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Keys, to be looked at and stopped."""
+
+    list_display = (
+        "name",
+        "hint",
+        "public_id",
+        "kind",
+        "user",
+        "service_account",
+        "expires_at",
+        "disabled_at",
+        "deleted_at",
+    )
+    list_filter = ("kind",)
+    list_select_related = ("user", "service_account")
+    search_fields = ("public_id", "name", "last4", "user__email", "service_account__name")
+    exclude = ("digest", "pepper_id")
+    inlines = (ApiKeyWorkspaceInline,)
+    actions = ("disable",)
+
+    def has_disable_permission(self, request: HttpRequest) -> bool:
+        """Staff who may change keys may stop them."""
+        user = request.user
+        return bool(user.is_active and user.has_perm("accounts.change_apikey"))
+
+    @admin.action(description="Disable", permissions=["disable"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Refuse them from the next request on."""
+        for key in queryset.filter(deleted_at=None):
+            keys.disable(key=key, by=None)
+
+
+@admin.register(ApiKeyWorkspace)
+class ApiKeyWorkspaceAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Which key may spend where."""
+
+    list_display = ("key", "workspace")
+    list_select_related = ("key", "workspace")
+    search_fields = ("key__public_id", "workspace__public_id")
+
+
+@admin.register(SecretFingerprint)
+class SecretFingerprintAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Which pepper the database was made with, by its id."""
+
+    list_display = ("pepper_id", "recorded_at")
+    exclude = ("fingerprint",)

@@ -1,0 +1,99 @@
+"""Service accounts: users of one workspace that are not people, for keys that outlive staff."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts import members, scopes, workspaces
+from accounts.errors import Invalid, Missing
+from accounts.models import ServiceAccount, User, Workspace
+from accounts.scopes import SERVICE_ROLES, Role
+
+
+@transaction.atomic
+def create(*, workspace: Workspace, name: str, role: str, by: User | None) -> ServiceAccount:
+    """A new service account.
+
+    :raises Forbidden: the one who makes it may not, or may not give that role
+    :raises Invalid: the name is taken or malformed, or no service account has that role
+    """
+    wanted = _role(role)
+    members.require_to_grant(by=by, workspace=workspace, role=wanted)
+    account = ServiceAccount(workspace=workspace, name=workspaces.clean_name(name), role=wanted)
+    try:
+        with transaction.atomic():
+            account.save(force_insert=True)
+    except IntegrityError:
+        raise Invalid(
+            f"There is a service account {account.name!r} already.", param="name"
+        ) from None
+    return account
+
+
+def named(*, workspace: Workspace, name: str) -> ServiceAccount:
+    """The service account of that name in a workspace.
+
+    :raises Missing: there is none
+    """
+    account = ServiceAccount.objects.filter(workspace=workspace, name=name).first()
+    if account is None:
+        raise Missing(f"{workspace.name} has no service account {name!r}.")
+    return account
+
+
+@transaction.atomic
+def change_role(*, account: ServiceAccount, role: str, by: User | None) -> ServiceAccount:
+    """Give it another role; its keys follow at once.
+
+    :raises Forbidden: the one who changes may not touch the old or give the new role
+    :raises Invalid: no service account has that role
+    """
+    current = _locked(account)
+    wanted = _role(role)
+    members.require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
+    members.require_to_grant(by=by, workspace=current.workspace, role=wanted)
+    current.role = wanted
+    current.save(update_fields=["role"])
+    return current
+
+
+@transaction.atomic
+def disable(*, account: ServiceAccount, by: User | None) -> ServiceAccount:
+    """Stop all its keys until it is enabled again.
+
+    :raises Forbidden: the one who asks may not manage members
+    """
+    current = _locked(account)
+    members.require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
+    current.disabled_at = current.disabled_at or timezone.now()
+    current.save(update_fields=["disabled_at"])
+    return current
+
+
+@transaction.atomic
+def enable(*, account: ServiceAccount, by: User | None) -> ServiceAccount:
+    """Let its keys work again.
+
+    :raises Forbidden: the one who asks may not manage members
+    """
+    current = _locked(account)
+    members.require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
+    current.disabled_at = None
+    current.save(update_fields=["disabled_at"])
+    return current
+
+
+def _locked(account: ServiceAccount) -> ServiceAccount:
+    found = ServiceAccount.objects.select_related("workspace")
+    return found.select_for_update(no_key=True, of=("self",)).get(pk=account.pk)
+
+
+def _role(role: str) -> Role:
+    try:
+        scopes.of_role(role)
+    except scopes.ScopeError as error:
+        raise Invalid(str(error), param="role") from None
+    if Role(role) not in SERVICE_ROLES:
+        raise Invalid("A service account never owns a workspace.", param="role")
+    return Role(role)
