@@ -241,9 +241,7 @@ class Window(Generic[Item, Verdict]):
         await self.connection.close()
 
 
-async def ask_admission(
-    connection: Connection, items: list[Ask], careful: bool
-) -> list[Granted]:
+async def ask_admission(connection: Connection, items: list[Ask], careful: bool) -> list[Granted]:
     """Run ``billing_admit`` for a batch."""
     rows = await connection.rows(ADMIT, (msgspec.json.encode(items).decode(), careful))
     return msgspec.json.decode(rows[0][0], type=list[Granted])
@@ -269,7 +267,10 @@ class Till:
         slow_settlement = self._settlement(later=None)
         self.settlement = self._settlement(later=slow_settlement)
         self.windows: tuple[Window[Any, Any], ...] = (
-            self.admission, slow_admission, self.settlement, slow_settlement,
+            self.admission,
+            slow_admission,
+            self.settlement,
+            slow_settlement,
         )
         self.settling: set[asyncio.Task[Settled]] = set()
 

@@ -28,7 +28,7 @@ def parse_keyring(text: str, *, name: str) -> dict[str, bytes]:
         if not key_id or len(key) != KEY_BYTES:
             raise ValueError(
                 f"{name} must be id:base64 of {KEY_BYTES} bytes; make one with: "
-                "python3 -c \"import secrets, base64; "
+                'python3 -c "import secrets, base64; '
                 "print('k1:' + base64.b64encode(secrets.token_bytes(32)).decode())\""
             )
         keys[key_id] = key

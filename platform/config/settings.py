@@ -191,9 +191,9 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-MAIL = env.email_url("EMAIL_URL", default=f"filemail:{DATA_DIR / 'mail'}")
+MAIL = env.email_url("EMAIL_URL", default="filemail:")
 EMAIL_BACKEND = MAIL["EMAIL_BACKEND"]
-EMAIL_FILE_PATH = MAIL["EMAIL_FILE_PATH"]
+EMAIL_FILE_PATH = str(DATA_DIR / "mail")
 EMAIL_HOST = MAIL["EMAIL_HOST"] or "localhost"
 EMAIL_PORT = MAIL["EMAIL_PORT"] or 25
 EMAIL_HOST_USER = MAIL["EMAIL_HOST_USER"] or ""
@@ -235,7 +235,7 @@ BODY_TIMEOUT_S = env.float("BODY_TIMEOUT_S", 30.0)
 KEEPALIVE_S = env.float("KEEPALIVE_S", 15.0)
 HEARTBEAT_S = env.float("HEARTBEAT_S", 5.0)
 SILENT_AFTER_S = env.float("SILENT_AFTER_S", 20.0)
-CHECKPOINT_S = env.float("CHECKPOINT_S", 2.0)
+CHECKPOINT_S = env.float("CHECKPOINT_S", 1.0)
 SANDBOX_URL = env.str("SANDBOX_URL", "").rstrip("/")
 SANDBOX_TOKEN = env.str("SANDBOX_TOKEN", "")
 
@@ -243,4 +243,3 @@ SANDBOX_TOKEN = env.str("SANDBOX_TOKEN", "")
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOGGING_CONFIG = None
 configure_logging(level=LOG_LEVEL, plain=env.bool("LOG_PLAIN", False))
-

@@ -215,7 +215,7 @@ class StreamReader:
 
 
 def usage_object(usage: Usage, *, cost: str) -> dict[str, Any]:
-    """Write usage as OpenAI does, with the price paid as ``cost`` in USD."""
+    """Write usage as OpenAI does, with the price paid as ``cost``: a number of US dollars."""
     prompt = usage.input + usage.cached + usage.cache_write
     return {
         "prompt_tokens": prompt,
@@ -226,5 +226,5 @@ def usage_object(usage: Usage, *, cost: str) -> dict[str, Any]:
             "cache_write_tokens": usage.cache_write,
         },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-        "cost": cost,
+        "cost": msgspec.Raw(cost.encode()),
     }

@@ -218,7 +218,11 @@ def _measure(request: ChatRequest, raw: list[dict[str, Any]]) -> tuple[int, int]
 
 
 def upstream_body(
-    call: Call, *, upstream_model: str, output_limit: int | None, limit_name: str,
+    call: Call,
+    *,
+    upstream_model: str,
+    output_limit: int | None,
+    limit_name: str,
     drop: frozenset[str] = frozenset(),
 ) -> bytes:
     """
@@ -227,9 +231,7 @@ def upstream_body(
     ``output_limit`` None leaves the caller's own limit, if any, in place.
     """
     fields = {
-        name: value
-        for name, value in call.fields.items()
-        if value is not None and name not in drop
+        name: value for name, value in call.fields.items() if value is not None and name not in drop
     }
     fields["model"] = upstream_model
     limit = output_limit if output_limit is not None else call.request.output_limit
@@ -239,9 +241,9 @@ def upstream_body(
         fields[limit_name] = limit
     if call.request.stream:
         fields["stream_options"] = {
-            **(fields.get("stream_options") or {}), "include_usage": True,
+            **(fields.get("stream_options") or {}),
+            "include_usage": True,
         }
     else:
         fields.pop("stream_options", None)
     return msgspec.json.encode(fields)
-

@@ -1,0 +1,40 @@
+"""What uvicorn runs: the gateway in front of Django, told apart by path."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.core.asgi import get_asgi_application
+
+django = get_asgi_application()
+
+from proxy.gateway import Gateway, owns  # noqa: E402  models need Django to be set up
+from proxy.guard import Receive, Scope, Send  # noqa: E402
+
+gateway = Gateway()
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one connection: a request, or the server's own life span."""
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+    elif scope["type"] == "http" and owns(scope["path"]):
+        await gateway(scope, receive, send)
+    elif scope["type"] == "http":
+        await django(scope, receive, send)
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    """Start the gateway with the server and end it with the server."""
+    await receive()
+    try:
+        await gateway.runtime.start()
+    except Exception as error:
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await gateway.runtime.stop()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,161 @@
+"""Asking the till for one call's money, and saying a refusal so that it helps."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+from msgspec import Struct
+
+from common import money
+from common.errors import NO_RETRY, ApiError, retry_headers
+from proxy.auth import Caller, check_state, presented_key, store_away
+from proxy.guard import Incoming
+from proxy.routing import Offer
+from proxy.till import Ask, Granted, StoreAway
+
+if TYPE_CHECKING:
+    from proxy.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+RESERVED_RETRY_MS = 500
+WINDOWS = {
+    "ws_day": ("workspace", "daily"),
+    "ws_month": ("workspace", "monthly"),
+    "key_day": ("API key", "daily"),
+    "key_month": ("API key", "monthly"),
+}
+
+
+class Hold(Struct, frozen=True):
+    """What one call was granted; ``output_limit`` only where it was clamped."""
+
+    ask: Ask
+    day: date
+    nanos: int
+    output_limit: int | None
+
+
+async def take(runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offer) -> Hold:
+    """
+    Take the money of one call aside.
+
+    :raises ApiError: 401, 402, 403 or 429 with its reason; 503 when the store is away
+    """
+    ask = Ask(
+        id=incoming.id,
+        account=caller.usd_account,
+        usd_account=caller.usd_account,
+        workspace=caller.workspace.id,
+        key=caller.key.id,
+        version=caller.key.version,
+        want=offer.nanos(offer.output_tokens),
+        need=offer.nanos(offer.least_output_tokens),
+        unit=1,
+        ttl=settings.HOLD_TTL_S,
+        process=runtime.process_id,
+        model=offer.model.slug,
+        price=offer.routes[0].price_id,
+    )
+    granted = await admit(runtime, incoming, ask)
+    if granted.v == "ok" and granted.granted is not None and granted.day is not None:
+        clamped = granted.granted < ask.want
+        limit = offer.affordable(granted.granted) if clamped else None
+        return Hold(ask, granted.day, granted.granted, limit)
+    raise refusal(granted, offer=offer, ask=ask)
+
+
+async def admit(runtime: Runtime, incoming: Incoming, ask: Ask) -> Granted:
+    """Ask the till; a key that changed since it was read is read again, once."""
+    try:
+        granted = await runtime.till.admit(ask)
+        if granted.v != "stale":
+            return granted
+        text = presented_key(incoming.headers)
+        record = await runtime.doorkeeper.record(text=text, fresh=True)
+        check_state(record, address=incoming.address)
+        if not any(w.id == ask.workspace and not w.closed for w in record.workspaces):
+            raise ApiError("workspace_forbidden", "This key does not carry that workspace.")
+        return await runtime.till.admit(replace_version(ask, record.version))
+    except StoreAway as error:
+        raise store_away(error) from error
+
+
+def replace_version(ask: Ask, version: int) -> Ask:
+    """Return the same question about a newer version of the key."""
+    return Ask(
+        **{name: getattr(ask, name) for name in Ask.__struct_fields__} | {"version": version}
+    )
+
+
+def refusal(granted: Granted, *, offer: Offer, ask: Ask) -> ApiError:
+    """Turn a verdict of the ledger into the documented error."""
+    verdict = granted.v
+    if verdict == "stale":
+        raise ApiError("key_disabled", "This API key was changed just now. Please retry.")
+    if verdict == "frozen":
+        message = "This workspace is frozen. Please contact support."
+        return ApiError("workspace_frozen", message)
+    if verdict in ("insufficient_balance", "balance_reserved"):
+        return short_of_money(granted, offer=offer, ask=ask)
+    window = verdict.removesuffix("_held")
+    if window in WINDOWS:
+        return over_cap(window, held=verdict.endswith("_held"))
+    log.error("The ledger refused an item", verdict=verdict, id=str(ask.id))
+    return ApiError("internal", "Something went wrong on our side. It was not charged.")
+
+
+def short_of_money(granted: Granted, *, offer: Offer, ask: Ask) -> ApiError:
+    """Return the 402: final, or worth a retry because calls in flight hold the money."""
+    needed = money.usd(ask.need, at_least=6)
+    affordable = max(0, offer.affordable(granted.granted or 0))
+    extra = {"asset": "USD", "needed_usd": needed, "affordable_max_tokens": affordable}
+    if granted.v == "balance_reserved":
+        return ApiError(
+            "balance_reserved",
+            f"This call needs {needed} USD, which calls in flight hold right now. Please retry.",
+            headers=retry_headers(after_ms=RESERVED_RETRY_MS),
+            **extra,
+        )
+    return ApiError(
+        "insufficient_balance",
+        f"This call can cost up to {needed} USD and the balance does not cover it; it covers "
+        f"max_tokens of {affordable}. Add credit in the dashboard, or send less.",
+        headers=NO_RETRY,
+        **extra,
+    )
+
+
+def over_cap(window: str, *, held: bool) -> ApiError:
+    """Return the 429 of a spending cap: until the window ends, or until calls end."""
+    owner, period = WINDOWS[window]
+    extra = {"cap": f"{'key' if owner == 'API key' else 'workspace'}_{period}"}
+    if held:
+        return ApiError(
+            "cap_reserved",
+            f"The {period} spending cap of this {owner} is held by calls in flight. Please retry.",
+            headers=retry_headers(after_ms=RESERVED_RETRY_MS),
+            **extra,
+        )
+    now = datetime.now(tz=UTC)
+    reset = window_end(now, period)
+    reset_at = f"{reset:%Y-%m-%dT%H:%M:%SZ}"
+    seconds = max(1, int((reset - now).total_seconds()) + 1)
+    return ApiError(
+        "cap_reached",
+        f"The {period} spending cap of this {owner} is reached. It resets at {reset_at}.",
+        headers={"retry-after": str(seconds), **NO_RETRY},
+        reset_at=reset_at,
+        **extra,
+    )
+
+
+def window_end(now: datetime, period: str) -> datetime:
+    """Return when a UTC day or month ends."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if period == "daily":
+        return midnight + timedelta(days=1)
+    return (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)

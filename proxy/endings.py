@@ -1,0 +1,65 @@
+"""How calls end other than well: on evidence, free of charge, or with an error."""
+
+from __future__ import annotations
+
+from common.errors import NO_RETRY, ApiError
+from proxy.catalogue import Route
+from proxy.dispatch import since_ms
+from proxy.evidence import proven
+from proxy.exchange import Exchange, tokens_of
+from proxy.upstreams.base import UpstreamTrouble
+from proxy.wire.answers import Usage, estimated_tokens
+
+CLOSED_BY_CALLER = 499
+CALLERS_FAULT = ("upstream_rejected", "context_length_exceeded", "content_filter")
+
+
+async def evidence_of(exchange: Exchange, route: Route, size_bytes: int) -> tuple[Usage, str]:
+    """Return the best evidence of an answer's tokens where the provider sent no usage."""
+    looked_up = await proven(provider=route.provider, request_id=exchange.incoming.id)
+    if looked_up is not None:
+        return looked_up, "lookup"
+    return counted(exchange, size_bytes), "count"
+
+
+def counted(exchange: Exchange, size_bytes: int) -> Usage:
+    """Return our own estimate: bytes over four, rounded up, of prompt and answer."""
+    prompt = min(estimated_tokens(exchange.call.prompt_bytes), exchange.offer.prompt_tokens)
+    return Usage(
+        input=prompt, cached=0, cache_write=0, output=estimated_tokens(size_bytes), reasoning=0
+    )
+
+
+async def hung_up(exchange: Exchange, route: Route, began: float) -> None:
+    """Close a call whose caller left before anything came: charge only what is proven."""
+    looked_up = await proven(provider=route.provider, request_id=exchange.incoming.id)
+    latency_ms = since_ms(began)
+    if looked_up is None or not looked_up.output:
+        exchange.note_attempt(route, outcome="lost", cause="cancelled", latency_ms=latency_ms)
+        closing = exchange.voided(status=CLOSED_BY_CALLER, reason="cancelled", cancelled=True)
+    else:
+        tokens = tokens_of(looked_up)
+        exchange.note_attempt(
+            route,
+            outcome="won",
+            cause="cancelled",
+            latency_ms=latency_ms,
+            cost=exchange.upstream_cost(route, tokens),
+        )
+        closing = exchange.settled(
+            route, tokens, source="lookup", status=CLOSED_BY_CALLER, cancelled=True
+        )
+    await exchange.runtime.durable(closing)
+
+
+async def fail(exchange: Exchange, trouble: UpstreamTrouble) -> None:
+    """
+    Give the money back and answer with the last route's trouble.
+
+    :raises ApiError: always
+    """
+    error = ApiError(trouble.reason, trouble.message, headers=exchange.headers)
+    if trouble.reason in CALLERS_FAULT:
+        error.headers.update(NO_RETRY)
+    await exchange.runtime.durable(exchange.voided(status=error.status, reason=trouble.reason))
+    raise error

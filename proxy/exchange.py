@@ -1,0 +1,188 @@
+"""The journal of one request: what was tried, what it cost, how it is written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from billing import pricing
+from billing.pricing import Tokens
+from common import ids, money
+from proxy.admission import Hold
+from proxy.auth import Caller
+from proxy.catalogue import Route
+from proxy.guard import Incoming
+from proxy.routing import Offer
+from proxy.till import AttemptRow, Bill, Closing
+from proxy.upstreams.base import UpstreamTrouble
+from proxy.wire.answers import Usage
+from proxy.wire.chat import Call
+
+if TYPE_CHECKING:
+    from proxy.runtime import Runtime
+
+
+class Exchange:
+    """One admitted request from its first attempt to its settlement."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        incoming: Incoming,
+        caller: Caller,
+        call: Call,
+        offer: Offer,
+        hold: Hold,
+        surface: str,
+    ) -> None:
+        self.runtime = runtime
+        self.incoming = incoming
+        self.caller = caller
+        self.call = call
+        self.offer = offer
+        self.hold = hold
+        self.surface = surface
+        self.attempts: list[AttemptRow] = []
+        self.headers: dict[str, str] = {}
+        self.first_byte_ms: int | None = None
+        self.upstream_ms = 0
+        self.checkpointed = False
+
+    @property
+    def answer_id(self) -> str:
+        """Return the id in the body of answers."""
+        return ids.form("chatcmpl-", self.incoming.id)
+
+    @property
+    def created(self) -> int:
+        """Return the Unix time in the request's id."""
+        return (self.incoming.id.int >> 80) // 1000
+
+    def note_attempt(
+        self,
+        route: Route,
+        *,
+        outcome: str,
+        latency_ms: int,
+        cause: str = "",
+        status: int | None = None,
+        upstream_id: str = "",
+        cost: int = 0,
+    ) -> None:
+        """Write down how one attempt ended."""
+        self.attempts.append(
+            AttemptRow(
+                request_id=self.incoming.id,
+                day=self.hold.day,
+                n=len(self.attempts) + 1,
+                provider=route.provider.slug,
+                route_id=route.id,
+                upstream_model=route.upstream_model,
+                price_id=route.price_id,
+                upstream_id=upstream_id,
+                outcome=outcome,
+                cause=cause,
+                status=status,
+                cost=cost,
+                latency_ms=latency_ms,
+            )
+        )
+
+    def note_trouble(self, route: Route, trouble: UpstreamTrouble, *, latency_ms: int) -> None:
+        """Write down an attempt that another route may make good."""
+        self.note_attempt(
+            route,
+            outcome="lost",
+            cause=trouble.outcome,
+            status=trouble.status,
+            latency_ms=latency_ms,
+        )
+        self.runtime.breakers.note(route, failed=trouble.fallback)
+
+    def charge(self, route: Route, tokens: Tokens) -> int:
+        """Return what tokens cost the customer, in nano-dollars, never above the hold."""
+        return min(pricing.cost_nanos(rates=route.rates, tokens=tokens), self.hold.nanos)
+
+    def upstream_cost(self, route: Route, tokens: Tokens) -> int:
+        """Return what tokens cost us at this route, in nano-dollars."""
+        return pricing.cost_nanos(rates=route.cost_rates, tokens=tokens)
+
+    def answered_headers(self, route: Route) -> dict[str, str]:
+        """Return the headers of an answer that do not depend on its cost."""
+        overhead_ms = max(0, self.incoming.elapsed_ms() - self.upstream_ms)
+        return {
+            **self.headers,
+            "x-tollgate-provider": route.provider.slug,
+            "x-tollgate-attempts": str(len(self.attempts) + 1),
+            "x-tollgate-overhead-ms": str(overhead_ms),
+        }
+
+    def settled(
+        self,
+        route: Route,
+        tokens: Tokens,
+        *,
+        source: str,
+        status: int,
+        reason: str = "",
+        cancelled: bool = False,
+    ) -> Closing:
+        """Return the closing of a call that is charged for ``tokens``."""
+        bill = Bill(
+            id=self.incoming.id,
+            day=self.hold.day,
+            state="settled",
+            cost=pricing.cost_nanos(rates=route.rates, tokens=tokens),
+            source=source,
+            served=self.offer.model.slug,
+            provider=route.provider.slug,
+            price_id=route.price_id,
+            surface=self.surface,
+            stream=bool(self.call.request.stream),
+            cancelled=cancelled,
+            status=status,
+            reason=reason,
+            input_tokens=tokens.input,
+            cached_tokens=tokens.cached,
+            cache_write_tokens=tokens.cache_write,
+            output_tokens=tokens.output,
+            reasoning_tokens=tokens.reasoning,
+            first_byte_ms=self.first_byte_ms,
+            latency_ms=self.incoming.elapsed_ms(),
+            upstream_cost=self.upstream_cost(route, tokens),
+        )
+        return Closing(bill, tuple(self.attempts), self.checkpointed)
+
+    def voided(self, *, status: int, reason: str, cancelled: bool = False) -> Closing:
+        """Return the closing of a call that is charged nothing."""
+        last = self.attempts[-1] if self.attempts else None
+        bill = Bill(
+            id=self.incoming.id,
+            day=self.hold.day,
+            state="voided",
+            served=self.offer.model.slug,
+            provider=last.provider if last else "",
+            surface=self.surface,
+            stream=bool(self.call.request.stream),
+            cancelled=cancelled,
+            status=status,
+            reason=reason,
+            latency_ms=self.incoming.elapsed_ms(),
+        )
+        return Closing(bill, tuple(self.attempts), self.checkpointed)
+
+
+def tokens_of(usage: Usage) -> Tokens:
+    """Return a provider's usage as the ledger prices it."""
+    return Tokens(
+        input=usage.input,
+        cached=usage.cached,
+        cache_write=usage.cache_write,
+        output=usage.output,
+        reasoning=usage.reasoning,
+    )
+
+
+def usd(nanos: int) -> str:
+    """Return nano-dollars as answers and headers carry them."""
+    return money.usd(nanos, at_least=6)

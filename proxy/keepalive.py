@@ -1,0 +1,54 @@
+"""Comments on quiet streams, so that nothing between us and the caller cuts them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from django.conf import settings
+
+from proxy.guard import Incoming
+from proxy.wire import sse
+
+
+class KeepAlive:
+    """One timer for all streams: a comment after every ``KEEPALIVE_S`` of silence."""
+
+    def __init__(self) -> None:
+        self.quiet_since: dict[Incoming, float] = {}
+        self.headers: dict[Incoming, Mapping[str, str]] = {}
+        self.task = asyncio.create_task(self._work())
+
+    def add(self, incoming: Incoming, headers: Mapping[str, str]) -> None:
+        """Watch a stream; ``headers`` are sent where silence comes before the first event."""
+        self.quiet_since[incoming] = time.monotonic()
+        self.headers[incoming] = headers
+
+    def touch(self, incoming: Incoming) -> None:
+        """Note that something was sent."""
+        self.quiet_since[incoming] = time.monotonic()
+
+    def discard(self, incoming: Incoming) -> None:
+        """Forget a stream."""
+        self.quiet_since.pop(incoming, None)
+        self.headers.pop(incoming, None)
+
+    def stop(self) -> None:
+        """End the timer."""
+        self.task.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            await asyncio.sleep(settings.KEEPALIVE_S / 15)
+            now = time.monotonic()
+            for incoming, since in list(self.quiet_since.items()):
+                if now - since >= settings.KEEPALIVE_S and incoming in self.quiet_since:
+                    self.quiet_since[incoming] = now
+                    # Whole events only are ever sent, so this lands between two of them.
+                    await self._comment(incoming)
+
+    async def _comment(self, incoming: Incoming) -> None:
+        if not incoming.answered:
+            await incoming.begin_stream(headers=self.headers[incoming])
+        await incoming.write(sse.KEEP_ALIVE)

@@ -1,0 +1,71 @@
+"""``GET models`` and ``GET models/{id}``: what a key may call, with prices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from common import money
+from common.errors import ApiError
+from proxy.auth import Caller
+from proxy.catalogue import Model
+from proxy.guard import Incoming
+
+if TYPE_CHECKING:
+    from proxy.runtime import Runtime
+
+TOKENS_PER_PRICE = 1000
+
+
+async def models(runtime: Runtime, incoming: Incoming) -> None:
+    """Serve the list, filtered by what the key may use."""
+    caller = await listener(runtime, incoming)
+    listed = [
+        describe(model)
+        for model in runtime.catalogue.models.values()
+        if caller.key.allows_model(model.slug, *model.aliases)
+    ]
+    body = msgspec.json.encode({"object": "list", "data": listed})
+    await incoming.answer(status=200, body=body, headers={})
+
+
+async def model(runtime: Runtime, incoming: Incoming) -> None:
+    """Serve one model by its slug or an alias; the id in the answer is the name asked for."""
+    caller = await listener(runtime, incoming)
+    name = incoming.path.split("/models/", 1)[1]
+    found = runtime.catalogue.find(name)
+    if found is None or not caller.key.allows_model(found.slug, *found.aliases):
+        raise ApiError(
+            "model_not_found", f"The model {name[:128]!r} does not exist.", param="model"
+        )
+    body = msgspec.json.encode(describe(found) | {"id": name})
+    await incoming.answer(status=200, body=body, headers={})
+
+
+async def listener(runtime: Runtime, incoming: Incoming) -> Caller:
+    """Return who asks; the key is read afresh, as nothing here is admitted."""
+    return await runtime.doorkeeper.caller(
+        headers=incoming.headers, address=incoming.address, scope=None, fresh=True
+    )
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """Return one entry; prices are exact decimal strings in USD per 1,000 tokens."""
+    rates = model.rates
+    return {
+        "id": model.slug,
+        "object": "model",
+        "created": model.created,
+        "owned_by": model.owned_by,
+        "pricing": {
+            "prompt": per_thousand(rates.prompt),
+            "completion": per_thousand(rates.completion),
+        },
+        "context_length": model.context_length,
+    }
+
+
+def per_thousand(pico_per_token: int) -> str:
+    """Return a price per 1,000 tokens with at least four decimals."""
+    return money.usd_from_pico(pico_per_token * TOKENS_PER_PRICE, at_least=4)

@@ -1,0 +1,208 @@
+"""
+What one gateway process keeps: the catalogue, the lanes, the upstream client, its pulse.
+
+The pulse tells the database that this process lives, sees catalogue changes, extends long
+holds and writes down what long streams have counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import aiohttp
+import msgspec
+import psycopg
+import structlog
+from django.conf import settings
+from httpx_aiohttp import AiohttpTransport
+from msgspec import Struct
+
+from billing import ledger
+from proxy import catalogue
+from proxy.auth import Doorkeeper
+from proxy.catalogue import Catalogue
+from proxy.connection import Connection, Reader, in_thread
+from proxy.keepalive import KeepAlive
+from proxy.limits import Limiter
+from proxy.routing import Breakers
+from proxy.till import Closing, Till
+
+if TYPE_CHECKING:
+    from proxy.streams import Stream
+
+log = structlog.get_logger(__name__)
+
+CATALOGUE_POLL_S = 0.5
+DURABLE_WAIT_S = 5.0
+BORN = """
+insert into proxy_gatewayprocess (hostname, pid, started_at, heartbeat_at)
+values (%s, %s, clock_timestamp(), clock_timestamp()) returning id
+"""
+PULSE = """
+with beat as (
+    update proxy_gatewayprocess set heartbeat_at = clock_timestamp()
+    where id = %s and %s returning id
+)
+select (select version from proxy_catalogueversion where id = 1),
+       (select count(*) from proxy_gatewayprocess
+        where stopped_at is null and heartbeat_at > clock_timestamp() - make_interval(secs => %s)),
+       exists (select 1 from accounts_apikey where kind = 'imported')
+"""
+GONE = "update proxy_gatewayprocess set stopped_at = clock_timestamp() where id = %s"
+CHECKPOINT = """
+insert into proxy_checkpoint (request_id, process_id, provider, route_id, price_id,
+                              input_tokens, output_tokens, bytes, at)
+select request_id, %s, provider, route_id, price_id, input_tokens, output_tokens, bytes,
+       clock_timestamp()
+from jsonb_to_recordset(%s::jsonb) as x (
+    request_id uuid, provider text, route_id bigint, price_id bigint,
+    input_tokens bigint, output_tokens bigint, bytes bigint)
+where exists (select 1 from billing_hold h where h.id = x.request_id)
+on conflict (request_id) do update
+set output_tokens = excluded.output_tokens, bytes = excluded.bytes, at = excluded.at,
+    provider = excluded.provider, route_id = excluded.route_id, price_id = excluded.price_id
+"""
+
+
+class Note(Struct, frozen=True):
+    """One row of ``proxy_checkpoint``."""
+
+    request_id: UUID
+    provider: str
+    route_id: int
+    price_id: int
+    input_tokens: int
+    output_tokens: int
+    bytes: int
+
+
+class Runtime:
+    """Everything that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self.process_id = 0
+        self.draining = False
+        self.catalogue: Catalogue
+        self.live: set[Stream] = set()
+
+    async def start(self) -> None:
+        """
+        Connect and begin to work; needs a running event loop.
+
+        :raises psycopg.Error: the database is away
+        """
+        self.reader = Reader()
+        await self.reader.open()
+        self.control = Connection()
+        rows = await self.control.rows(BORN, (socket.gethostname()[:255], os.getpid()))
+        self.process_id = rows[0][0]
+        self.till = Till()
+        self.till.start()
+        self.limiter = Limiter()
+        self.limiter.start()
+        self.doorkeeper = Doorkeeper(self.reader)
+        self.breakers = Breakers()
+        self.keepalive = KeepAlive()
+        self.transport = AiohttpTransport(client=open_session)
+        self.catalogue = await in_thread(catalogue.load)
+        self.pulses = [
+            asyncio.create_task(self._forever(self.beat, CATALOGUE_POLL_S)),
+            asyncio.create_task(self._forever(self.checkpoint, settings.CHECKPOINT_S)),
+        ]
+        self.checkpoints = Connection()
+        self.beaten_at = 0.0
+        log.info("The gateway is up", process=self.process_id, models=len(self.catalogue.models))
+
+    async def stop(self) -> None:
+        """Settle what is left, say goodbye, close every connection."""
+        self.draining = True
+        for pulse in self.pulses:
+            pulse.cancel()
+        await self.till.close()
+        await self.limiter.close()
+        await self.transport.aclose()
+        self.keepalive.stop()
+        try:
+            await self.control.rows(GONE, (self.process_id,))
+        except psycopg.Error as error:
+            log.warning("Could not say goodbye", error=type(error).__name__)
+        for connection in (self.control, self.checkpoints, self.reader):
+            await connection.close()
+
+    async def durable(self, closing: Closing) -> None:
+        """Settle, and wait until it is durable; not for ever where the database is away."""
+        task = self.till.settle(closing)
+        await asyncio.wait({task}, timeout=DURABLE_WAIT_S)
+
+    async def _forever(self, pulse: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        while True:
+            try:
+                await pulse()
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                log.warning("The database did not answer", error=type(error).__name__)
+            except Exception:
+                log.exception("A pulse failed")
+            await asyncio.sleep(pause_s)
+
+    async def beat(self) -> None:
+        """Say that this process lives, every few seconds; see a changed catalogue."""
+        due = time.monotonic() - self.beaten_at >= settings.HEARTBEAT_S
+        parameters = (self.process_id, due, settings.SILENT_AFTER_S)
+        version, processes, imported = (await self.control.rows(PULSE, parameters))[0]
+        if due:
+            self.beaten_at = time.monotonic()
+        self.limiter.processes = processes
+        self.doorkeeper.imported_exist = imported
+        change = self.catalogue.next_change_at
+        if version != self.catalogue.version or (change and change <= datetime.now(tz=UTC)):
+            self.catalogue = await in_thread(catalogue.load)
+
+    async def checkpoint(self) -> None:
+        """Write down what live streams have counted since the last time; extend their holds."""
+        notes: list[Note] = []
+        old: list[UUID] = []
+        for stream in self.live:
+            note = note_of(stream)
+            if note.bytes != stream.noted_bytes:
+                notes.append(note)
+                stream.noted_bytes = note.bytes
+                stream.exchange.checkpointed = True
+            if time.monotonic() > stream.extend_at:
+                old.append(note.request_id)
+                stream.extend_at = time.monotonic() + settings.HOLD_TTL_S / 3
+        if notes:
+            rows = msgspec.json.encode(notes).decode()
+            await self.checkpoints.rows(CHECKPOINT, (self.process_id, rows))
+        if old:
+            await self.checkpoints.rows(ledger.EXTEND, (old, settings.HOLD_TTL_S))
+
+
+def note_of(stream: Stream) -> Note:
+    """Return what a stream has counted so far."""
+    usage = stream.counted()
+    return Note(
+        request_id=stream.exchange.incoming.id,
+        provider=stream.route.provider.slug,
+        route_id=stream.route.id,
+        price_id=stream.route.price_id,
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        bytes=stream.reader.size_bytes,
+    )
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return the client of all providers: no cookies, no proxies of the environment."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+    )

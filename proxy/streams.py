@@ -1,0 +1,275 @@
+"""
+Streams that never lie.
+
+The upstream's reader is the server's own coroutine: a caller that hangs up does not end
+it. Before the first content a failing route falls back; after it nothing is spliced, and
+a stream that breaks off ends with an error event and is settled on evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+from django.conf import settings
+
+from common.errors import ApiError
+from proxy import dispatch, endings
+from proxy.catalogue import Route
+from proxy.dispatch import since_ms
+from proxy.exchange import Exchange, tokens_of, usd
+from proxy.hangup import Hangup, HungUp
+from proxy.till import Closing
+from proxy.upstreams import openai
+from proxy.upstreams.base import UpstreamTrouble
+from proxy.wire import answers, sse
+from proxy.wire.answers import StreamReader, Usage
+
+# More text than this per token of output limit is a provider that ignores the limit.
+RUNAWAY_BYTES_PER_TOKEN = 16
+TRAILER_S = 0.25
+
+
+class BrokeOff(Exception):
+    """A stream ended after content had been sent; the cause goes on the attempt."""
+
+
+class Stream:
+    """One attempt at a stream: what was read, what may be sent."""
+
+    def __init__(self, exchange: Exchange, route: Route, hangup: Hangup) -> None:
+        self.exchange = exchange
+        self.route = route
+        self.hangup = hangup
+        self.began = time.perf_counter()
+        self.decoder = sse.Decoder()
+        self.reader = StreamReader(
+            answer_id=exchange.answer_id,
+            model=exchange.call.request.model,
+            created=exchange.created,
+            include_usage=exchange.call.include_usage,
+        )
+        self.kept = b""
+        self.done = False
+        self.noted_bytes = 0
+        self.extend_at = time.monotonic() + settings.HOLD_TTL_S / 3
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether the upstream said that the answer is whole."""
+        return self.done or self.reader.finished
+
+    async def run(self) -> None:
+        """
+        Read the upstream to its end, sending on what it says.
+
+        :raises UpstreamTrouble: no content came; another route may be tried
+        :raises BrokeOff: it ended in the middle
+        :raises HungUp: the caller is gone and the upstream was cancelled
+        """
+        response = await self.hangup.reading(dispatch.send(self.exchange, self.route))
+        try:
+            await self._read(aiter(response.stream))  # type: ignore[arg-type]
+        except (httpx.TransportError, OSError) as error:
+            self._end(openai.unreachable(error))
+        except (answers.Garbage, sse.EventTooLong):
+            self._end(openai.garbage())
+        finally:
+            await response.aclose()
+
+    async def _read(self, chunks: AsyncIterator[bytes]) -> None:
+        while not self.done:
+            try:
+                chunk = await self.hangup.reading(anext(chunks))
+            except StopAsyncIteration:
+                break
+            await self._take(chunk)
+        if not self.complete:
+            self._end(openai.unreachable(httpx.ReadError("ended early")))
+        await self._flush()
+        if self.done:
+            await self._trailer(chunks)
+
+    async def _trailer(self, chunks: AsyncIterator[bytes]) -> None:
+        """Read the end of the body, so that the connection can be used again."""
+        try:
+            async with asyncio.timeout(TRAILER_S):
+                async for _ in chunks:
+                    pass
+        except (TimeoutError, httpx.TransportError, OSError):
+            return
+
+    async def _take(self, chunk: bytes) -> None:
+        out = self.kept
+        for event in self.decoder.feed(chunk):
+            if event.strip() == b"[DONE]":
+                self.done = True
+                break
+            if event.strip():
+                out += self.reader.read(event) or b""
+            if self.reader.error is not None:
+                self.kept = out
+                await self._flush()
+                self._end(openai.error_in_body(self.reader.error))
+        self.kept = out
+        if self.reader.size_bytes or self.reader.finished:
+            self._note_first_byte()
+            await self._flush()
+        self._check_runaway()
+
+    def _note_first_byte(self) -> None:
+        if self.exchange.first_byte_ms is None:
+            self.exchange.first_byte_ms = self.exchange.incoming.elapsed_ms()
+            self.exchange.upstream_ms += since_ms(self.began)
+            drains = self.route.provider.on_disconnect == "drain"
+            self.hangup.drain_s = settings.DRAIN_TIMEOUT_S if drains else None
+            self.exchange.runtime.live.add(self)
+
+    def _check_runaway(self) -> None:
+        limit = self.exchange.offer.output_tokens * self.exchange.offer.choices
+        if self.reader.size_bytes > RUNAWAY_BYTES_PER_TOKEN * limit + 65536:
+            self._end(openai.garbage())
+
+    async def _flush(self) -> None:
+        if self.kept and (self.reader.size_bytes or self.reader.finished):
+            incoming = self.exchange.incoming
+            if not incoming.answered:
+                await incoming.begin_stream(headers=self.exchange.answered_headers(self.route))
+            out, self.kept = self.kept, b""
+            self.exchange.runtime.keepalive.touch(incoming)
+            await incoming.write(out)
+
+    def _end(self, trouble: UpstreamTrouble) -> None:
+        """
+        Turn trouble into the right end for how far the stream has come.
+
+        :raises UpstreamTrouble: nothing was sent yet
+        :raises BrokeOff: content was sent
+        """
+        if self.reader.size_bytes or self.reader.finished:
+            raise BrokeOff(trouble.outcome)
+        raise trouble
+
+    def counted(self) -> Usage:
+        """Return our own estimate of what has been streamed."""
+        return endings.counted(self.exchange, self.reader.size_bytes)
+
+
+async def serve(exchange: Exchange, hangup: Hangup) -> None:
+    """Answer with a stream."""
+    last = openai.garbage()
+    exchange.runtime.keepalive.add(exchange.incoming, exchange.headers)
+    try:
+        for route in exchange.offer.routes:
+            stream = Stream(exchange, route, hangup)
+            try:
+                await stream.run()
+            except UpstreamTrouble as trouble:
+                exchange.note_trouble(route, trouble, latency_ms=since_ms(stream.began))
+                last = trouble
+                if trouble.fallback:
+                    continue
+                break
+            except BrokeOff as cause:
+                return await broke_off(stream, str(cause))
+            except HungUp:
+                return await cancelled(stream)
+            except asyncio.CancelledError:
+                shut_down(stream)
+                raise
+            finally:
+                exchange.runtime.live.discard(stream)
+            return await finish(stream)
+            await endings.fail(exchange, last)
+    finally:
+        exchange.runtime.keepalive.discard(exchange.incoming)
+
+
+async def finish(stream: Stream) -> None:
+    """Settle a whole stream, then end it: what the caller sees ended is durable."""
+    exchange, reader = stream.exchange, stream.reader
+    exchange.runtime.breakers.note(stream.route, failed=False)
+    usage, source = reader.usage, "provider"
+    if usage is None:
+        usage, source = await endings.evidence_of(exchange, stream.route, reader.size_bytes)
+    closing = closing_of(stream, usage, source=source, status=200, cancelled=exchange.incoming.gone)
+    await exchange.runtime.durable(closing)
+    end = sse.DONE
+    if exchange.call.include_usage:
+        cost = usd(exchange.charge(stream.route, tokens_of(usage)))
+        end = reader.usage_event(answers.usage_object(usage, cost=cost)) + end
+    await exchange.incoming.write(end, last=True)
+
+
+async def broke_off(stream: Stream, cause: str) -> None:
+    """Settle what is proven of a stream that broke off, and say that it did."""
+    exchange = stream.exchange
+    exchange.runtime.breakers.note(stream.route, failed=True)
+    usage, source = stream.reader.usage, "provider"
+    if usage is None:
+        usage, source = await endings.evidence_of(exchange, stream.route, stream.reader.size_bytes)
+    closing = closing_of(
+        stream, usage, source=source, status=200, reason="stream_interrupted", cause=cause
+    )
+    await exchange.runtime.durable(closing)
+    error = ApiError("stream_interrupted", "The model's provider broke off the stream.").error()
+    await exchange.incoming.write(stream.reader.error_event(error), last=True)
+
+
+async def cancelled(stream: Stream) -> None:
+    """Settle a stream whose caller hung up and whose upstream was cancelled."""
+    exchange, route = stream.exchange, stream.route
+    if not stream.reader.size_bytes:
+        return await endings.hung_up(exchange, route, stream.began)
+    usage, source = await endings.evidence_of(exchange, route, stream.reader.size_bytes)
+    closing = closing_of(
+        stream,
+        usage,
+        source=source,
+        status=endings.CLOSED_BY_CALLER,
+        reason="cancelled",
+        cancelled=True,
+        cause="cancelled",
+    )
+    await exchange.runtime.durable(closing)
+
+
+def shut_down(stream: Stream) -> None:
+    """Settle at once what this process counted: it is being stopped."""
+    exchange = stream.exchange
+    if not stream.reader.size_bytes:
+        exchange.runtime.till.settle(exchange.voided(status=503, reason="draining"))
+        return
+    usage = stream.reader.usage or stream.counted()
+    source = "provider" if stream.reader.usage else "count"
+    exchange.runtime.till.settle(
+        closing_of(stream, usage, source=source, status=200, reason="draining", cause="shutdown")
+    )
+
+
+def closing_of(
+    stream: Stream,
+    usage: Usage,
+    *,
+    source: str,
+    status: int,
+    reason: str = "",
+    cancelled: bool = False,
+    cause: str = "",
+) -> Closing:
+    """Return the closing of a stream, its attempt written down."""
+    exchange, route, tokens = stream.exchange, stream.route, tokens_of(usage)
+    exchange.note_attempt(
+        route,
+        outcome="won",
+        cause=cause,
+        status=200,
+        upstream_id=stream.reader.upstream_id,
+        latency_ms=since_ms(stream.began),
+        cost=exchange.upstream_cost(route, tokens),
+    )
+    return exchange.settled(
+        route, tokens, source=source, status=status, reason=reason, cancelled=cancelled
+    )
