@@ -48,8 +48,10 @@ class Window:
     month: Cap
 
     @classmethod
-    def of(cls, row: Account | KeyMeter, *, today: date) -> Self:
+    def of(cls, row: Account | KeyMeter | None, *, today: date) -> Self:
         """Read a row as of today: a window that was last written on another day begins anew."""
+        if row is None:
+            return cls(day=Cap(0, None), month=Cap(0, None))
         same_month = (row.day.year, row.day.month) == (today.year, today.month)
         return cls(
             day=Cap(row.day_used if row.day == today else 0, row.day_cap),
@@ -128,7 +130,7 @@ def sums(*, workspace_id: int, now: datetime) -> Sums:
     """Balance, caps and spend of one workspace."""
     today = now.date()
     home = Account.objects.filter(workspace_id=workspace_id, kind="paid", asset=USD).first()
-    window = Window.of(home, today=today) if home else Window(Cap(0, None), Cap(0, None))
+    window = Window.of(home, today=today)
     first = min(today - timedelta(days=DAYS_SHOWN - 1), today.replace(day=1))
     spent = _spend_by_day(workspace_id=workspace_id, first=first, last=today)
     days = [today - timedelta(days=back) for back in range(DAYS_SHOWN - 1, -1, -1)]
