@@ -10,7 +10,8 @@ from django.core.asgi import get_asgi_application
 
 django = get_asgi_application()
 
-from proxy.gateway import Gateway, owns  # noqa: E402  models need Django to be set up
+from config.startup import refuse_if_unfit  # noqa: E402  models need Django to be set up
+from proxy.gateway import Gateway, owns  # noqa: E402
 from proxy.guard import Receive, Scope, Send  # noqa: E402
 
 gateway = Gateway()
@@ -30,6 +31,7 @@ async def lifespan(receive: Receive, send: Send) -> None:
     """Start the gateway with the server and end it with the server."""
     await receive()
     try:
+        refuse_if_unfit()
         await gateway.runtime.start()
     except Exception as error:
         await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -42,8 +42,21 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 
 # -- Secrets: one purpose each ----------------------------------------------------------
 SECRET_KEY = env.str("SECRET_KEY", "")
-KEY_PEPPERS = parse_keyring(env.str("KEY_PEPPER", ""), name="KEY_PEPPER")
-ENCRYPTION_KEYS = parse_keyring(env.str("ENCRYPTION_KEY", ""), name="ENCRYPTION_KEY")
+# What is wrong here is told by config.startup, so that `doctor` can still run.
+CONFIGURATION_PROBLEMS: list[str] = []
+
+
+def keyring(name: str) -> dict[str, bytes]:
+    """Read a key ring; what cannot be read is a problem for config.startup."""
+    try:
+        return parse_keyring(env.str(name, ""), name=name)
+    except ValueError as error:
+        CONFIGURATION_PROBLEMS.append(str(error))
+        return {}
+
+
+KEY_PEPPERS = keyring("KEY_PEPPER")
+ENCRYPTION_KEYS = keyring("ENCRYPTION_KEY")
 
 # -- Database and Redis -----------------------------------------------------------------
 DATABASE_URL = env.str("DATABASE_URL", "postgres://tollgate@127.0.0.1:5432/tollgate")
