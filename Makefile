@@ -44,7 +44,7 @@ check: $(EMBEDDED) $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tests.migrations
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: $(EMBEDDED) $(DEV)
 	$(BIN)/python tests/bench/run.py $(ARGS)

@@ -119,6 +119,7 @@ def is_ready(*, folder: Path) -> bool:
 def open_home(*, folder: Path) -> Home:
     """Make the folder, closed to everybody but the user the server runs as."""
     user = ordinary_user()
+    require_owner(folder=folder, uid=user.uid if user else os.geteuid())
     for place in (folder, folder / "socket"):
         place.mkdir(mode=0o700, exist_ok=True)
         place.chmod(0o700)
@@ -126,6 +127,20 @@ def open_home(*, folder: Path) -> Home:
             os.chown(place, user.uid, user.gid)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY) if user else None
     return Home(folder, user, descriptor)
+
+
+def require_owner(*, folder: Path, uid: int) -> None:
+    """
+    Make sure that the data, if there is any, is of the user the server runs as.
+
+    :raises Refusal: if it belongs to somebody else
+    """
+    try:
+        owner = (folder / "data").stat().st_uid
+    except FileNotFoundError:
+        return
+    if owner != uid:
+        raise Refusal(f"{folder} belongs to user {owner} and cannot be used by user {uid}")
 
 
 def ordinary_user() -> User | None:

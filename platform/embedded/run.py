@@ -91,7 +91,7 @@ def supervised(*, options: Options, instance: Instance, signals: Signals) -> Ite
     try:
         yield supervisor
     finally:
-        if supervisor.children:
+        if signals.wishes:
             say("Stopping. Ctrl-C again ends it at once.")
         supervisor.stop()
         instance.clear()
