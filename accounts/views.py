@@ -1,0 +1,35 @@
+"""The public front page, and the switch between workspaces."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts import seats
+from accounts.seats import Seat, seated
+
+
+@require_GET
+def landing(request: HttpRequest) -> HttpResponse:
+    """What this is, in one screen."""
+    return render(request, "public/landing.html")
+
+
+@require_POST
+@seated
+def switch_workspace(request: HttpRequest, seat: Seat) -> HttpResponse:
+    """Show another workspace of the person; 404 for one that is not theirs."""
+    seats.choose(request, public_id=request.POST.get("workspace", ""))
+    return redirect(_local(request, request.POST.get("next", "")))
+
+
+def _local(request: HttpRequest, address: str) -> str:
+    """The section of the dashboard that the address is in, else the Overview."""
+    ours = address.startswith("/dashboard/") and url_has_allowed_host_and_scheme(
+        address, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    # What is deeper than a section may belong to the workspace that was left.
+    return "/".join(address.split("/")[:3]) if ours else reverse("overview")

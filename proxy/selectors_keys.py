@@ -1,0 +1,93 @@
+"""What pages read about keys: state, limits, and who may act on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.http import Http404
+
+from accounts import keys
+from accounts.models import ApiKey
+from accounts.scopes import Scope
+from accounts.seats import Seat
+from billing.models import KeyMeter
+from billing.selectors import Window
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One key as the dashboard shows it."""
+
+    key: ApiKey
+    owner: str
+    owner_is_service: bool
+    workspaces: list[str]
+    state: str
+    ends_at: datetime | None
+    window: Window
+    last_used_at: datetime | None
+    rpm: int
+    may_change: bool
+    may_rotate: bool
+
+    @property
+    def capped(self) -> bool:
+        """Whether the key has a spending limit of its own."""
+        return self.window.day.limit is not None or self.window.month.limit is not None
+
+
+def key_rows(*, seat: Seat, seats: Sequence[Seat], now: datetime) -> list[KeyRow]:
+    """The keys of a workspace that a person may see, the newest first."""
+    found = keys.visible(workspace=seat.workspace, by=seat.user).prefetch_related("workspaces")
+    rows = list(found)
+    meters = KeyMeter.objects.in_bulk([key.pk for key in rows])
+    return [
+        _row(key, meter=meters.get(key.pk), seat=seat, seats=seats, now=now)
+        for key in rows
+    ]
+
+
+def key_row(*, public_id: str, seat: Seat, seats: Sequence[Seat], now: datetime) -> KeyRow:
+    """
+    One key of the current workspace.
+
+    :raises Http404: there is none of that id here that the person may see
+    """
+    key = keys.visible(workspace=seat.workspace, by=seat.user).filter(public_id=public_id).first()
+    if key is None:
+        raise Http404
+    meter = KeyMeter.objects.filter(key=key).first()
+    return _row(key, meter=meter, seat=seat, seats=seats, now=now)
+
+
+def _row(
+    key: ApiKey, *, meter: KeyMeter | None, seat: Seat, seats: Sequence[Seat], now: datetime
+) -> KeyRow:
+    carried = list(key.workspaces.all())
+    managed = {other.workspace.pk for other in seats if other.may(Scope.KEYS_MANAGE)}
+    own = key.user_id == seat.user.pk
+    keeps = all(workspace.pk in managed for workspace in carried)
+    state = _state(key, now=now)
+    return KeyRow(
+        key=key,
+        owner=str(key.owner),
+        owner_is_service=key.service_account_id is not None,
+        workspaces=[workspace.name for workspace in carried],
+        state=state,
+        ends_at=key.expires_at,
+        window=Window.of(meter, today=now.date()),
+        last_used_at=meter.last_used_at if meter else None,
+        rpm=key.rpm if key.rpm is not None else seat.workspace.tier.default_rpm,
+        may_change=own or keeps,
+        may_rotate=state == "active" and (own or (key.user_id is None and keeps)),
+    )
+
+
+def _state(key: ApiKey, *, now: datetime) -> str:
+    if key.disabled_at is not None:
+        return "disabled"
+    if key.expires_at is not None and key.expires_at <= now:
+        return "expired"
+    return "active"

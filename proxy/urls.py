@@ -1,0 +1,24 @@
+"""Pages about requests, keys and models. The gateway's own paths are in proxy.app."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from proxy import views, views_keys, views_models, views_quickstart
+
+urlpatterns = [
+    path("dashboard", views.overview, name="overview"),
+    path("dashboard/quickstart", views_quickstart.quickstart, name="quickstart"),
+    path(
+        "dashboard/quickstart/first-request", views_quickstart.first_request, name="first_request"
+    ),
+    path("dashboard/keys", views_keys.key_list, name="keys"),
+    path("dashboard/keys/new", views_keys.create, name="key_create"),
+    path("dashboard/keys/<str:public_id>", views_keys.detail, name="key"),
+    path("dashboard/keys/<str:public_id>/disable", views_keys.disable, name="key_disable"),
+    path("dashboard/keys/<str:public_id>/enable", views_keys.enable, name="key_enable"),
+    path("dashboard/keys/<str:public_id>/rotate", views_keys.rotate, name="key_rotate"),
+    path("dashboard/keys/<str:public_id>/delete", views_keys.delete, name="key_delete"),
+    path("models", views_models.models, name="models"),
+    path("models.json", views_models.models_json, name="models_json"),
+]
