@@ -2,8 +2,8 @@
 Tables of money, for reading. The ORM never writes a balance, a hold or a transfer.
 
 Rows are written by the functions in ``billing/sql`` through ``billing.ledger``; the
-database itself refuses what must not happen. Amounts are integers: nano-dollars where
-the asset is USD, whole tokens where it is TOK, pico-dollars in prices.
+database itself refuses what must not happen (``sql/tables.sql``). Amounts are integers:
+nano-dollars where the asset is USD, whole tokens where it is TOK, pico-dollars in prices.
 """
 
 from __future__ import annotations
@@ -65,45 +65,6 @@ class Account(models.Model):
                 nulls_distinct=False,
                 name="billing_account_once",
             ),
-            models.CheckConstraint(
-                condition=Q(bounded=False) | Q(credits_posted__gte=F("debits_posted") + F("floor")),
-                name="billing_account_never_below_floor",
-            ),
-            models.CheckConstraint(condition=Q(floor__lte=0), name="billing_account_floor"),
-            models.CheckConstraint(
-                condition=Q(
-                    credits_posted__gte=0,
-                    debits_posted__gte=0,
-                    debits_pending__gte=0,
-                    day_used__gte=0,
-                    month_used__gte=0,
-                    held__gte=0,
-                ),
-                name="billing_account_counters_not_negative",
-            ),
-            models.CheckConstraint(
-                condition=(Q(day_cap=None) | Q(day_cap__gte=0))
-                & (Q(month_cap=None) | Q(month_cap__gte=0)),
-                name="billing_account_caps_not_negative",
-            ),
-            # A customer's account is bounded and named so; the house's keeps no counters.
-            models.CheckConstraint(
-                condition=Q(workspace__isnull=False, bounded=True, kind__in=["paid", "granted"])
-                | (
-                    Q(
-                        workspace=None,
-                        bounded=False,
-                        credits_posted=0,
-                        debits_posted=0,
-                        debits_pending=0,
-                    )
-                    & ~Q(kind__in=["paid", "granted"])
-                ),
-                name="billing_account_customer_or_house",
-            ),
-            models.CheckConstraint(
-                condition=Q(granted=None) | Q(kind="paid"), name="billing_account_home_is_paid"
-            ),
         ]
 
     def __str__(self) -> str:
@@ -127,17 +88,6 @@ class KeyMeter(models.Model):
 
     class Meta:
         ordering: ClassVar = ["key_id"]
-        constraints: ClassVar = [
-            models.CheckConstraint(
-                condition=Q(day_used__gte=0, month_used__gte=0, held__gte=0),
-                name="billing_keymeter_counters_not_negative",
-            ),
-            models.CheckConstraint(
-                condition=(Q(day_cap=None) | Q(day_cap__gte=0))
-                & (Q(month_cap=None) | Q(month_cap__gte=0)),
-                name="billing_keymeter_caps_not_negative",
-            ),
-        ]
 
     def __str__(self) -> str:
         return f"key #{self.key_id}"
@@ -212,15 +162,6 @@ class Hold(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["expires_at"], name="billing_hold_expires_at"),
             models.Index(fields=["process_id"], name="billing_hold_process"),
-        ]
-        constraints: ClassVar = [
-            models.CheckConstraint(
-                condition=Q(amount__gt=0, unit_nanos__gt=0), name="billing_hold_positive"
-            ),
-            models.CheckConstraint(
-                condition=Q(granted__gte=0, granted__lte=F("amount")),
-                name="billing_hold_granted_within_amount",
-            ),
         ]
 
     def __str__(self) -> str:

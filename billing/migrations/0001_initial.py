@@ -109,6 +109,31 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="KeyMeter",
+            fields=[
+                (
+                    "key",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="meter",
+                        serialize=False,
+                        to="accounts.apikey",
+                    ),
+                ),
+                ("day", models.DateField(db_default="1970-01-01")),
+                ("day_used", models.BigIntegerField(db_default=0)),
+                ("month_used", models.BigIntegerField(db_default=0)),
+                ("held", models.BigIntegerField(db_default=0)),
+                ("day_cap", models.BigIntegerField(null=True)),
+                ("month_cap", models.BigIntegerField(null=True)),
+                ("last_used_at", models.DateTimeField(null=True)),
+            ],
+            options={
+                "ordering": ["key_id"],
+            },
+        ),
+        migrations.CreateModel(
             name="Account",
             fields=[
                 (
@@ -186,58 +211,6 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["expires_at"], name="billing_hold_expires_at"),
                     models.Index(fields=["process_id"], name="billing_hold_process"),
-                ],
-                "constraints": [
-                    models.CheckConstraint(
-                        condition=models.Q(("amount__gt", 0), ("unit_nanos__gt", 0)),
-                        name="billing_hold_positive",
-                    ),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            ("granted__gte", 0), ("granted__lte", models.F("amount"))
-                        ),
-                        name="billing_hold_granted_within_amount",
-                    ),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="KeyMeter",
-            fields=[
-                (
-                    "key",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        primary_key=True,
-                        related_name="meter",
-                        serialize=False,
-                        to="accounts.apikey",
-                    ),
-                ),
-                ("day", models.DateField(db_default="1970-01-01")),
-                ("day_used", models.BigIntegerField(db_default=0)),
-                ("month_used", models.BigIntegerField(db_default=0)),
-                ("held", models.BigIntegerField(db_default=0)),
-                ("day_cap", models.BigIntegerField(null=True)),
-                ("month_cap", models.BigIntegerField(null=True)),
-                ("last_used_at", models.DateTimeField(null=True)),
-            ],
-            options={
-                "ordering": ["key_id"],
-                "constraints": [
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            ("day_used__gte", 0), ("held__gte", 0), ("month_used__gte", 0)
-                        ),
-                        name="billing_keymeter_counters_not_negative",
-                    ),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("day_cap", None), ("day_cap__gte", 0), _connector="OR"),
-                            models.Q(("month_cap", None), ("month_cap__gte", 0), _connector="OR"),
-                        ),
-                        name="billing_keymeter_caps_not_negative",
-                    ),
                 ],
             },
         ),
@@ -380,81 +353,6 @@ class Migration(migrations.Migration):
                 fields=("workspace", "kind", "asset"),
                 name="billing_account_once",
                 nulls_distinct=False,
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("bounded", False),
-                    (
-                        "credits_posted__gte",
-                        django.db.models.expressions.CombinedExpression(
-                            models.F("debits_posted"), "+", models.F("floor")
-                        ),
-                    ),
-                    _connector="OR",
-                ),
-                name="billing_account_never_below_floor",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("floor__lte", 0)), name="billing_account_floor"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("credits_posted__gte", 0),
-                    ("day_used__gte", 0),
-                    ("debits_pending__gte", 0),
-                    ("debits_posted__gte", 0),
-                    ("held__gte", 0),
-                    ("month_used__gte", 0),
-                ),
-                name="billing_account_counters_not_negative",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("day_cap", None), ("day_cap__gte", 0), _connector="OR"),
-                    models.Q(("month_cap", None), ("month_cap__gte", 0), _connector="OR"),
-                ),
-                name="billing_account_caps_not_negative",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        ("bounded", True),
-                        ("kind__in", ["paid", "granted"]),
-                        ("workspace__isnull", False),
-                    ),
-                    models.Q(
-                        ("bounded", False),
-                        ("credits_posted", 0),
-                        ("debits_pending", 0),
-                        ("debits_posted", 0),
-                        ("workspace", None),
-                        models.Q(("kind__in", ["paid", "granted"]), _negated=True),
-                    ),
-                    _connector="OR",
-                ),
-                name="billing_account_customer_or_house",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("granted", None), ("kind", "paid"), _connector="OR"),
-                name="billing_account_home_is_paid",
             ),
         ),
         migrations.AddConstraint(
