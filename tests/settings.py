@@ -16,3 +16,5 @@ STORAGES = {
     # The manifest of hashed names exists only after collectstatic.
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# whitenoise warns where collectstatic never ran.
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # noqa: F405 - from the settings above

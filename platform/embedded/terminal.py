@@ -60,7 +60,8 @@ def importance(*, line: str) -> str:
         except ValueError:
             return ""
         shown = event.get("level") in IMPORTANT_LEVELS
-        return str(event.get("event", ""))[:300] if shown else ""
+        # One line each: the rest, tracebacks above all, is in the log.
+        return str(event.get("event", "")).partition("\n")[0][:300] if shown else ""
     return line[:300] if IMPORTANT.search(line) else ""
 
 

@@ -12,6 +12,7 @@ class TestImportance:
         ("line", "shown"),
         [
             ('{"level": "error", "event": "Cannot settle"}', "Cannot settle"),
+            ('{"level": "error", "event": "First\\nsecond"}', "First"),
             ('{"level": "info", "event": "ready"}', ""),
             ("{ not json", ""),
             ("ERROR:    [Errno 98] address in use", "ERROR:    [Errno 98] address in use"),

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class TestStylesheet:
+    def test_the_committed_one_is_what_its_sources_make(self, npm: str, tmp_path: Path) -> None:
+        built = tmp_path / "app.css"
+        flags = ["--input", "assets/app.css", "--output", str(built), "--minify"]
+
+        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=ROOT, check=True)
+        subprocess.run(
+            [str(ROOT / "node_modules/.bin/tailwindcss"), *flags],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"]},
+            check=True,
+        )
+
+        assert built.read_text() == (ROOT / "static/css/app.css").read_text()
