@@ -88,7 +88,7 @@ class Stream:
             await self._take(chunk)
         if not self.complete:
             self._end(openai.unreachable(httpx.ReadError("ended early")))
-        await self._flush()
+        await self.flush()
         if self.done:
             await self._trailer(chunks)
 
@@ -102,21 +102,17 @@ class Stream:
             return
 
     async def _take(self, chunk: bytes) -> None:
-        out = self.kept
         for event in self.decoder.feed(chunk):
             if event.strip() == b"[DONE]":
                 self.done = True
                 break
             if event.strip():
-                out += self.reader.read(event) or b""
+                self.kept += self.reader.read(event) or b""
             if self.reader.error is not None:
-                self.kept = out
-                await self._flush()
                 self._end(openai.error_in_body(self.reader.error))
-        self.kept = out
         if self.reader.size_bytes or self.reader.finished:
             self._note_first_byte()
-            await self._flush()
+            await self.flush()
         self._check_runaway()
 
     def _note_first_byte(self) -> None:
@@ -132,7 +128,8 @@ class Stream:
         if self.reader.size_bytes > RUNAWAY_BYTES_PER_TOKEN * limit + 65536:
             self._end(openai.garbage())
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Send on what was read, once there is something to tell."""
         if self.kept and (self.reader.size_bytes or self.reader.finished):
             incoming = self.exchange.incoming
             if not incoming.answered:
@@ -182,7 +179,7 @@ async def serve(exchange: Exchange, hangup: Hangup) -> None:
             finally:
                 exchange.runtime.live.discard(stream)
             return await finish(stream)
-            await endings.fail(exchange, last)
+        await endings.fail(exchange, last)
     finally:
         exchange.runtime.keepalive.discard(exchange.incoming)
 
@@ -206,6 +203,7 @@ async def finish(stream: Stream) -> None:
 async def broke_off(stream: Stream, cause: str) -> None:
     """Settle what is proven of a stream that broke off, and say that it did."""
     exchange = stream.exchange
+    await stream.flush()
     exchange.runtime.breakers.note(stream.route, failed=True)
     usage, source = stream.reader.usage, "provider"
     if usage is None:

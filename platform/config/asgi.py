@@ -14,29 +14,35 @@ from config.startup import refuse_if_unfit  # noqa: E402  models need Django to 
 from proxy.gateway import Gateway, owns  # noqa: E402
 from proxy.guard import Receive, Scope, Send  # noqa: E402
 
-gateway = Gateway()
+
+class Application:
+    """One server process: its gateway, and Django behind it."""
+
+    def __init__(self) -> None:
+        self.gateway = Gateway()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection: a request, or the server's own life span."""
+        if scope["type"] == "lifespan":
+            await self.lifespan(receive, send)
+        elif scope["type"] == "http" and owns(scope["path"]):
+            await self.gateway(scope, receive, send)
+        elif scope["type"] == "http":
+            await django(scope, receive, send)
+
+    async def lifespan(self, receive: Receive, send: Send) -> None:
+        """Start the gateway with the server and end it with the server."""
+        await receive()
+        try:
+            refuse_if_unfit()
+            await self.gateway.runtime.start()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.gateway.runtime.stop()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
-async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one connection: a request, or the server's own life span."""
-    if scope["type"] == "lifespan":
-        await lifespan(receive, send)
-    elif scope["type"] == "http" and owns(scope["path"]):
-        await gateway(scope, receive, send)
-    elif scope["type"] == "http":
-        await django(scope, receive, send)
-
-
-async def lifespan(receive: Receive, send: Send) -> None:
-    """Start the gateway with the server and end it with the server."""
-    await receive()
-    try:
-        refuse_if_unfit()
-        await gateway.runtime.start()
-    except Exception as error:
-        await send({"type": "lifespan.startup.failed", "message": str(error)})
-        raise
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await gateway.runtime.stop()
-    await send({"type": "lifespan.shutdown.complete"})
+application = Application()

@@ -1,0 +1,252 @@
+"""Streams: passed on as they come, ended truthfully, charged for what was used."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes import upstream as fake
+from tests.fakes.upstream import FakeUpstream
+from tests.proxy.conftest import Shop, hello, request_id
+
+SSE = fake.Head(200, (("content-type", "text/event-stream"),))
+
+
+def events(text: str) -> list[Any]:
+    """Return the data of a stream's events, [DONE] as a string."""
+    data = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
+    return [one if one == "[DONE]" else json.loads(one) for one in data]
+
+
+def content(text: str) -> str:
+    """Return the text that a stream told."""
+    chunks = [event for event in events(text) if event != "[DONE]"]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def chunk(text: str | None = None, *, finish: str | None = None, **more: Any) -> bytes:
+    """Return one upstream event."""
+    delta = {} if text is None else {"content": text}
+    body = {
+        "id": "up-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "up",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
+    return b"data: " + json.dumps(body | more).encode() + b"\n\n"
+
+
+def usage_chunk(prompt: int, completion: int) -> bytes:
+    """Return the upstream's last event."""
+    return (
+        b"data: "
+        + json.dumps(
+            {"id": "up-1", "choices": [], "usage": fake.usage(prompt, completion)}
+        ).encode()
+        + b"\n\n"
+    )
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+class TestAWholeStream:
+    def test_comes_under_our_id_and_ends_with_done(
+        self, client: httpx.Client, upstream: FakeUpstream
+    ) -> None:
+        upstream.script(
+            [SSE, chunk("a"), chunk("b"), chunk(finish="stop"), usage_chunk(7, 2), DONE]
+        )
+
+        response = client.post("/v1/chat/completions", json=hello("tokens", stream=True))
+
+        *chunks, done = events(response.text)
+        assert done == "[DONE]"
+        assert content(response.text) == "ab"
+        assert {one["model"] for one in chunks} == {"tokens"}
+        assert {one["id"] for one in chunks} == {
+            response.headers["x-request-id"].replace("req_", "chatcmpl-")
+        }
+        assert all(one["choices"] and "usage" not in one for one in chunks)
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["x-accel-buffering"] == "no"
+
+    def test_is_charged_by_the_upstreams_usage(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        upstream.script([SSE, chunk("a"), chunk(finish="stop"), usage_chunk(7, 2), DONE])
+
+        client.post("/v1/chat/completions", json=hello(stream=True))
+
+        assert (shop.last.charged, shop.last.source) == (11_000, "provider")
+        assert upstream.calls[0].body["stream_options"] == {"include_usage": True}
+
+    def test_has_usage_and_cost_where_the_caller_asked(
+        self, client: httpx.Client, upstream: FakeUpstream
+    ) -> None:
+        upstream.script([SSE, chunk("a"), chunk(finish="stop"), usage_chunk(7, 2), DONE])
+
+        response = client.post(
+            "/v1/chat/completions", json=hello(stream=True, stream_options={"include_usage": True})
+        )
+
+        *chunks, last, _done = events(response.text)
+        assert last["choices"] == []
+        assert last["usage"]["total_tokens"] == 9
+        assert last["usage"]["cost"] == 0.000011
+        assert all(one["usage"] is None for one in chunks)
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 7])
+    def test_may_be_cut_into_any_pieces(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop, size: int
+    ) -> None:
+        whole = b": hi\r\n\r\n" + chunk("привет ").replace(b"\n", b"\r\n")
+        whole += chunk("мир") + chunk(finish="stop") + usage_chunk(7, 2) + DONE
+        upstream.script([SSE, *(whole[i : i + size] for i in range(0, len(whole), size))])
+
+        response = client.post("/v1/chat/completions", json=hello(stream=True))
+
+        assert content(response.text) == "привет мир"
+        assert shop.last.charged == 11_000
+
+    def test_without_usage_is_counted_and_marked_as_an_estimate(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        upstream.script([SSE, chunk("12345678"), chunk(finish="stop"), DONE])
+
+        client.post("/v1/chat/completions", json=hello(stream=True))
+
+        assert (shop.last.source, shop.last.output_tokens) == ("count", 2)
+
+    def test_tool_calls_get_an_index_and_tell_their_id_once(
+        self, client: httpx.Client, upstream: FakeUpstream
+    ) -> None:
+        def part(arguments: str) -> bytes:
+            call = {"id": "call_1", "type": "function", "function": {"name": "f"}}
+            call["function"] |= {"arguments": arguments}  # type: ignore[operator]
+            choice = {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}
+            return chunk(choices=[choice])
+
+        upstream.script([SSE, part('{"a"'), part(":1}"), chunk(finish="tool_calls"), DONE])
+
+        response = client.post("/v1/chat/completions", json=hello(stream=True))
+
+        first, second = (
+            event["choices"][0]["delta"]["tool_calls"][0] for event in events(response.text)[:2]
+        )
+        assert (first["index"], first["id"], first["function"]["name"]) == (0, "call_1", "f")
+        assert second["index"] == 0
+        assert "id" not in second
+        assert second["function"] == {"arguments": ":1}"}
+
+
+class TestAStreamThatBreaksOff:
+    @pytest.mark.parametrize(
+        "end",
+        [
+            pytest.param([fake.Cut()], id="reset"),
+            pytest.param([fake.Cut(reset=False)], id="closed"),
+            pytest.param([], id="ended without a finish"),
+            pytest.param([b"data: {nonsense\n\n"], id="garbage"),
+            pytest.param([b'data: {"error": {"message": "secret detail"}}\n\n'], id="error event"),
+            pytest.param([b"data: " + b"x" * 9_000_000], id="endless line"),
+        ],
+    )
+    def test_says_so_and_charges_what_came(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop, end: list[fake.Step]
+    ) -> None:
+        upstream.script([SSE, chunk("12345678"), *end])
+
+        response = client.post("/v1/chat/completions", json=hello(stream=True))
+
+        last = events(response.text)[-1]
+        assert last["error"]["reason"] == "stream_interrupted"
+        assert last["choices"][0]["finish_reason"] == "error"
+        assert "secret detail" not in response.text
+        assert (shop.last.state, shop.last.source) == ("settled", "count")
+        assert shop.last.output_tokens == 2
+        assert shop.last.reason == "stream_interrupted"
+        assert shop.holds == 0
+
+    def test_before_any_content_costs_nothing(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        upstream.script([SSE, chunk(""), fake.Cut()])
+
+        response = client.post("/v1/chat/completions", json=hello(stream=True))
+
+        assert response.status_code == 502
+        assert shop.last.charged == 0
+        assert shop.holds == 0
+
+
+class TestACallerWhoHangsUp:
+    def test_before_the_first_byte_pays_nothing_and_the_upstream_is_cancelled(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        upstream.script([fake.Stall()])
+
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/chat/completions", json=hello(stream=True), timeout=0.4)
+
+        [call] = upstream.wait_for_calls(1, ended=True)
+        assert call.hung_up
+        wait_until_closed(shop)
+        assert (shop.last.charged, shop.last.cancelled) == (0, True)
+
+    def test_later_pays_for_what_was_drained(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        upstream.script(
+            [SSE, chunk("a"), fake.Pause(0.5), chunk(finish="stop"), usage_chunk(7, 2), DONE]
+        )
+
+        with client.stream("POST", "/v1/chat/completions", json=hello(stream=True)) as response:
+            next(response.iter_bytes())
+
+        wait_until_closed(shop)
+        assert (shop.last.charged, shop.last.cancelled) == (11_000, True)
+        assert upstream.calls[0].finished
+
+    def test_later_is_cancelled_where_the_provider_stops_billing(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        shop.provider_cancels()
+        upstream.script([SSE, chunk("12345678"), fake.Repeat(b": quiet\n\n", every_s=0.05)])
+        time.sleep(1.2)
+
+        with client.stream("POST", "/v1/chat/completions", json=hello(stream=True)) as response:
+            next(response.iter_bytes())
+
+        upstream.wait_for_calls(1, ended=True)
+        wait_until_closed(shop)
+        assert (shop.last.source, shop.last.output_tokens) == ("count", 2)
+        assert shop.last.cancelled
+        assert shop.attempts(request_id(response))[0].cause == "cancelled"
+
+    def test_of_a_whole_answer_pays_nothing(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        upstream.script([fake.Stall()])
+
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/chat/completions", json=hello(), timeout=0.4)
+
+        upstream.wait_for_calls(1, ended=True)
+        wait_until_closed(shop)
+        assert (shop.last.state, shop.last.cancelled) == ("voided", True)
+
+
+def wait_until_closed(shop: Shop) -> None:
+    """Wait until the one call is settled."""
+    deadline = time.monotonic() + 10
+    while not shop.usage:
+        assert time.monotonic() < deadline, "the call was not settled"
+        time.sleep(0.02)
+    assert shop.holds == 0
