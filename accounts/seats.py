@@ -100,7 +100,7 @@ def seated(
 
     @login_required
     @wraps(view)
-    def page(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def page(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         seat = current(request)
         if seat is None:
             return render(request, "dashboard/no_workspace.html", status=200)

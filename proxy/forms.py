@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -91,17 +91,17 @@ class KeyForm(forms.Form):
         label=_("Requests per minute"),
         required=False,
         min_value=0,
-        help_text=_("Empty: the workspace's own limit."),
+        help_text=_("Empty: what your tier gives by default."),
     )
     daily_usd = UsdField(
         label=_("Limit per day, USD"),
         required=False,
-        help_text=_("Empty: the workspace's own limit."),
+        help_text=_("Empty: what your tier gives by default."),
     )
     monthly_usd = UsdField(
         label=_("Limit per month, USD"),
         required=False,
-        help_text=_("Empty: the workspace's own limit."),
+        help_text=_("Empty: what your tier gives by default."),
     )
     ips = LinesField(
         label=_("IP addresses"),
@@ -148,9 +148,7 @@ class KeyForm(forms.Form):
 
     def choices_of(self, name: str, choices: list[tuple[str, Any]]) -> None:
         """Set what a field offers."""
-        field = self.fields[name]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = choices
+        cast(forms.ChoiceField, self.fields[name]).choices = choices
 
     def main_fields(self) -> list[forms.BoundField]:
         """The fields that everybody fills in."""

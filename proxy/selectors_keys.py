@@ -43,10 +43,7 @@ def key_rows(*, seat: Seat, seats: Sequence[Seat], now: datetime) -> list[KeyRow
     found = keys.visible(workspace=seat.workspace, by=seat.user).prefetch_related("workspaces")
     rows = list(found)
     meters = KeyMeter.objects.in_bulk([key.pk for key in rows])
-    return [
-        _row(key, meter=meters.get(key.pk), seat=seat, seats=seats, now=now)
-        for key in rows
-    ]
+    return [_row(key, meter=meters.get(key.pk), seat=seat, seats=seats, now=now) for key in rows]
 
 
 def key_row(*, public_id: str, seat: Seat, seats: Sequence[Seat], now: datetime) -> KeyRow:

@@ -54,7 +54,9 @@ def _make(form: KeyForm, seat: Seat) -> tuple[ApiKey, str] | None:
         return _make_or_refuse(form, seat)
     except (Invalid, Forbidden, ForeignWorkspace) as refusal:
         form.add_error(refusal.param if refusal.param in form.fields else None, refusal.message)
-        return None
+    except limits.AboveTier as refusal:
+        form.add_error("daily_usd", str(refusal))
+    return None
 
 
 @transaction.atomic
@@ -73,7 +75,12 @@ def _make_or_refuse(form: KeyForm, seat: Seat) -> tuple[ApiKey, str]:
         ips=asked["ips"],
         expires_at=_expiry(asked["expires"], now=timezone.now()),
     )
-    limits.set_key_caps(key=key, daily=asked["daily_usd"], monthly=asked["monthly_usd"])
+    daily, monthly = limits.key_caps(key=key)
+    limits.set_key_caps(
+        key=key,
+        daily=daily if asked["daily_usd"] is None else asked["daily_usd"],
+        monthly=monthly if asked["monthly_usd"] is None else asked["monthly_usd"],
+    )
     return key, secret
 
 
