@@ -33,9 +33,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _page(request, "500.html", status=500)
 
 
-def _page(
-    request: HttpRequest, template: str, *, status: int, exception: str = ""
-) -> HttpResponse:
+def _page(request: HttpRequest, template: str, *, status: int, exception: str = "") -> HttpResponse:
     # Without `request=`, no context processor runs: the page needs no database, no session.
     context = {"request": request, "exception": exception}
     return HttpResponse(render_to_string(template, context), status=status)
