@@ -20,6 +20,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 from embedded import ports
@@ -270,8 +271,7 @@ def _binaries(*, package: Path) -> Path:
 def _copy(*, package: Path) -> Path:
     """Copy what the server needs to where every user may read it."""
     source = package / f"pginstall{VERSION}"
-    stamp = int((source / "bin" / "postgres").stat().st_mtime)
-    place = CACHE / f"postgresql-{VERSION}-{stamp}"
+    place = CACHE / f"postgresql-{VERSION}-{metadata.version(WHEEL)}"
     if not place.exists():
         fresh = CACHE / f"{place.name}.{os.getpid()}"
         try:
