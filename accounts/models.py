@@ -102,13 +102,19 @@ class Tier(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(max_daily_nanos=None)
-                | Q(default_daily_nanos__gte=0, default_daily_nanos__lte=F("max_daily_nanos")),
+                | Q(
+                    # Said aloud, because a comparison with null would pass.
+                    default_daily_nanos__isnull=False,
+                    default_daily_nanos__lte=F("max_daily_nanos"),
+                ),
                 name="accounts_tier_daily_within_max",
             ),
             models.CheckConstraint(
                 condition=Q(max_monthly_nanos=None)
                 | Q(
-                    default_monthly_nanos__gte=0, default_monthly_nanos__lte=F("max_monthly_nanos")
+                    # Said aloud, because a comparison with null would pass.
+                    default_monthly_nanos__isnull=False,
+                    default_monthly_nanos__lte=F("max_monthly_nanos"),
                 ),
                 name="accounts_tier_monthly_within_max",
             ),

@@ -330,7 +330,7 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             ("max_daily_nanos", None),
                             models.Q(
-                                ("default_daily_nanos__gte", 0),
+                                ("default_daily_nanos__isnull", False),
                                 ("default_daily_nanos__lte", models.F("max_daily_nanos")),
                             ),
                             _connector="OR",
@@ -341,7 +341,7 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             ("max_monthly_nanos", None),
                             models.Q(
-                                ("default_monthly_nanos__gte", 0),
+                                ("default_monthly_nanos__isnull", False),
                                 ("default_monthly_nanos__lte", models.F("max_monthly_nanos")),
                             ),
                             _connector="OR",

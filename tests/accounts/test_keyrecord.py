@@ -36,7 +36,7 @@ class TestFind:
         assert (record.id, record.public_id, record.version) == (key.pk, key.public_id, key.version)
         assert (record.kind, record.rpm, record.expires_at) == ("standard", 30, end)
         assert record.scopes == {"chat"}
-        assert record.models == {"openai/gpt-4o"}
+        assert record.models == frozenset({"openai/gpt-4o"})
         assert (record.user_id, record.service_account_id) == (alice.pk, None)
         assert (record.disabled, record.deleted, record.owner_active) == (False, False, True)
 
@@ -51,8 +51,16 @@ class TestFind:
         )
         first, other = found(text).workspaces
         assert (first.public_id, first.external_id, first.role) == (home.public_id, None, "owner")
-        assert (first.scopes, first.rpm, first.closed) == ({"chat", "usage:read"}, 60, False)
-        assert (other.external_id, other.role, other.scopes) == ("acme", "viewer", {"usage:read"})
+        assert (first.scopes, first.rpm, first.closed) == (
+            frozenset({"chat", "usage:read"}),
+            60,
+            False,
+        )
+        assert (other.external_id, other.role, other.scopes) == (
+            "acme",
+            "viewer",
+            frozenset({"usage:read"}),
+        )
 
     def test_a_text_that_is_no_key_finds_nothing(self, db: None) -> None:
         assert keyrecord.find(text=keytext.mint(prefix="sk-tg-")) is None

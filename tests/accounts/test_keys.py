@@ -2,16 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts import keyrecord, keys, members, service_accounts, workspaces
+from accounts import keyrecord, keys, members, service_accounts, signup, workspaces
 from accounts.errors import Forbidden, ForeignWorkspace, Invalid, Missing, NotVerified
 from accounts.keyrecord import KeyRecord
 from accounts.models import ApiKey, Membership, ServiceAccount, User, Workspace
+from tests.accounts.races import together
 
 Join = Callable[[User, Workspace, str], None]
 HOUR = timedelta(hours=1)
@@ -385,3 +387,29 @@ class TestGet:
         for public_id in (key.public_id, "key_unknown"):
             with pytest.raises(Missing, match="no such key"):
                 keys.get(public_id=public_id, by=bob)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRaces:
+    def test_a_change_beside_a_disabling_does_not_undo_it(self) -> None:
+        owner = signup.register(email="o@example.com", password="a-long-pass", verified=True)
+        place = Workspace.objects.get(personal_of=owner)
+        for _ in range(10):
+            key, text = new(owner, place)
+            refused = together(
+                partial(keys.update, key=key, by=owner, name="changed", rpm=5),
+                partial(keys.disable, key=key, by=owner),
+            )
+            stored = record(text)
+            assert refused == []
+            assert (stored.disabled, stored.rpm, stored.version) == (True, 5, key.version + 2)
+
+    def test_two_rotations_of_one_key_both_end_it(self) -> None:
+        owner = signup.register(email="o@example.com", password="a-long-pass", verified=True)
+        place = Workspace.objects.get(personal_of=owner)
+        key, text = new(owner, place)
+        rotation = partial(keys.rotate, key=key, overlap=timedelta(0), by=owner)
+        refused = together(rotation, rotation)
+        assert [error.args[0] for error in refused] == ["This key works no more; create a new one."]
+        assert record(text).expired(now=timezone.now())
+        assert key.replaced_by.count() == 1

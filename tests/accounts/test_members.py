@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from functools import partial
 
 import pytest
-from django.db import connection
 
 from accounts import keyrecord, keys, members, signup, workspaces
-from accounts.errors import Forbidden, ForeignWorkspace, Invalid, Refused
+from accounts.errors import Forbidden, ForeignWorkspace, Invalid
 from accounts.models import ApiKeyWorkspace, Membership, User, Workspace
+from tests.accounts.races import together
 
 Join = Callable[[User, Workspace, str], None]
 
@@ -160,24 +159,6 @@ class TestRemove:
             members.remove(membership=row, by=alice)
 
 
-def together(*calls: Callable[[], object]) -> list[Exception]:
-    """Run the calls at one moment, each on a connection of its own; what they raised."""
-    barrier = Barrier(len(calls))
-
-    def run(call: Callable[[], object]) -> Exception | None:
-        try:
-            barrier.wait()
-            call()
-        except Refused as error:
-            return error
-        finally:
-            connection.close()
-        return None
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return [error for error in pool.map(run, calls) if error is not None]
-
-
 @pytest.mark.django_db(transaction=True)
 class TestRaces:
     def test_two_owners_who_leave_together_leave_one(self) -> None:
@@ -188,9 +169,7 @@ class TestRaces:
         place = workspaces.create(owner=first, name="Acme")
         members.add(workspace=place, user=second, role="owner", by=first)
         rows = list(Membership.objects.filter(workspace=place))
-        refused = together(
-            *(lambda row=row: members.remove(membership=row, by=None) for row in rows)
-        )  # type: ignore[misc]  # the lambda's default binds the row
+        refused = together(*(partial(members.remove, membership=row, by=None) for row in rows))
         assert [str(error) for error in refused] == [
             "A workspace keeps at least one owner; appoint another one first."
         ]
@@ -209,7 +188,7 @@ class TestRaces:
                 name="k", workspaces=[home], user=guest, scopes=["chat"], by=guest
             )
             together(
-                lambda row=row: members.remove(membership=row, by=owner),  # type: ignore[misc]  # the default binds the row
-                lambda key=key: keys.update(key=key, workspaces=[place], by=guest),  # type: ignore[misc]  # the default binds the key
+                partial(members.remove, membership=row, by=owner),
+                partial(keys.update, key=key, workspaces=[place], by=guest),
             )
             assert not ApiKeyWorkspace.objects.filter(workspace=place).exists()

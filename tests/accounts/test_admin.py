@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.messages import get_messages
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+
+from accounts import keys, members, signup
+from accounts.models import ApiKey, Membership, ServiceAccount, Tier, User, Workspace
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    return User.objects.create_superuser("root@example.com", "a-long-pass")
+
+
+def asked(rf: RequestFactory, user: User, values: dict[str, Any] | None = None) -> HttpRequest:
+    request = rf.get("/admin/") if values is None else rf.post("/admin/", values)
+    request.user = user
+    request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # what Django's client does
+    for middleware in (SessionMiddleware, MessageMiddleware):
+        middleware(lambda _request: HttpResponse()).process_request(request)
+    return request
+
+
+def said(request: HttpRequest) -> list[str]:
+    return [str(message) for message in get_messages(request)]
+
+
+class TestRegistration:
+    def test_every_model_is_registered(self) -> None:
+        models = set(apps.get_app_config("accounts").get_models())
+        assert models <= set(admin.site._registry)
+
+
+class TestApiKeyAdmin:
+    def test_no_page_shows_a_digest(self, rf: RequestFactory, root: User, key: ApiKey) -> None:
+        page = admin.site._registry[ApiKey]
+        fields = page.get_fields(asked(rf, root), key)
+        assert "digest" not in fields
+        assert "digest" not in page.list_display
+
+    def test_nobody_edits_or_deletes(self, rf: RequestFactory, root: User, key: ApiKey) -> None:
+        page, request = admin.site._registry[ApiKey], asked(rf, root)
+        assert not page.has_add_permission(request)
+        assert not page.has_change_permission(request, key)
+        assert not page.has_delete_permission(request, key)
+
+    def test_staff_disables(self, rf: RequestFactory, root: User, key: ApiKey) -> None:
+        values = {"action": "disable", "_selected_action": [key.pk]}
+        admin.site._registry[ApiKey].changelist_view(asked(rf, root, values))
+        key.refresh_from_db()
+        assert key.disabled_at is not None
+
+    def test_staff_without_the_right_does_not(
+        self, rf: RequestFactory, bob: User, key: ApiKey
+    ) -> None:
+        bob.is_staff = True
+        assert "disable" not in admin.site._registry[ApiKey].get_actions(asked(rf, bob))
+
+
+class TestMembershipAdmin:
+    def test_the_last_owner_stays_and_staff_is_told(
+        self, rf: RequestFactory, root: User, alice: User
+    ) -> None:
+        membership = Membership.objects.get(user=alice)
+        request = asked(rf, root, {"role": "viewer"})
+        page = admin.site._registry[Membership]
+        response = page.changeform_view(request, str(membership.pk))
+        membership.refresh_from_db()
+        assert (response.status_code, membership.role) == (302, "owner")
+        assert said(request) == ["A workspace keeps at least one owner; appoint another one first."]
+
+    def test_adding_and_changing_go_through_the_rules(
+        self, rf: RequestFactory, root: User, bob: User, home: Workspace
+    ) -> None:
+        page = admin.site._registry[Membership]
+        values = {"workspace": home.pk, "user": bob.pk, "role": "developer"}
+        page.changeform_view(asked(rf, root, values))
+        membership = Membership.objects.get(user=bob, workspace=home)
+        page.changeform_view(asked(rf, root, {"role": "viewer"}), str(membership.pk))
+        membership.refresh_from_db()
+        assert membership.role == "viewer"
+
+    def test_removing_takes_the_keys_along(
+        self, rf: RequestFactory, root: User, bob: User, home: Workspace
+    ) -> None:
+        membership = members.add(workspace=home, user=bob, role="developer", by=None)
+        key, _ = keys.create(name="k", workspaces=[home], user=bob, scopes=["chat"], by=bob)
+        page = admin.site._registry[Membership]
+        page.delete_model(asked(rf, root), membership)
+        assert not key.workspaces.exists()
+
+
+class TestUserAdmin:
+    def test_a_new_person_gets_what_sign_up_gives(self, rf: RequestFactory, root: User) -> None:
+        values = {
+            "email": "Carol@example.com",
+            "password1": "a-long-enough-pass",
+            "password2": "a-long-enough-pass",
+        }
+        admin.site._registry[User].changeform_view(asked(rf, root, values))
+        user = User.objects.get(email="carol@example.com")
+        assert Workspace.objects.filter(personal_of=user).exists()
+        assert not signup.is_verified(user)
+
+    def test_only_superusers_give_rights(self, rf: RequestFactory, root: User, bob: User) -> None:
+        page = admin.site._registry[User]
+        bob.is_staff = True
+        rights = {"is_staff", "is_superuser", "groups"}
+        assert rights <= set(page.get_readonly_fields(asked(rf, bob), bob))
+        assert not rights & set(page.get_readonly_fields(asked(rf, root), bob))
+
+
+class TestWorkspaceAdmin:
+    def test_another_tier_has_its_consequences(
+        self, rf: RequestFactory, root: User, home: Workspace, key: ApiKey
+    ) -> None:
+        high = Tier.objects.create(slug="high", name="High", default_rpm=600, max_rpm=6000)
+        inline = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+        values = {"name": "Home", "external_id": "", "tier": high.pk} | inline
+        admin.site._registry[Workspace].changeform_view(asked(rf, root, values), str(home.pk))
+        home.refresh_from_db()
+        assert (home.tier, home.external_id) == (high, None)
+
+    def test_a_personal_one_is_not_closed(
+        self, rf: RequestFactory, root: User, home: Workspace
+    ) -> None:
+        request = asked(rf, root, {"action": "close", "_selected_action": [home.pk]})
+        admin.site._registry[Workspace].changelist_view(request)
+        home.refresh_from_db()
+        assert home.closed_at is None
+        assert said(request) == ["A personal workspace is closed with its account."]
+
+
+class TestServiceAccountAdmin:
+    def test_it_makes_disables_and_enables(
+        self, rf: RequestFactory, root: User, home: Workspace
+    ) -> None:
+        page = admin.site._registry[ServiceAccount]
+        values = {"workspace": home.pk, "name": "bot", "role": "viewer"}
+        page.changeform_view(asked(rf, root, values))
+        bot = ServiceAccount.objects.get()
+        chosen = {"_selected_action": [bot.pk]}
+        page.changelist_view(asked(rf, root, {"action": "disable"} | chosen))
+        assert ServiceAccount.objects.filter(disabled_at=None).count() == 0
+        page.changelist_view(asked(rf, root, {"action": "enable"} | chosen))
+        page.changeform_view(asked(rf, root, {"role": "developer"}), str(bot.pk))
+        bot.refresh_from_db()
+        assert bot.role == "developer"
+        assert bot.disabled_at is None
