@@ -47,10 +47,10 @@ check: $(EMBEDDED) $(DEV)
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: $(EMBEDDED) $(DEV)
-	$(BIN)/python tests/bench/run.py $(ARGS)
+	$(BIN)/python -m tests.bench.run $(ARGS)
 
 chaos: $(EMBEDDED) $(DEV)
-	$(BIN)/python tests/chaos/run.py $(ARGS)
+	$(BIN)/python -m tests.chaos.run $(ARGS)
 
 assets:
 	npm ci

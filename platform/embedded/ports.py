@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import secrets
 import socket
 
 from embedded.refusal import Refusal
 
 LOOPBACK = "127.0.0.1"
+# Below the ports that outgoing connections get. A client that keeps trying to reach a server
+# while it restarts could be given the server's own port, and keep it.
+SERVERS = range(20_000, 30_000)
+ANSWER_WITHIN_S = 5.0
 
 
 def is_free(*, host: str, port: int) -> bool:
@@ -31,13 +36,26 @@ def require_free(*, host: str, port: int) -> None:
         raise Refusal(_reason(host=host, port=port, error=error)) from None
 
 
+def require_answer(*, name: str, host: str, port: int) -> None:
+    """
+    Make sure that a server whose address was given is there.
+
+    :raises Refusal: if it is not, with the reason
+    """
+    try:
+        with socket.create_connection((host, port), timeout=ANSWER_WITHIN_S):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Refusal(f"nobody answers at {name} ({host}:{port}): {reason}") from None
+
+
 def choose(*, preferred: int | None = None) -> int:
     """Return the preferred loopback port if it is free, else any free one."""
     if preferred is not None and is_free(host=LOOPBACK, port=preferred):
         return preferred
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    tries = (secrets.choice(SERVERS) for _ in range(1000))
+    return next(port for port in tries if is_free(host=LOOPBACK, port=port))
 
 
 def _listen(*, host: str, port: int) -> None:

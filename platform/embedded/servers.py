@@ -11,6 +11,7 @@ from embedded.processes import ROOT
 from embedded.program import Program
 
 OURS = ("DATABASE_URL", "REDIS_URL", "SANDBOX_URL", "BASE_URL", "ALLOWED_HOSTS", "DEMO")
+GIVEN_SERVERS = {"DATABASE_URL": 5432, "REDIS_URL": 6379}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,15 @@ class Servers:
 
     @classmethod
     def choose(cls, *, options: Options) -> Servers:
-        """Choose ports, the same ones as last time if they are free, and write them down."""
+        """
+        Choose ports, the same ones as last time if they are free, and write them down.
+
+        :raises Refusal: if an address was given and nobody answers there
+        """
+        for name, standard_port in GIVEN_SERVERS.items():
+            if address := urlsplit(options.given.get(name, "")).hostname:
+                port = _port(options.given[name]) or standard_port
+                ports.require_answer(name=name, host=address, port=port)
         path = options.folder / ".env"
         before = environment.read(path=path)
         values = environment.with_secrets(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from embedded import environment, ports
 from tests.product import Product, is_running, launch, spawn, until
 
 # One after the other: each starts a whole product.
@@ -92,6 +93,14 @@ class TestRefusals:
         assert second.said().startswith(f"make run: port {port} on 127.0.0.1 is taken")
         assert len(second.said().splitlines()) == 1
 
+    def test_a_given_redis_that_is_not_there(self, tmp_path: Path) -> None:
+        port = ports.choose()
+        second = spawn(folder=tmp_path / "var", REDIS_URL=f"redis://127.0.0.1:{port}/0")
+
+        assert second.process.wait(timeout=30) == 1
+        assert second.said().startswith(f"make run: nobody answers at REDIS_URL (127.0.0.1:{port})")
+        assert len(second.said().splitlines()) == 1
+
 
 class TestCrashes:
     @pytest.mark.parametrize("name", ["web", "worker", "redis", "postgres"])
@@ -134,3 +143,13 @@ class TestSecondStart:
         assert second.demo["api_key"] == key
         assert second.get("/readyz") == 200
         assert second.interrupt() == 0
+
+    def test_a_database_made_with_another_pepper_is_refused(self, tmp_path: Path) -> None:
+        first = launch(folder=tmp_path / "var")
+        first.interrupt()
+
+        second = spawn(folder=first.folder, KEY_PEPPER=environment.keyring())
+
+        assert second.process.wait(timeout=60) == 1
+        assert second.said().startswith("make run: manage.py check_pepper: ")
+        assert len(second.said().splitlines()) == 1
