@@ -7,10 +7,15 @@ from django.db import transaction
 from accounts.models import ApiKey, Tier, Workspace
 from billing import ledger
 from billing.models import Account, KeyMeter
+from common import money
+from common.errors import ApiError
 
 
-class AboveTier(ValueError):
+class AboveTier(ApiError):
     """The tier of a workspace does not allow a cap this high."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("invalid_parameter", message)
 
 
 def set_workspace_caps(
@@ -22,7 +27,9 @@ def set_workspace_caps(
     :raises AboveTier: more than the tier allows, and not set by an operator
     :raises ValueError: negative
     """
-    _check(tiers=[workspace.tier], daily=daily, monthly=monthly, past_tier=past_tier)
+    _not_negative(daily, monthly)
+    if not past_tier:
+        _check(tiers=[workspace.tier], daily=daily, monthly=monthly)
     home = ledger.open_accounts(workspace_id=workspace.pk).usd_id
     Account.objects.filter(pk=home).update(day_cap=daily, month_cap=monthly)
 
@@ -36,8 +43,11 @@ def set_key_caps(
     :raises AboveTier: more than a tier of its workspaces allows, and not set by an operator
     :raises ValueError: negative
     """
-    tiers = Tier.objects.filter(workspaces__api_keys=key)
-    _check(tiers=list(tiers), daily=daily, monthly=monthly, past_tier=past_tier, unlimited_ok=True)
+    _not_negative(daily, monthly)
+    if not past_tier:
+        # A key without a cap of its own is still bounded by its workspace's: 0 stands for it.
+        tiers = list(Tier.objects.filter(workspaces__api_keys=key))
+        _check(tiers=tiers, daily=daily or 0, monthly=monthly or 0)
     ledger.open_meter(key_id=key.pk)
     KeyMeter.objects.filter(pk=key.pk).update(day_cap=daily, month_cap=monthly)
 
@@ -55,46 +65,40 @@ def key_caps(*, key: ApiKey) -> tuple[int | None, int | None]:
 
 
 @transaction.atomic
-def apply_tier(*, workspace: Workspace, previous: Tier | None = None) -> None:
+def apply_tier(*, workspace: Workspace) -> None:
     """
     Give a workspace its tier's default caps.
 
-    Keys whose caps are still the previous tier's default move along; others were chosen.
+    Keys whose caps are a tier's default move along; caps that somebody chose stay.
     """
     tier = workspace.tier
     daily, monthly = tier.default_daily_nanos, tier.default_monthly_nanos
     ledger.open_accounts(workspace_id=workspace.pk)
     home = ledger.lock_homes(workspace_id=workspace.pk, assets=(ledger.USD,))[0]
     Account.objects.filter(pk=home.pk).update(day_cap=daily, month_cap=monthly)
-    if previous is None:
-        return
-    meters = KeyMeter.objects.filter(
-        key__workspaces=workspace,
-        day_cap=previous.default_daily_nanos,
-        month_cap=previous.default_monthly_nanos,
-    ).order_by("key_id")
+    defaults = set(Tier.objects.values_list("default_daily_nanos", "default_monthly_nanos"))
+    meters = KeyMeter.objects.filter(key__workspaces=workspace).order_by("key_id")
     for meter in meters.select_for_update(no_key=True, of=("self",)):
-        KeyMeter.objects.filter(pk=meter.pk).update(day_cap=daily, month_cap=monthly)
+        if (meter.day_cap, meter.month_cap) in defaults:
+            KeyMeter.objects.filter(pk=meter.pk).update(day_cap=daily, month_cap=monthly)
 
 
-def _check(
-    *,
-    tiers: list[Tier],
-    daily: int | None,
-    monthly: int | None,
-    past_tier: bool,
-    unlimited_ok: bool = False,
-) -> None:
-    if (daily is not None and daily < 0) or (monthly is not None and monthly < 0):
+def follow_tier(workspace: Workspace) -> None:
+    """Apply the tier that a workspace was just moved to."""
+    apply_tier(workspace=workspace)
+
+
+def _check(*, tiers: list[Tier], daily: int | None, monthly: int | None) -> None:
+    """Refuse more than the tiers allow; only an operator may go past them."""
+    for tier in tiers:
+        for cap, most in ((daily, tier.max_daily_nanos), (monthly, tier.max_monthly_nanos)):
+            if most is not None and (cap is None or cap > most):
+                raise AboveTier(
+                    f"The tier {tier.name} allows at most {money.usd(most)} USD here."
+                    " Ask the operator to raise it."
+                )
+
+
+def _not_negative(*caps: int | None) -> None:
+    if any(cap is not None and cap < 0 for cap in caps):
         raise ValueError("A cap is 0 or more; 0 allows nothing.")
-    if past_tier:
-        return
-    for cap, most in [
-        (cap, most)
-        for tier in tiers
-        for cap, most in ((daily, tier.max_daily_nanos), (monthly, tier.max_monthly_nanos))
-    ]:
-        # A key without a cap of its own is still bounded by its workspace's.
-        above = not unlimited_ok if cap is None else most is not None and cap > most
-        if above and most is not None:
-            raise AboveTier("Your tier does not allow a cap this high; ask us to raise it.")

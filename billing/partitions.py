@@ -75,6 +75,19 @@ def missing_months(
     return [month.name for month in _missing(connection, tables, range(ahead + 1), today)]
 
 
+def first_month(*, table: str) -> date | None:
+    """Return the first day of a table's oldest partition: what is older was dropped."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select min(right(c.relname, 7)) from pg_inherits i"
+            " join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent"
+            " where p.relname = %s",
+            [table],
+        )
+        oldest = cursor.fetchone()[0]
+    return date.fromisoformat(oldest.replace("_", "-") + "-01") if oldest else None
+
+
 def _missing(
     database: BaseDatabaseWrapper, tables: Iterable[str], offsets: range, today: date | None
 ) -> list[Month]:

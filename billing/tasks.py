@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from celery import shared_task
 
-from billing import grants, partitions
+from billing import grants, invariants, ledger, partitions
 
 log = structlog.get_logger(__name__)
+
+# Long enough for every transaction that was open then to have ended.
+SETTLED_AFTER = timedelta(days=1)
 
 
 @shared_task
@@ -26,3 +29,21 @@ def expire_grants() -> None:
     ended = grants.expire_due(now=datetime.now(UTC))
     if ended:
         log.info("Grants expired", lots=ended)
+
+
+@shared_task
+def verify_ledger() -> None:
+    """Check the invariants; freeze the workspaces whose balance may be wrong, repair nothing."""
+    report = invariants.check()
+    if report.ok:
+        return
+    log.critical("The ledger violates its invariants", **report.summary())
+    for workspace_id in sorted(report.doubted):
+        ledger.freeze(workspace_id=workspace_id)
+
+
+@shared_task
+def make_ledger_checkpoint() -> None:
+    """Sum up all older transfers, so that the next check need not replay them."""
+    through = invariants.make_checkpoint(before=datetime.now(UTC) - SETTLED_AFTER)
+    log.info("Ledger checkpoint made", through=through)

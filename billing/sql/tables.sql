@@ -124,3 +124,5 @@ create table billing_usage (
 ) partition by range (day);
 create index billing_usage_workspace on billing_usage (workspace_id, id desc);
 create index billing_usage_key on billing_usage (key_id, id desc);
+-- Calls that staff has to look into; very few.
+create index billing_usage_unknown on billing_usage (day) where unknown;

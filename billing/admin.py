@@ -1,0 +1,131 @@
+"""Money in the admin site: everything can be seen, nothing changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+
+from billing.models import (
+    Account,
+    Hold,
+    KeyMeter,
+    LedgerCheckpoint,
+    Lot,
+    Price,
+    Transfer,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    RowAdmin = admin.ModelAdmin[Any]
+else:
+    RowAdmin = admin.ModelAdmin  # Django's own class cannot be subscripted
+
+
+class ReadOnlyAdmin(RowAdmin):
+    """Rows that only the ledger writes."""
+
+    # Counting millions of rows for a page of a hundred is not worth it.
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds money here."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody changes money here."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody deletes money here."""
+        return False
+
+
+@admin.register(Account)
+class AccountAdmin(ReadOnlyAdmin):
+    """Balances, windows and caps."""
+
+    list_display = (
+        "id", "workspace", "kind", "asset", "credits_posted", "debits_posted",
+        "debits_pending", "day_used", "day_cap", "month_used", "month_cap", "frozen",
+    )  # fmt: skip
+    list_filter = ("asset", "kind", "frozen")
+    list_select_related = ("workspace",)
+    search_fields = ("=workspace__public_id", "workspace__name")
+
+
+@admin.register(KeyMeter)
+class KeyMeterAdmin(ReadOnlyAdmin):
+    """What keys have used."""
+
+    list_display = (
+        "key", "day", "day_used", "day_cap", "month_used", "month_cap", "held", "last_used_at",
+    )  # fmt: skip
+    list_select_related = ("key",)
+    search_fields = ("=key__public_id",)
+
+
+@admin.register(Lot)
+class LotAdmin(ReadOnlyAdmin):
+    """Grants and what is left of them."""
+
+    list_display = (
+        "id", "account", "amount", "consumed", "expired", "expires_at", "reason", "created_at",
+        "created_by",
+    )  # fmt: skip
+    list_select_related = ("account", "created_by")
+
+
+@admin.register(Hold)
+class HoldAdmin(ReadOnlyAdmin):
+    """Calls in flight."""
+
+    list_display = (
+        "id", "workspace_id", "key_id", "asset", "amount", "model", "process_id",
+        "created_at", "expires_at",
+    )  # fmt: skip
+    search_fields = ("=id",)
+
+
+@admin.register(Transfer)
+class TransferAdmin(ReadOnlyAdmin):
+    """The ledger itself."""
+
+    list_display = ("id", "at", "kind", "source", "debit", "credit", "asset", "amount", "reason")
+    list_select_related = ("debit", "credit")
+    search_fields = ("=source", "=reference")
+
+
+@admin.register(Price)
+class PriceAdmin(ReadOnlyAdmin):
+    """Price versions; the catalogue adds new ones."""
+
+    list_display = (
+        "id", "subject", "role", "effective_from", "prompt", "completion", "per_call",
+    )  # fmt: skip
+    list_filter = ("role",)
+    search_fields = ("subject",)
+
+
+@admin.register(Usage)
+class UsageAdmin(ReadOnlyAdmin):
+    """Closed calls; the filter `unknown` lists those that staff has to look into."""
+
+    list_display = (
+        "id", "closed_at", "workspace_id", "key_id", "model", "served", "provider", "state",
+        "source", "unknown", "asset", "charged", "uncollected", "status",
+    )  # fmt: skip
+    list_filter = ("state", "source", "unknown")
+    search_fields = ("=id",)
+    date_hierarchy = "day"
+
+
+@admin.register(LedgerCheckpoint)
+class LedgerCheckpointAdmin(ReadOnlyAdmin):
+    """Where a replay may start."""
+
+    list_display = ("account", "through", "debits", "credits", "created_at")
+    list_select_related = ("account",)
