@@ -137,13 +137,18 @@ def _providers() -> dict[int, Provider]:
     readable = {}
     for row in models.Provider.objects.filter(enabled=True):
         try:
-            readable[row.pk] = _provider(row)
+            readable[row.pk] = provider_of(row)
         except UnreadableSecret as error:
             log.error("A provider's API key cannot be read", provider=row.slug, error=str(error))
     return readable
 
 
-def _provider(row: models.Provider) -> Provider:
+def provider_of(row: models.Provider) -> Provider:
+    """
+    Read a provider's row.
+
+    :raises common.crypto.UnreadableSecret: its API key cannot be read
+    """
     return Provider(
         id=row.pk,
         slug=row.slug,

@@ -269,12 +269,9 @@ class Attempt(models.Model):
     class Outcome(models.TextChoices):
         """How it ended."""
 
-        WON = "won", "Won"
-        LOST = "lost", "Lost"
-        LOOKUP = "lookup", "Found by lookup"
-        CHECKPOINT = "checkpoint", "Taken from a checkpoint"
-        NEVER_ARRIVED = "never_arrived", "Never arrived"
-        UNKNOWN = "unknown", "Unknown"
+        WON = "won", "Won: the customer paid for this one"
+        LOST = "lost", "Lost: its cost is ours"
+        UNKNOWN = "unknown", "Unknown: there is no evidence"
 
     request_id = models.UUIDField(primary_key=True)
     day = models.DateField()

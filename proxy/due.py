@@ -1,0 +1,120 @@
+"""Which calls are due to be closed by others than the gateway that took them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from msgspec import Struct
+
+LATE_EVIDENCE_H = 24
+MOST_LATE = 200
+
+# A database that was away could not take heartbeats: until its gateways had the time to
+# send one, their silence means nothing, and what they spooled comes first.
+HOLDS = """
+with clock as (
+    select billing_now() as now, clock_timestamp() as wall, make_interval(secs => %(silent_s)s)
+        as silence, pg_postmaster_start_time() as up_at
+)
+select h.id, h.day, h.model, h.price_id, h.amount, h.unit_nanos, h.created_at,
+       greatest(extract(epoch from clock.now - h.expires_at),
+                extract(epoch from clock.wall - silent_at))::float8,
+       c.provider, c.route_id, c.price_id, c.input_tokens, c.output_tokens
+from clock cross join billing_hold h
+left join proxy_gatewayprocess p on p.id = h.process_id
+left join proxy_checkpoint c on c.request_id = h.id
+cross join lateral (
+    select case when p.id is null then h.created_at
+                when p.stopped_at is not null then p.stopped_at
+                else greatest(p.heartbeat_at, up_at) + silence end as silent_at
+) s
+where h.id > %(after)s
+  and (silent_at <= clock.wall
+       or (h.expires_at <= clock.now and up_at + silence <= clock.wall))
+order by h.id
+limit %(limit)s
+"""
+# Expired without evidence: a lookup that was down may answer by now.
+EXPIRED = """
+select u.id, u.day, u.model, u.price_id, u.hold, u.unit_nanos, u.created_at, 0::float8,
+       null, null::bigint, null::bigint, null::bigint, null::bigint
+from billing_usage u
+where u.unknown and u.state = 'expired'
+  and u.closed_at > billing_now() - make_interval(hours => %(hours)s)
+order by u.closed_at desc
+limit %(limit)s
+"""
+OPEN = "select count(*) from billing_hold"
+FIRST = UUID(int=0)
+
+
+class Checkpoint(Struct, frozen=True):
+    """What the gateway had counted when it last wrote it down."""
+
+    provider: str
+    route_id: int | None
+    price_id: int | None
+    input_tokens: int
+    output_tokens: int
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """A call to be closed; ``expired`` if it was closed once without evidence."""
+
+    id: UUID
+    day: date
+    model: str
+    price_id: int | None
+    hold: int
+    unit_nanos: int
+    created_at: datetime
+    overdue_s: float
+    checkpoint: Checkpoint | None
+    expired: bool
+
+    @property
+    def hold_nanos(self) -> int:
+        """What is held, in nano-dollars."""
+        return self.hold * self.unit_nanos
+
+
+def holds(*, after: UUID = FIRST, limit: int) -> list[Call]:
+    """Return due holds in the order of their ids."""
+    parameters = {"after": after, "limit": limit, "silent_s": settings.SILENT_AFTER_S}
+    return _calls(HOLDS, parameters, expired=False)
+
+
+def expired() -> list[Call]:
+    """Return calls that were lately closed as unknown."""
+    return _calls(EXPIRED, {"hours": LATE_EVIDENCE_H, "limit": MOST_LATE}, expired=True)
+
+
+def open_holds() -> int:
+    """Count the holds that are open now."""
+    with connection.cursor() as cursor:
+        cursor.execute(OPEN)
+        return int(cursor.fetchone()[0])
+
+
+def _calls(query: str, parameters: dict[str, Any], *, expired: bool) -> list[Call]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        return [
+            Call(
+                id=row[0],
+                day=row[1],
+                model=row[2],
+                price_id=row[3],
+                hold=row[4],
+                unit_nanos=row[5],
+                created_at=row[6],
+                overdue_s=row[7],
+                checkpoint=Checkpoint(*row[8:]) if row[8] is not None else None,
+                expired=expired,
+            )
+            for row in cursor.fetchall()
+        ]
