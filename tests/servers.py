@@ -25,10 +25,10 @@ FOREIGN = ("ALLOWED_HOSTS", "BASE_URL", "DEBUG", "EMAIL_URL", "LOG_LEVEL", "SIGN
 _keeper: subprocess.Popen[str] | None = None
 
 
-def require() -> None:
+def require(*, durable: bool = False) -> None:
     """Put the addresses and fresh secrets into the environment that settings read."""
     if MARK not in os.environ:
-        _start()
+        _start(durable=durable)
     _separate(worker=os.environ.get("PYTEST_XDIST_WORKER", ""))
 
 
@@ -40,10 +40,10 @@ def stop() -> None:
         _keeper = None
 
 
-def _start() -> None:
+def _start(*, durable: bool) -> None:
     global _keeper
     _keeper = subprocess.Popen(
-        [sys.executable, "-m", "embedded.throwaway"],
+        [sys.executable, "-m", "embedded.throwaway", *(["--durable"] if durable else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -29,7 +29,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        with servers() as urls:
+        with servers(durable="--durable" in sys.argv) as urls:
             print(json.dumps(urls), flush=True)
             sys.stdin.read()
     except Refusal as refusal:
@@ -39,9 +39,11 @@ def main() -> int:
 
 
 @contextmanager
-def servers() -> Iterator[dict[str, str]]:
+def servers(*, durable: bool = False) -> Iterator[dict[str, str]]:
     """
     Run both servers in a temporary folder and give their addresses.
+
+    Tests do without durable commits; a benchmark does not.
 
     :raises Refusal: if one of them does not start
     """
@@ -56,7 +58,7 @@ def servers() -> Iterator[dict[str, str]]:
             folder=folder / "postgres",
             password=password,
             port=ports.choose(),
-            settings=postgres.THROWAWAY,
+            settings={} if durable else postgres.THROWAWAY,
             sql=postgres.THROWAWAY_SQL,
         )
         for program in (store, database):
