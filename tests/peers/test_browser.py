@@ -1,0 +1,284 @@
+"""A newcomer's way through the whole product in a real browser, under its strict policy."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from email import policy
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests import product as products
+from tests.product import Product
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PASSWORD = "correct horse battery staple"
+# The browser reports an error page as an error; these are the ones a test asks for.
+WANTED_STATUS = re.compile(r"responded with a status of (400|403|404)")
+PUBLIC = ("/", "/models", "/login", "/signup", "/accounts/password/reset/", "/no-such-page")
+PRIVATE = (
+    "/dashboard",
+    "/dashboard/keys",
+    "/dashboard/keys/new",
+    "/dashboard/quickstart",
+    "/accounts/email/",
+    "/accounts/password/change/",
+    "/accounts/2fa/",
+)
+LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
+
+
+@dataclass
+class Reader:
+    """A page in a browser, and everything it complained about."""
+
+    page: Page
+    base_url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def hear(self, message: ConsoleMessage) -> None:
+        """Keep errors and refusals of the policy."""
+        if message.type in ("error", "warning") and not WANTED_STATUS.search(message.text):
+            self.complaints.append(f"{self.page.url}: {message.text}")
+
+    def go(self, path: str) -> None:
+        """Open one of the product's pages."""
+        self.page.goto(self.base_url + path)
+
+    def sign_in(self, email: str, password: str) -> None:
+        """Sign in and arrive at the Overview."""
+        self.go("/login")
+        self.page.get_by_label("Email").fill(email)
+        self.page.get_by_label("Password", exact=True).fill(password)
+        self.page.locator("#submit-login").click()
+        self.page.wait_for_url("**/dashboard")
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    running = products.launch(folder=tmp_path_factory.mktemp("product") / "var")
+    yield running
+    running.interrupt()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+def open_page(browser: Browser, product: Product, **look: Any) -> Reader:
+    context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | look))
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    reader = Reader(context.new_page(), product.demo["base_url"])
+    reader.page.on("console", reader.hear)
+    reader.page.on("pageerror", lambda error: reader.complaints.append(str(error)))
+    return reader
+
+
+@pytest.fixture
+def reader(browser: Browser, product: Product) -> Iterator[Reader]:
+    reader = open_page(browser, product)
+    yield reader
+    reader.page.context.close()
+    assert reader.complaints == []
+
+
+def link_in_mail(product: Product, *, to: str) -> str:
+    """The link in the newest message to somebody."""
+    found = ""
+    for path in sorted(
+        (product.folder / "mail").glob("*.log"), key=lambda path: path.stat().st_mtime
+    ):
+        message = BytesParser(policy=policy.default).parsebytes(path.read_bytes())
+        body = message.get_body(("plain",))
+        if message["To"] == to and body is not None:
+            found = re.findall(r"https?://\S+", body.get_content())[0]
+    assert found, f"no mail to {to}"
+    return found
+
+
+def call(product: Product, key: str) -> httpx.Response:
+    """A small paid call."""
+    message = {"role": "user", "content": "one two three"}
+    return httpx.post(
+        f"{product.demo['openai_base_url']}/chat/completions",
+        headers={"Authorization": f"Bearer {key}"},
+        json={"model": "sandbox/echo", "messages": [message]},
+        timeout=30,
+    )
+
+
+def clipboard(page: Page) -> str:
+    """What was copied last."""
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+class TestNewcomer:
+    def test_from_sign_up_to_a_paid_request(self, reader: Reader, product: Product) -> None:
+        page = reader.page
+        email = "newcomer@example.com"
+
+        reader.go("/")
+        page.get_by_test_id("to-signup").click()
+        page.get_by_label("Email").fill(email)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.locator("#submit-signup").click()
+        page.wait_for_url("**/dashboard")
+        expect(page.get_by_test_id("banner-unverified")).to_be_visible()
+        page.get_by_test_id("nav-keys").click()
+        expect(page.get_by_test_id("new-key")).to_have_count(0)
+
+        page.goto(link_in_mail(product, to=email))
+        page.locator("#submit-confirm").click()
+        page.wait_for_url("**/dashboard")
+        expect(page.get_by_test_id("banner-unverified")).to_have_count(0)
+        expect(page.get_by_test_id("available")).not_to_have_text("$0.00")
+
+        page.get_by_test_id("nav-quickstart").click()
+        expect(page.get_by_test_id("step-seen").get_by_test_id("done")).to_have_count(0)
+        page.get_by_test_id("quickstart-create-key").click()
+        secret = page.get_by_test_id("secret").inner_text()
+        page.get_by_test_id("copy-secret").click()
+        expect(page.get_by_test_id("copy-secret")).to_have_text("Copied")
+        assert clipboard(page) == secret
+
+        answer = call(product, secret)
+
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["choices"][0]["message"]["content"] == "one two three"
+        expect(page.get_by_test_id("step-seen").get_by_test_id("done")).to_be_visible(
+            timeout=15_000
+        )
+        page.get_by_test_id("to-overview").click()
+        request = page.get_by_test_id("request")
+        expect(request).to_have_count(1)
+        expect(request.get_by_test_id("request-id")).to_have_text(answer.headers["x-request-id"])
+        price = request.get_by_test_id("price").inner_text()
+        assert re.fullmatch(r"\$\d+\.\d{6,9}", price)
+        assert Decimal(price[1:]) == Decimal(answer.headers["x-tollgate-cost"])
+
+        page.get_by_test_id("nav-keys").click()
+        assert secret not in page.content()
+
+    def test_the_snippets_run_as_they_are_copied(self, reader: Reader, product: Product) -> None:
+        page = reader.page
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        reader.go("/dashboard/quickstart")
+        page.get_by_test_id("quickstart-create-key").click()
+
+        page.get_by_test_id("snippet-curl").click()
+        curl = subprocess.run(
+            ["/bin/bash", "-c", clipboard(page)], capture_output=True, text=True, check=True
+        )
+        page.get_by_role("radio", name="Python").check()
+        page.get_by_test_id("snippet-python").click()
+        python = subprocess.run(
+            [sys.executable, "-c", clipboard(page)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert "Say hello" in curl.stdout
+        assert python.stdout.strip() == "Say hello"
+
+
+class TestKeys:
+    def test_made_stopped_started_rotated_deleted(self, reader: Reader, product: Product) -> None:
+        page = reader.page
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        reader.go("/dashboard/keys/new")
+        page.get_by_label("Name").fill("Night job")
+        page.get_by_text("Limits and expiry").click()
+        page.get_by_label("Limit per day, USD").fill("2.50")
+        page.get_by_test_id("create-key").click()
+        secret = page.get_by_test_id("secret").inner_text()
+        page.get_by_test_id("saved-secret").click()
+        row = page.get_by_test_id("key").filter(has_text="Night job")
+        expect(row).to_contain_text("of $2.50")
+        assert call(product, secret).status_code == 200
+
+        row.get_by_test_id("disable-key").click()
+        expect(row.get_by_test_id("key-state")).to_have_text("disabled")
+        refused = call(product, secret)
+        assert (refused.status_code, refused.json()["error"]["reason"]) == (401, "key_disabled")
+
+        row.get_by_test_id("enable-key").click()
+        expect(row.get_by_test_id("key-state")).to_have_text("active")
+        assert call(product, secret).status_code == 200
+
+        row.get_by_test_id("key-name").click()
+        page.get_by_test_id("rotate-key").click()
+        page.get_by_label("The old key stops working").select_option(label="At once")
+        page.get_by_test_id("rotate-confirm").click()
+        successor = page.get_by_test_id("secret").inner_text()
+        assert call(product, secret).status_code == 401
+        assert call(product, successor).status_code == 200
+
+        page.get_by_test_id("saved-secret").click()
+        page.get_by_test_id("key-name").filter(has_text="Night job").first.click()
+        page.get_by_test_id("delete-key").click()
+        page.get_by_test_id("delete-name").fill("night job")
+        expect(page.get_by_test_id("delete-confirm")).to_be_disabled()
+        page.get_by_test_id("delete-name").fill("Night job")
+        page.get_by_test_id("delete-confirm").click()
+        expect(page.get_by_test_id("toasts")).to_contain_text("deleted")
+        assert call(product, successor).status_code == 401
+
+
+class TestLooks:
+    @pytest.mark.parametrize(("width", "scheme"), LOOKS)
+    def test_no_page_overflows_or_shuts_anybody_out(
+        self, browser: Browser, product: Product, width: int, scheme: str
+    ) -> None:
+        look = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+        reader = open_page(browser, product, **look)
+        wrong: list[str] = []
+        for path in PUBLIC:
+            reader.go(path)
+            wrong += faults(reader.page, width)
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        for path in PRIVATE:
+            reader.go(path)
+            wrong += faults(reader.page, width)
+        reader.page.context.close()
+
+        assert wrong == []
+        assert reader.complaints == []
+
+
+def faults(page: Page, width: int) -> list[str]:
+    """What is too wide, and what axe-core finds serious or critical."""
+    found = []
+    if page.evaluate("document.documentElement.scrollWidth") > width:
+        found.append(f"{page.url} is wider than {width} px")
+    # Evaluated by the debugger, so that the page's own policy stays as it is.
+    page.evaluate(AXE.read_text())
+    for violation in page.evaluate("axe.run()")["violations"]:
+        if violation["impact"] in ("serious", "critical"):
+            nodes = [node["html"][:200] for node in violation["nodes"]]
+            found.append(f"{page.url}: {violation['id']}: {nodes}")
+    return found
