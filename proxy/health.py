@@ -1,0 +1,206 @@
+"""What has to work, one check each, with what to do where it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+import redis
+from django.conf import settings
+from django.core import checks
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from kombu.exceptions import OperationalError as BrokerError
+from msgspec import Struct
+
+from accounts import pepper
+from billing import partitions
+from common.redis import client as redis_client
+from proxy import catalogue, heartbeats, models
+
+OLDEST_POSTGRES = 150000
+OLDEST_SPOOL_S = 60.0
+
+
+class Line(Struct, frozen=True):
+    """One check: ``todo`` says what to do where it failed."""
+
+    name: str
+    ok: bool
+    message: str
+    todo: str = ""
+
+
+Check = Callable[[], Line]
+
+
+def check_all(names: Iterable[str]) -> list[Line]:
+    """Run checks by name; one that cannot even be made has failed."""
+    return [_run(name) for name in names]
+
+
+def _run(name: str) -> Line:
+    try:
+        return CHECKS[name]()
+    except DatabaseError as error:
+        return _database_trouble(name, error)
+    except (redis.RedisError, BrokerError, OSError) as error:
+        message = f"{type(error).__name__}: {_first_line(error)}"
+        return Line(name, False, message, "See that Redis runs and that REDIS_URL is its address.")
+
+
+def _database_trouble(name: str, error: DatabaseError) -> Line:
+    todo = "See that PostgreSQL runs and that DATABASE_URL is its address."
+    if connection.connection is not None and not connection.connection.closed:
+        todo = "Run: manage.py migrate"
+    return Line(name, False, _first_line(error), todo)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def configuration() -> Line:
+    """Are the settings and secrets fit for a start?"""
+    problems = [problem.msg for problem in checks.run_checks() if problem.is_serious(checks.ERROR)]
+    if problems:
+        todo = "Correct the environment or DATA_DIR/.env, then start again."
+        return Line("configuration", False, " ".join(problems), todo)
+    return Line("configuration", True, "Settings and secrets are fit for a start.")
+
+
+def database() -> Line:
+    """Does PostgreSQL answer, and is it recent enough?"""
+    with connection.cursor() as cursor:
+        cursor.execute("select current_setting('server_version_num')::int")
+        (number,) = cursor.fetchone()
+    version = f"PostgreSQL {number // 10000}.{number % 10000}"
+    if number < OLDEST_POSTGRES:
+        return Line("database", False, f"{version} is too old.", "Use PostgreSQL 15 or newer.")
+    return Line("database", True, f"{version} answers.")
+
+
+def keys() -> Line:
+    """Is KEY_PEPPER the one that the database's keys were made with?"""
+    try:
+        pepper.check(peppers=settings.KEY_PEPPERS)
+    except pepper.PepperError as error:
+        return Line("keys", False, str(error), "Every API key would be refused until then.")
+    return Line("keys", True, "KEY_PEPPER fits the keys in the database.")
+
+
+def migrations() -> Line:
+    """Is the database as this version of the code expects it?"""
+    waiting = _unapplied()
+    if waiting:
+        names = ", ".join(waiting[:5])
+        message = f"{len(waiting)} migrations are not applied: {names}"
+        return Line("migrations", False, message, "Run: manage.py migrate")
+    _remember_migrated()
+    return Line("migrations", True, "All migrations are applied.")
+
+
+def _unapplied() -> list[str]:
+    # Reading all migration files takes long; once applied they stay so while we run.
+    if _remember_migrated.cache_info().currsize:
+        return []
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+@cache
+def _remember_migrated() -> bool:
+    return True
+
+
+def redis_answers() -> Line:
+    """Does Redis answer?"""
+    version = redis_client().info("server")["redis_version"]
+    return Line("redis", True, f"Redis {version} answers.")
+
+
+def months() -> Line:
+    """Are there partitions for this and the next two months?"""
+    missing = partitions.missing_months()
+    if missing:
+        message = f"Missing: {', '.join(missing)}. Settlements of those months would fail."
+        todo = "See that Celery beat and worker run; they make the months ahead."
+        return Line("partitions", False, message, todo)
+    return Line("partitions", True, "This and the next two months are there.")
+
+
+def worker() -> Line:
+    """Does a Celery worker answer?"""
+    if heartbeats.worker_answers():
+        return Line("worker", True, "A Celery worker answers.")
+    todo = "Start one: celery -A config worker"
+    return Line("worker", False, "No Celery worker answers; sweeps and reports wait.", todo)
+
+
+def beat() -> Line:
+    """Did beat have a task run lately?"""
+    age = heartbeats.age(name="beat")
+    todo = "See that one `celery -A config beat` runs, and a worker."
+    if age is None:
+        return Line("beat", False, "No scheduled task has ever run.", todo)
+    seconds = int(age.total_seconds())
+    if age > heartbeats.BEAT_SILENT_AFTER:
+        return Line("beat", False, f"The last scheduled task ran {seconds} s ago.", todo)
+    return Line("beat", True, f"A scheduled task ran {max(0, seconds)} s ago.")
+
+
+def sold() -> Line:
+    """Is anything for sale, and everything that is switched on?"""
+    models_sold = catalogue.load().models
+    idle = [
+        slug
+        for slug in models.Model.objects.filter(enabled=True).values_list("slug", flat=True)
+        if slug not in models_sold or not models_sold[slug].routes
+    ]
+    if idle:
+        message = f"Switched on, but without a price or a working route: {', '.join(idle[:10])}"
+        todo = "Complete them with load_catalogue, or switch them off."
+        return Line("catalogue", False, message, todo)
+    if not models_sold:
+        return Line(
+            "catalogue", False, "Nothing is for sale.", "Run: manage.py load_catalogue FILE"
+        )
+    return Line("catalogue", True, f"{len(models_sold)} models are for sale.")
+
+
+def spool() -> Line:
+    """Can settlements be kept on disk, and do none wait there for long?"""
+    folder: Path = settings.SPOOL_DIR
+    probe = folder / ".doctor"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        ages = [
+            time.time() - file.stat().st_mtime for file in folder.iterdir() if file.stat().st_size
+        ]
+    except OSError as error:
+        todo = "Let the gateway's user write there, or set SPOOL_DIR."
+        return Line("spool", False, f"{folder}: {error.strerror}", todo)
+    oldest_s = max((time.time() - file.st_mtime for file in waiting if file.st_size), default=0.0)
+    if oldest_s > OLDEST_SPOOL_S:
+        message = f"Settlements wait in {folder} for {int(oldest_s)} s."
+        return Line("spool", False, message, "See that a gateway runs on this machine.")
+    return Line("spool", True, f"{folder} can be written; no settlement waits for long.")
+
+
+CHECKS: dict[str, Check] = {
+    "configuration": configuration,
+    "database": database,
+    "migrations": migrations,
+    "keys": keys,
+    "partitions": months,
+    "redis": redis_answers,
+    "worker": worker,
+    "beat": beat,
+    "catalogue": sold,
+    "spool": spool,
+}
