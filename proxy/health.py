@@ -179,9 +179,7 @@ def spool() -> Line:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
-        ages = [
-            time.time() - file.stat().st_mtime for file in folder.iterdir() if file.stat().st_size
-        ]
+        waiting = [file.stat() for file in folder.iterdir()]
     except OSError as error:
         todo = "Let the gateway's user write there, or set SPOOL_DIR."
         return Line("spool", False, f"{folder}: {error.strerror}", todo)
