@@ -7,6 +7,7 @@ and find them there. They end with that first process, however it ends.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -50,6 +51,8 @@ def _start(*, durable: bool) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
         start_new_session=True,
     )
+    # Also where pytest never got as far as its own end.
+    atexit.register(stop)
     assert _keeper.stdout is not None
     said = json.loads(_keeper.stdout.readline() or '{"refusal": "the servers did not start"}')
     if "refusal" in said:
