@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import redis
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from kombu.exceptions import OperationalError as BrokerError
@@ -49,6 +51,8 @@ def _run(name: str) -> Line:
     except (redis.RedisError, BrokerError, OSError) as error:
         message = f"{type(error).__name__}: {_first_line(error)}"
         return Line(name, False, message, "See that Redis runs and that REDIS_URL is its address.")
+    except ImproperlyConfigured as error:
+        return Line(name, False, str(error), "Correct the environment or DATA_DIR/.env.")
 
 
 def _database_trouble(name: str, error: DatabaseError) -> Line:
@@ -64,6 +68,8 @@ def _first_line(error: Exception) -> str:
 
 def configuration() -> Line:
     """Are the settings and secrets fit for a start?"""
+    # The project's own checks register themselves when a server is started; this is none.
+    import_module(settings.ROOT_URLCONF.rpartition(".")[0] + ".startup")
     problems = [problem.msg for problem in checks.run_checks() if problem.is_serious(checks.ERROR)]
     if problems:
         todo = "Correct the environment or DATA_DIR/.env, then start again."
