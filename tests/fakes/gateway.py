@@ -1,13 +1,18 @@
-"""The real server, gateway and Django, over a real socket in a thread of the test process."""
+"""The real server, gateway and Django, over a real socket: in a thread, or a process."""
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from types import TracebackType
 
 import httpx
 import uvicorn
+from django.conf import settings
 
 from config.asgi import Application
 
@@ -65,3 +70,83 @@ class GatewayServer:
         self._server.should_exit = True
         self._thread.join(15)
         assert not self._thread.is_alive(), "the gateway did not stop"
+
+
+class GatewayProcess:
+    """The real server in a process of its own, as `make run` starts it."""
+
+    def __init__(self, **environment: str) -> None:
+        self.port = free_port()
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its origin."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        database = settings.DATABASES["default"]
+        account = f"{database['USER']}:{database['PASSWORD']}"
+        url = f"postgres://{account}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-W", "ignore", "-m", "uvicorn", "config.asgi:application"),
+                *("--port", str(self.port), "--loop", "uvloop", "--http", "httptools"),
+                *("--log-level", "warning", "--no-access-log", "--no-proxy-headers"),
+            ],
+            cwd=settings.BASE_DIR,
+            env={
+                **os.environ,
+                "DATABASE_URL": url,
+                "DJANGO_SETTINGS_MODULE": "config.settings",
+                "PYTHONPATH": str(settings.BASE_DIR / "platform"),
+                "LOG_LEVEL": "WARNING",
+                **self._environment,
+            },
+        )
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            assert self._process.poll() is None, "the gateway refused to start"
+            assert time.monotonic() < deadline, "the gateway did not start"
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/livez", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> GatewayProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(15)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
