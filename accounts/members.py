@@ -6,7 +6,7 @@ from django.db import transaction
 
 from accounts import scopes, workspaces
 from accounts.errors import Forbidden, ForeignWorkspace, Invalid
-from accounts.models import ApiKey, Membership, User, Workspace
+from accounts.models import Membership, User, Workspace
 from accounts.scopes import Role, Scope
 
 
@@ -58,11 +58,6 @@ def remove(*, membership: Membership, by: User | None) -> None:
     if current.workspace.personal_of_id == current.user_id:
         raise Invalid("Nobody leaves their personal workspace.")
     _keep_an_owner(current)
-    # Keys before the membership, the order in which a change of a key takes them.
-    carrying = ApiKey.objects.filter(
-        user_id=current.user_id, key_workspaces__workspace=current.workspace_id
-    )
-    list(carrying.order_by("pk").select_for_update(no_key=True, of=("self",)))
     current.delete()
 
 

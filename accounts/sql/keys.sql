@@ -98,6 +98,13 @@ execute function accounts_membership_changed();
 create or replace function accounts_membership_removed() returns trigger
 language plpgsql as $$
 begin
+    -- In the order of ids, before the rows' own trigger takes the keys in any order.
+    perform 1
+    from accounts_apikey k
+    join accounts_apikeyworkspace w on w.key_id = k.id
+    where k.user_id = old.user_id and w.workspace_id = old.workspace_id
+    order by k.id
+    for no key update of k;
     delete from accounts_apikeyworkspace w
     using accounts_apikey k
     where k.id = w.key_id and k.user_id = old.user_id and w.workspace_id = old.workspace_id;

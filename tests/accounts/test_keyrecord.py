@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -90,6 +91,16 @@ class TestFind:
         assert (record.owner_active, record.workspaces[0].role) == (True, "developer")
         service_accounts.disable(account=bot, by=alice)
         assert not found(text).owner_active
+
+    def test_membership_is_asked_again_at_use(self, alice: User, home: Workspace) -> None:
+        _, text = made(alice, home)
+        with connection.cursor() as cursor:
+            # As if the rule that empties the key had never run.
+            cursor.execute("set local session_replication_role = replica")
+            Membership.objects.filter(user=alice).delete()
+            cursor.execute("set local session_replication_role = origin")
+        assert ApiKey.objects.get().workspaces.get() == home
+        assert found(text).workspaces == ()
 
     def test_without_its_own_rate_a_key_has_its_tiers(self, alice: User, home: Workspace) -> None:
         _, text = made(alice, home)
