@@ -89,6 +89,16 @@ def browser(chromium: str) -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def axe(npm: str) -> str:
+    """axe-core as one script."""
+    if not AXE.exists():
+        subprocess.run(
+            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=ROOT, check=True
+        )
+    return AXE.read_text()
+
+
 def open_page(browser: Browser, product: Product, **look: Any) -> Reader:
     context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | look))
     context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -253,31 +263,31 @@ class TestKeys:
 class TestLooks:
     @pytest.mark.parametrize(("width", "scheme"), LOOKS)
     def test_no_page_overflows_or_shuts_anybody_out(
-        self, browser: Browser, product: Product, width: int, scheme: str
+        self, browser: Browser, product: Product, axe: str, width: int, scheme: str
     ) -> None:
         look = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
         reader = open_page(browser, product, **look)
         wrong: list[str] = []
         for path in PUBLIC:
             reader.go(path)
-            wrong += faults(reader.page, width)
+            wrong += faults(reader.page, width=width, axe=axe)
         reader.sign_in(product.demo["email"], product.demo["password"])
         for path in PRIVATE:
             reader.go(path)
-            wrong += faults(reader.page, width)
+            wrong += faults(reader.page, width=width, axe=axe)
         reader.page.context.close()
 
         assert wrong == []
         assert reader.complaints == []
 
 
-def faults(page: Page, width: int) -> list[str]:
+def faults(page: Page, *, width: int, axe: str) -> list[str]:
     """What is too wide, and what axe-core finds serious or critical."""
     found = []
     if page.evaluate("document.documentElement.scrollWidth") > width:
         found.append(f"{page.url} is wider than {width} px")
     # Evaluated by the debugger, so that the page's own policy stays as it is.
-    page.evaluate(AXE.read_text())
+    page.evaluate(axe)
     for violation in page.evaluate("axe.run()")["violations"]:
         if violation["impact"] in ("serious", "critical"):
             nodes = [node["html"][:200] for node in violation["nodes"]]
