@@ -57,6 +57,7 @@ class ReadOnlyAdmin(KeptAdmin):
 class ProviderForm(ProviderBaseForm):
     """A provider, whose API key can be set but never read."""
 
+    base_url = forms.URLField(max_length=500, assume_scheme="https")
     new_api_key = forms.CharField(
         label="API key",
         required=False,

@@ -18,7 +18,7 @@ from billing.models import Account
 from common import money
 from tests.fakes.gateway import GatewayProcess
 from tests.fakes.upstream import FakeUpstream
-from tests.proxy.conftest import AddModel, Shop, add_model, hello, provider, shop, upstream
+from tests.proxy.conftest import Shop, add_model, hello, provider, shop, upstream
 
 __all__ = ["add_model", "provider", "shop", "upstream"]
 

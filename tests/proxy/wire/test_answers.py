@@ -1,0 +1,88 @@
+"""Reading what an OpenAI-compatible upstream says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.wire import answers
+from proxy.wire.answers import Usage
+
+
+class TestReadUsage:
+    def test_splits_into_disjoint_buckets(self) -> None:
+        usage = answers.read_usage(
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 20,
+                "total_tokens": 120,
+                "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 10},
+                "completion_tokens_details": {"reasoning_tokens": 5},
+            }
+        )
+
+        assert usage == Usage(input=30, cached=60, cache_write=10, output=20, reasoning=5)
+
+    @pytest.mark.parametrize(
+        "usage",
+        [
+            None,
+            "many",
+            {},
+            {"prompt_tokens": "7", "completion_tokens": 1},
+            {"prompt_tokens": -1, "completion_tokens": 1},
+            {"prompt_tokens": True, "completion_tokens": 1},
+            {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 5},
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {"cached_tokens": 6},
+            },
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 1,
+                "completion_tokens_details": {"reasoning_tokens": 2},
+            },
+            {"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": [1]},
+        ],
+    )
+    def test_does_not_believe_what_contradicts_itself(self, usage: Any) -> None:
+        assert answers.read_usage(usage) is None
+
+
+class TestReadCompletion:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"<html>",
+            b"[]",
+            b"{}",
+            b'{"choices": []}',
+            b'{"choices": [1]}',
+            b'{"choices": [{}]}',
+            b'{"choices": "\xff"}',
+        ],
+    )
+    def test_refuses_what_is_no_answer(self, body: bytes) -> None:
+        with pytest.raises(answers.Garbage):
+            answers.read_completion(body)
+
+    def test_counts_text_and_tool_calls(self) -> None:
+        body = (
+            '{"choices": [{"message": {"content": "привет", "tool_calls":'
+            ' [{"function": {"name": "f", "arguments": "{}"}}]}}]}'
+        ).encode()
+
+        assert answers.read_completion(body).size_bytes == 12 + 3
+
+
+class TestUsageObject:
+    def test_cost_is_a_number_with_exact_digits(self) -> None:
+        import msgspec
+
+        usage = Usage(input=1, cached=0, cache_write=0, output=1, reasoning=0)
+        body = msgspec.json.encode(answers.usage_object(usage, cost="0.000000001"))
+
+        assert b'"cost":0.000000001' in body
