@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from accounts import pepper
 from billing import partitions
+from common.crypto import UnreadableSecret
 from common.redis import client as redis_client
 from proxy import catalogue, heartbeats, models
 
@@ -93,7 +94,8 @@ def keys() -> Line:
     try:
         pepper.check(peppers=settings.KEY_PEPPERS)
     except pepper.PepperError as error:
-        return Line("keys", False, str(error), "Every API key would be refused until then.")
+        todo = "Put the right KEY_PEPPER back; until then every API key is refused."
+        return Line("keys", False, str(error), todo)
     return Line("keys", True, "KEY_PEPPER fits the keys in the database.")
 
 
@@ -160,6 +162,11 @@ def beat() -> Line:
 
 def sold() -> Line:
     """Is anything for sale, and everything that is switched on?"""
+    sealed = [provider.slug for provider in models.Provider.objects.all() if not _opens(provider)]
+    if sealed:
+        message = f"ENCRYPTION_KEY does not open the API key of: {', '.join(sealed)}"
+        todo = "Put the right ENCRYPTION_KEY back, or give these providers new keys."
+        return Line("catalogue", False, message, todo)
     models_sold = catalogue.load().models
     idle = [
         slug
@@ -175,6 +182,14 @@ def sold() -> Line:
             "catalogue", False, "Nothing is for sale.", "Run: manage.py load_catalogue FILE"
         )
     return Line("catalogue", True, f"{len(models_sold)} models are for sale.")
+
+
+def _opens(provider: models.Provider) -> bool:
+    try:
+        provider.api_key()
+    except UnreadableSecret:
+        return False
+    return True
 
 
 def spool() -> Line:

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from common.redis import client as redis_client
+from proxy import health, heartbeats
+from proxy.models import Model, Provider, TaskHeartbeat
+
+pytestmark = pytest.mark.django_db
+
+
+def line(name: str) -> health.Line:
+    (line,) = health.check_all([name])
+    return line
+
+
+class TestCheckAll:
+    @pytest.mark.parametrize(
+        "name", ["configuration", "database", "migrations", "keys", "partitions", "redis", "spool"]
+    )
+    def test_a_healthy_installation_is_ok(
+        self, name: str, settings: Settings, tmp_path: Path
+    ) -> None:
+        settings.SPOOL_DIR = tmp_path / "spool"
+        assert line(name).ok, line(name)
+
+    def test_a_redis_that_is_away_is_told(self, settings: Settings) -> None:
+        redis_client.cache_clear()
+        settings.REDIS_URL = "redis://127.0.0.1:1/0"
+        try:
+            found = line("redis")
+        finally:
+            redis_client.cache_clear()
+        assert not found.ok
+        assert "REDIS_URL" in found.todo
+
+    def test_a_missing_table_asks_for_migrations(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("alter table proxy_taskheartbeat rename to elsewhere")
+        found = line("beat")
+        assert not found.ok
+        assert "migrate" in found.todo
+
+
+class TestConfiguration:
+    def test_equal_secrets_are_told(self, settings: Settings) -> None:
+        key = os.urandom(32)
+        settings.KEY_PEPPERS = {"a": key}
+        settings.ENCRYPTION_KEYS = {"b": key}
+        found = line("configuration")
+        assert not found.ok
+        assert "equal" in found.message
+
+
+class TestKeys:
+    def test_another_pepper_is_told(self, settings: Settings) -> None:
+        assert line("keys").ok
+        settings.KEY_PEPPERS = {"other": os.urandom(32)}
+        found = line("keys")
+        assert not found.ok
+        assert "KEY_PEPPER" in found.message
+
+
+class TestMonths:
+    def test_a_missing_month_is_named(self) -> None:
+        day = datetime.now(UTC).date()
+        with connection.cursor() as cursor:
+            cursor.execute(f"drop table proxy_attempt_{day:%Y_%m}")
+        found = line("partitions")
+        assert not found.ok
+        assert f"proxy_attempt_{day:%Y_%m}" in found.message
+
+
+class TestBeat:
+    def test_it_wants_a_recent_heartbeat(self) -> None:
+        assert not line("beat").ok
+        heartbeats.beat(name="beat")
+        assert line("beat").ok
+        TaskHeartbeat.objects.update(at=datetime.now(UTC) - timedelta(minutes=5))
+        found = line("beat")
+        assert not found.ok
+        assert "300 s ago" in found.message
+
+
+class TestWorker:
+    def test_silence_is_told(self) -> None:
+        found = line("worker")
+        assert not found.ok
+        assert "celery -A config worker" in found.todo
+
+
+class TestSold:
+    def test_an_empty_catalogue_is_told(self) -> None:
+        assert line("catalogue").message == "Nothing is for sale."
+
+    def test_a_model_that_cannot_be_sold_is_named(self) -> None:
+        Model.objects.create(slug="x/y", name="y", owned_by="x", kind="embedding")
+        assert "x/y" in line("catalogue").message
+
+    def test_a_provider_whose_key_cannot_be_read_is_named(self, settings: Settings) -> None:
+        provider = Provider(slug="closed", kind="openai", base_url="https://example.com")
+        provider.set_api_key("x")
+        provider.save()
+        settings.ENCRYPTION_KEYS = {"other": os.urandom(32)}
+        assert "closed" in line("catalogue").message
+
+
+class TestSpool:
+    def test_a_settlement_that_waits_is_told(self, settings: Settings, tmp_path: Path) -> None:
+        settings.SPOOL_DIR = tmp_path
+        waiting = tmp_path / "1.jsonl"
+        waiting.write_text("{}")
+        assert line("spool").ok
+        os.utime(waiting, (time.time() - 300,) * 2)
+        assert "wait" in line("spool").message
+
+    def test_a_folder_that_cannot_be_made_is_told(self, settings: Settings, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        settings.SPOOL_DIR = tmp_path / "file" / "spool"
+        assert not line("spool").ok

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from proxy import health
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def browser() -> Client:
+    return Client()
+
+
+class TestReadyz:
+    def test_a_stranger_learns_only_that_we_are_ready(self, browser: Client) -> None:
+        response = browser.get("/readyz")
+        assert response.status_code == 200
+        assert response.json() == {"status": "ok"}
+        assert response["Cache-Control"] == "no-store"
+
+    def test_staff_see_each_check(self, browser: Client) -> None:
+        browser.force_login(User.objects.create_user("s@example.com", "a-long-pass", is_staff=True))
+        body = browser.get("/readyz").json()
+        assert list(body["checks"]) == [
+            "database",
+            "redis",
+            "migrations",
+            "partitions",
+            "worker",
+            "beat",
+        ]
+        assert body["checks"]["database"]["ok"] is True
+        # What only waits does not take us out of the load balancer.
+        assert body["checks"]["worker"]["ok"] is False
+        assert body["status"] == "ok"
+
+    def test_a_customer_sees_no_checks(self, browser: Client) -> None:
+        browser.force_login(User.objects.create_user("c@example.com", "a-long-pass"))
+        assert browser.get("/readyz").json() == {"status": "ok"}
+
+    def test_without_redis_we_are_not_ready(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(health.CHECKS, "redis", lambda: health.Line("redis", False, "away"))
+        response = browser.get("/readyz")
+        assert response.status_code == 503
+        assert response.json() == {"status": "unready"}
+
+    def test_only_reading_is_allowed(self, browser: Client) -> None:
+        assert browser.post("/readyz").status_code == 405
