@@ -20,8 +20,9 @@ from embedded.identity import Identity, identify
 from embedded.program import Child, signal_group
 from embedded.refusal import Refusal
 
-# Who uses a server is stopped before it.
-STOP_ORDER = ("beat", "worker", "web", "sandbox", "redis", "postgres")
+# Who uses a server is stopped before it; those of one row are stopped at the same time.
+STOP_ORDER = (("beat", "worker", "web"), ("sandbox",), ("redis",), ("postgres",))
+NAMES = tuple(name for row in STOP_ORDER for name in row)
 LEFTOVER_WITHIN_S = 20.0
 
 
@@ -76,7 +77,7 @@ class Instance:
         return {
             name: identity
             for name, identity in listed.items()
-            if name in STOP_ORDER and identity.started and identity.is_alive
+            if name in NAMES and identity.started and identity.is_alive
         }
 
     def clear(self) -> None:
@@ -97,7 +98,7 @@ def stop_leftovers(*, leftovers: Mapping[str, Identity]) -> None:
 
     :raises Refusal: if one of them does not end
     """
-    for name in (name for name in STOP_ORDER if name in leftovers):
+    for name in (name for name in NAMES if name in leftovers):
         identity = leftovers[name]
         wished = signal.SIGINT if name == "postgres" else signal.SIGTERM
         forced = signal.SIGQUIT if name == "postgres" else signal.SIGKILL

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from embedded.processes import ROOT, manage
@@ -22,12 +23,12 @@ def prepare(*, environment: Mapping[str, str], logs: Path, signals: Signals) -> 
     :raises Refusal: if one of these fails
     :raises Interrupted: if somebody wants us to stop
     """
-    for arguments in (
-        ("migrate", "--no-input", "--verbosity=0"),
-        ("check_pepper",),
-        ("collectstatic", "--no-input", "--verbosity=0"),
-    ):
-        run(*arguments, environment=environment, logs=logs, signals=signals)
+    static = ("collectstatic", "--no-input", "--verbosity=0")
+    with started(*static, environment=environment, logs=logs) as collecting:
+        migrate = ("migrate", "--no-input", "--verbosity=0")
+        run(*migrate, environment=environment, logs=logs, signals=signals)
+        run("check_pepper", environment=environment, logs=logs, signals=signals)
+        finish(process=collecting, name=static[0], logs=logs, signals=signals)
 
 
 def seed(*, environment: Mapping[str, str], logs: Path, signals: Signals) -> dict[str, object]:
@@ -41,7 +42,7 @@ def seed(*, environment: Mapping[str, str], logs: Path, signals: Signals) -> dic
     try:
         seeded = json.loads(said)
     except ValueError:
-        raise Refusal(f"seed_demo did not print JSON; see {logs / 'setup.log'}") from None
+        raise Refusal(f"seed_demo did not print JSON; see {logs}/seed_demo.log") from None
     return dict(seeded)
 
 
@@ -52,7 +53,16 @@ def run(*arguments: str, environment: Mapping[str, str], logs: Path, signals: Si
     :raises Refusal: if it fails, with its own words
     :raises Interrupted: if somebody wants us to stop
     """
-    with open_log(folder=logs, name="setup") as log:
+    with started(*arguments, environment=environment, logs=logs) as process:
+        return finish(process=process, name=arguments[0], logs=logs, signals=signals)
+
+
+@contextmanager
+def started(
+    *arguments: str, environment: Mapping[str, str], logs: Path
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a management command; it does not outlive the block."""
+    with open_log(folder=logs, name=arguments[0]) as log:
         process = subprocess.Popen(
             manage(*arguments),
             cwd=ROOT,
@@ -63,16 +73,27 @@ def run(*arguments: str, environment: Mapping[str, str], logs: Path, signals: Si
             text=True,
             start_new_session=True,
         )
-    try:
-        while process.poll() is None:
-            signals.check()
-            signals.wait(timeout_s=0.25)
-    finally:
-        if process.poll() is None:
-            signal_group(pid=process.pid, number=signal.SIGTERM)
-        printed, _ = process.communicate()
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                signal_group(pid=process.pid, number=signal.SIGTERM)
+
+
+def finish(*, process: subprocess.Popen[str], name: str, logs: Path, signals: Signals) -> str:
+    """
+    Wait for a management command and return what it printed.
+
+    :raises Refusal: if it failed, with its own words
+    :raises Interrupted: if somebody wants us to stop
+    """
+    while process.poll() is None:
+        signals.check()
+        signals.wait(timeout_s=0.25)
+    printed, _ = process.communicate()
     if process.returncode:
-        raise Refusal(_reason(command=arguments[0], log=logs / "setup.log"))
+        raise Refusal(_reason(command=name, log=logs / f"{name}.log"))
     return printed
 
 

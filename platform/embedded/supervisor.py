@@ -88,12 +88,16 @@ class Supervisor:
     def stop(self) -> None:
         """Stop everything in order; a second wish to stop ends what is left at once."""
         wishes = max(self._signals.wishes, 1)
-        for name in (name for name in STOP_ORDER if name in self._posts):
-            child = self._posts[name].child
-            if child is None:
-                continue
-            self._stop(child=child, wishes=wishes)
-            self._posts[name].child = None
+        for row in STOP_ORDER:
+            posts = [self._posts[name] for name in row if name in self._posts]
+            for child in (post.child for post in posts if post.child):
+                # A gentle signal goes to the program alone: it tells its own children.
+                if child.exit_code() is None:
+                    child.process.send_signal(child.program.stop_signal)
+            for post in posts:
+                if post.child:
+                    self._see_off(child=post.child, wishes=wishes)
+                post.child = None
 
     def _start(self, *, post: Post) -> None:
         post.child = start(program=post.program, logs=self._logs)
@@ -112,10 +116,7 @@ class Supervisor:
         post.pause_s = min(post.pause_s * 2, LONGEST_PAUSE_S)
         self._on_change()
 
-    def _stop(self, *, child: Child, wishes: int) -> None:
-        # A gentle signal goes to the program alone: it tells its own children.
-        if child.exit_code() is None:
-            child.process.send_signal(child.program.stop_signal)
+    def _see_off(self, *, child: Child, wishes: int) -> None:
         patience_s = child.program.stop_within_s
         if not self._ends(child=child, within_s=patience_s, wishes=wishes):
             signal_group(pid=child.process.pid, number=child.program.force_signal)

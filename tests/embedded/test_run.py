@@ -115,41 +115,29 @@ class TestCrashes:
 
 
 class TestTwoSideBySide:
-    def test_ctrl_c_stops_one_and_leaves_the_other(self, product: Product, tmp_path: Path) -> None:
-        other = launch(folder=tmp_path / "var")
-        theirs = other.pids
-
-        assert other.interrupt() == 0
-
-        assert not [pid for pid in theirs.values() if is_running(pid=pid)]
-        assert not (other.folder / "run.json").exists()
-        assert product.get("/readyz") == 200
-
-
-class TestSecondStart:
-    def test_after_a_killed_supervisor_it_keeps_data_and_clears_leftovers(
-        self, tmp_path: Path
-    ) -> None:
+    def test_one_life_beside_another(self, product: Product, tmp_path: Path) -> None:
         first = launch(folder=tmp_path / "var")
-        leftovers = {name: pid for name, pid in first.pids.items() if name != "supervisor"}
+        leftovers = [pid for name, pid in first.pids.items() if name != "supervisor"]
         key = first.demo["api_key"]
+
+        # Its supervisor is killed: the next start clears up and keeps the data.
         first.process.kill()
         first.process.wait()
-        assert all(is_running(pid=pid) for pid in leftovers.values())
-
+        assert all(is_running(pid=pid) for pid in leftovers)
         second = launch(folder=first.folder, port=first.port)
-
-        assert not [pid for pid in leftovers.values() if is_running(pid=pid)]
+        assert not [pid for pid in leftovers if is_running(pid=pid)]
         assert second.demo["api_key"] == key
         assert second.get("/readyz") == 200
+
+        # Ctrl-C stops everything it started, and nothing else.
+        theirs = second.pids.values()
         assert second.interrupt() == 0
+        assert not [pid for pid in theirs if is_running(pid=pid)]
+        assert not (second.folder / "run.json").exists()
+        assert product.get("/readyz") == 200
 
-    def test_a_database_made_with_another_pepper_is_refused(self, tmp_path: Path) -> None:
-        first = launch(folder=tmp_path / "var")
-        first.interrupt()
-
-        second = spawn(folder=first.folder, KEY_PEPPER=environment.keyring())
-
-        assert second.process.wait(timeout=60) == 1
-        assert second.said().startswith("make run: manage.py check_pepper: ")
-        assert len(second.said().splitlines()) == 1
+        # With another pepper every key in that database would be dead.
+        third = spawn(folder=first.folder, KEY_PEPPER=environment.keyring())
+        assert third.process.wait(timeout=60) == 1
+        assert third.said().startswith("make run: manage.py check_pepper: ")
+        assert len(third.said().splitlines()) == 1
