@@ -98,18 +98,35 @@ def stop_leftovers(*, leftovers: Mapping[str, Identity]) -> None:
 
     :raises Refusal: if one of them does not end
     """
-    for name in (name for name in NAMES if name in leftovers):
-        identity = leftovers[name]
-        wished = signal.SIGINT if name == "postgres" else signal.SIGTERM
-        forced = signal.SIGQUIT if name == "postgres" else signal.SIGKILL
-        if not _ends(identity=identity, number=wished) and not _ends(
-            identity=identity, number=forced
-        ):
-            raise Refusal(f"{name} of an earlier run (process {identity.pid}) does not stop")
+    for row in STOP_ORDER:
+        there = {name: leftovers[name] for name in row if name in leftovers}
+        for name, identity in there.items():
+            _signal(pid=identity.pid, number=_wished(name=name))
+        for name, identity in there.items():
+            if _ends(identity=identity):
+                continue
+            signal_group(pid=identity.pid, number=_forced(name=name))
+            if not _ends(identity=identity):
+                raise Refusal(f"{name} of an earlier run (process {identity.pid}) does not stop")
 
 
-def _ends(*, identity: Identity, number: signal.Signals) -> bool:
-    signal_group(pid=identity.pid, number=number)
+def _wished(*, name: str) -> signal.Signals:
+    return signal.SIGINT if name == "postgres" else signal.SIGTERM
+
+
+def _forced(*, name: str) -> signal.Signals:
+    return signal.SIGQUIT if name == "postgres" else signal.SIGKILL
+
+
+def _signal(*, pid: int, number: signal.Signals) -> None:
+    # To the program alone, which tells its own children: told twice, Celery hangs.
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _ends(*, identity: Identity) -> bool:
     deadline = time.monotonic() + LEFTOVER_WITHIN_S
     while identity.is_alive and time.monotonic() < deadline:
         time.sleep(0.05)
