@@ -328,7 +328,7 @@ begin
             end if;
             a := array_position(a_id, z_account[p]);
             u := null;
-            for j in 1 .. cardinality(a_id) loop
+            for j in 1 .. coalesce(cardinality(a_id), 0) loop
                 if a_workspace[j] = z_workspace[p] and a_asset[j] = 'USD' then
                     u := j;
                 end if;

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 
-from billing import ledger
+from billing import grants, ledger, partitions
 from billing.models import Account, Transfer, Usage
 from common import ids
 from tests.billing.bank import (
@@ -46,7 +48,7 @@ class TestSettle:
     def test_the_usage_record_is_the_closed_hold(self) -> None:
         one = customer(usd=1000)
         hold, day = one.hold(600, price=7)
-        facts = {
+        facts: dict[str, Any] = {
             "served": "sandbox/lorem", "provider": "sandbox", "surface": "chat", "stream": True,
             "cancelled": True, "status": 200, "reason": "stop", "input_tokens": 10,
             "cached_tokens": 2, "cache_write_tokens": 3, "output_tokens": 4,
@@ -140,8 +142,6 @@ class TestGranted:
     def test_a_grant_that_comes_later_does_not_change_the_split(self) -> None:
         one = customer(usd=1000)
         hold, _ = one.hold(500)
-        from billing import grants
-
         grants.grant(workspace=one.workspace, asset="USD", amount=400, reason="late")
         settle(bill(hold, 400))
         assert legs(hold) == {"usage.paid": 400}
@@ -339,8 +339,6 @@ class TestMidnight:
 
     @pytest.fixture(autouse=True)
     def _months(self) -> None:
-        from billing import partitions
-
         partitions.make_months(tables=["billing_usage"], today=self.EVE.date())
 
     def test_a_hold_of_yesterday_touches_no_window_of_today(self) -> None:
@@ -384,8 +382,6 @@ class TestMidnight:
         assert one.home().day_used == one.home().month_used == 10
 
     def test_a_month_without_a_partition_refuses_and_keeps_the_hold(self) -> None:
-        from django.db import IntegrityError, transaction
-
         one = customer(usd=10_000)
         set_clock(self.EVE.replace(year=2035))
         hold, _ = one.hold(1000)
@@ -442,5 +438,6 @@ class TestWindows:
         settle(bill(settled, 5))
         void(voided)
         expire(expired)
-        assert [row.state for row in one.usage()] == ["settled", "voided", "expired"]
+        states = {str(row.id): row.state for row in one.usage()}
+        assert states == {settled: "settled", voided: "voided", expired: "expired"}
         assert Usage.objects.filter(unknown=True).count() == 1

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from billing.admin import ReadOnlyAdmin
+from tests.billing.bank import customer
+
+pytestmark = pytest.mark.django_db
+
+MODELS = sorted(apps.get_app_config("billing").get_models(), key=lambda model: model.__name__)
+
+
+@pytest.fixture
+def staff(client: Client) -> Client:
+    """Return a client that is signed in as a superuser."""
+    client.force_login(User.objects.create_superuser("staff@example.com", "x"))
+    return client
+
+
+class TestReadOnlyAdmin:
+    def test_every_model_of_money_is_registered_and_read_only(self) -> None:
+        assert MODELS
+        assert all(isinstance(admin.site.get_model_admin(each), ReadOnlyAdmin) for each in MODELS)
+
+    @pytest.mark.parametrize("model", MODELS)
+    def test_it_can_be_seen_and_not_changed(self, staff: Client, model: type) -> None:
+        one = customer(usd=1000, granted=10)
+        one.use(5)
+        one.hold(5)
+        name = model._meta.model_name  # type: ignore[attr-defined]  # Django's own convention
+        page = staff.get(reverse(f"admin:billing_{name}_changelist"))
+        assert page.status_code == 200
+        assert staff.get(reverse(f"admin:billing_{name}_add")).status_code == 403
+        row = model.objects.first()  # type: ignore[attr-defined]  # every model has it
+        if row is not None:
+            url = reverse(f"admin:billing_{name}_change", args=[row.pk])
+            assert staff.get(url).status_code == 200
+            assert staff.post(url, {}).status_code == 403
+            delete = reverse(f"admin:billing_{name}_delete", args=[row.pk])
+            assert staff.post(delete, {"post": "yes"}).status_code == 403
