@@ -5,6 +5,9 @@ from __future__ import annotations
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.views.decorators.csrf import csrf_exempt
+
+from common.errors import ApiError
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -31,6 +34,13 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 def server_error(request: HttpRequest) -> HttpResponse:
     """500: our fault."""
     return _page(request, "500.html", status=500)
+
+
+@csrf_exempt
+def no_such_endpoint(request: HttpRequest) -> HttpResponse:
+    """404 in JSON: the management API has no such endpoint."""
+    error = ApiError("not_found", f"There is no endpoint {request.method} {request.path[:200]}.")
+    return HttpResponse(error.body(), status=error.status, content_type="application/json")
 
 
 def _page(request: HttpRequest, template: str, *, status: int, exception: str = "") -> HttpResponse:

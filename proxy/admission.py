@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from common import money
 from common.errors import NO_RETRY, ApiError, retry_headers
-from proxy.auth import Caller, check_state, presented_key, store_away
+from proxy.auth import Caller, store_away
 from proxy.guard import Incoming
 from proxy.routing import Offer
 from proxy.till import Ask, Granted, StoreAway
@@ -30,6 +30,10 @@ WINDOWS = {
 }
 
 
+class KeyChanged(Exception):
+    """The key is not as it was when it was read: read it again and check everything."""
+
+
 class Hold(Struct, frozen=True):
     """What one call was granted; ``output_limit`` only where it was clamped."""
 
@@ -43,7 +47,8 @@ async def take(runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offe
     """
     Take the money of one call aside.
 
-    :raises ApiError: 401, 402, 403 or 429 with its reason; 503 when the store is away
+    :raises KeyChanged: the key was changed since it was read
+    :raises ApiError: 402, 403 or 429 with its reason; 503 when the store is away
     """
     ask = Ask(
         id=incoming.id,
@@ -60,7 +65,12 @@ async def take(runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offe
         model=offer.model.slug,
         price=offer.routes[0].price_id,
     )
-    granted = await admit(runtime, incoming, ask)
+    try:
+        granted = await runtime.till.admit(ask)
+    except StoreAway as error:
+        raise store_away(error) from error
+    if granted.v == "stale":
+        raise KeyChanged
     if granted.v == "ok" and granted.granted is not None and granted.day is not None:
         clamped = granted.granted < ask.want
         limit = offer.affordable(granted.granted) if clamped else None
@@ -68,34 +78,9 @@ async def take(runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offe
     raise refusal(granted, offer=offer, ask=ask)
 
 
-async def admit(runtime: Runtime, incoming: Incoming, ask: Ask) -> Granted:
-    """Ask the till; a key that changed since it was read is read again, once."""
-    try:
-        granted = await runtime.till.admit(ask)
-        if granted.v != "stale":
-            return granted
-        text = presented_key(incoming.headers)
-        record = await runtime.doorkeeper.record(text=text, fresh=True)
-        check_state(record, address=incoming.address)
-        if not any(w.id == ask.workspace and not w.closed for w in record.workspaces):
-            raise ApiError("workspace_forbidden", "This key does not carry that workspace.")
-        return await runtime.till.admit(replace_version(ask, record.version))
-    except StoreAway as error:
-        raise store_away(error) from error
-
-
-def replace_version(ask: Ask, version: int) -> Ask:
-    """Return the same question about a newer version of the key."""
-    return Ask(
-        **{name: getattr(ask, name) for name in Ask.__struct_fields__} | {"version": version}
-    )
-
-
 def refusal(granted: Granted, *, offer: Offer, ask: Ask) -> ApiError:
     """Turn a verdict of the ledger into the documented error."""
     verdict = granted.v
-    if verdict == "stale":
-        raise ApiError("key_disabled", "This API key was changed just now. Please retry.")
     if verdict == "frozen":
         message = "This workspace is frozen. Please contact support."
         return ApiError("workspace_frozen", message)

@@ -34,6 +34,7 @@ class Exchange:
         offer: Offer,
         hold: Hold,
         surface: str,
+        headers: dict[str, str],
     ) -> None:
         self.runtime = runtime
         self.incoming = incoming
@@ -43,7 +44,7 @@ class Exchange:
         self.hold = hold
         self.surface = surface
         self.attempts: list[AttemptRow] = []
-        self.headers: dict[str, str] = {}
+        self.headers = headers
         self.first_byte_ms: int | None = None
         self.upstream_ms = 0
         self.checkpointed = False

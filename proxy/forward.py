@@ -18,8 +18,9 @@ import httpx
 import msgspec
 from django.conf import settings
 
-from common.errors import ApiError
+from common.errors import ApiError, retry_headers
 from proxy import admission, routing, streams
+from proxy.auth import Caller
 from proxy.catalogue import Route
 from proxy.dispatch import read_body, send, since_ms
 from proxy.endings import evidence_of, fail, hung_up
@@ -31,12 +32,14 @@ from proxy.upstreams.base import UpstreamTrouble
 from proxy.wire import answers
 from proxy.wire import chat as chat_wire
 from proxy.wire.answers import Completion, Usage
+from proxy.wire.chat import Call
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
 
 BODY_LIMIT_BYTES = 20 * MEGABYTE
 LONGEST_ANSWER_BYTES = 64 * MEGABYTE
+MOST_KEY_CHANGES = 3
 
 
 async def chat(runtime: Runtime, incoming: Incoming) -> None:
@@ -59,13 +62,38 @@ async def admitted(runtime: Runtime, incoming: Incoming) -> Exchange:
     :raises ApiError: refused; nothing is held and no upstream was called
     """
     incoming.check_framing(limit_bytes=BODY_LIMIT_BYTES)
-    caller = await runtime.doorkeeper.caller(
-        headers=incoming.headers, address=incoming.address, scope="chat"
-    )
+    caller = await who(runtime, incoming, fresh=False)
     try:
         call = chat_wire.parse(await incoming.body(limit_bytes=BODY_LIMIT_BYTES))
     except chat_wire.BadRequest as error:
         raise ApiError(error.reason, error.message, param=error.param) from None
+    for _ in range(MOST_KEY_CHANGES):
+        try:
+            return await admit(runtime, incoming, caller, call)
+        except admission.KeyChanged:
+            caller = await who(runtime, incoming, fresh=True)
+    message = "This API key is being changed right now. Please retry."
+    raise ApiError("store_unavailable", message, headers=retry_headers(after_ms=1000))
+
+
+async def who(runtime: Runtime, incoming: Incoming, *, fresh: bool) -> Caller:
+    """
+    Return who calls, allowed to chat.
+
+    :raises ApiError: refused
+    """
+    return await runtime.doorkeeper.caller(
+        headers=incoming.headers, address=incoming.address, scope="chat", fresh=fresh
+    )
+
+
+async def admit(runtime: Runtime, incoming: Incoming, caller: Caller, call: Call) -> Exchange:
+    """
+    Find routes, count the request, hold its worst case.
+
+    :raises KeyChanged: the caller's key was changed since it was read
+    :raises ApiError: refused; nothing is held
+    """
     model = routing.find_model(runtime.catalogue, call.request.model, caller.key)
     offer = routing.offer(
         model=model,
@@ -76,12 +104,14 @@ async def admitted(runtime: Runtime, incoming: Incoming) -> Exchange:
     headers = await runtime.limiter.take(key_id=caller.key.id, rpm=caller.rpm)
     try:
         hold = await admission.take(runtime, incoming, caller, offer)
-    except ApiError as error:
-        if error.status == 402 or error.reason.startswith("cap_"):
-            runtime.limiter.give_back(key_id=caller.key.id, rpm=caller.rpm)
-        error.headers = {**headers, **error.headers}
+    except (ApiError, admission.KeyChanged) as error:
+        runtime.limiter.give_back(key_id=caller.key.id, rpm=caller.rpm)
+        if isinstance(error, ApiError):
+            error.headers = {**headers, **error.headers}
         raise
-    exchange = Exchange(
+    if hold.output_limit is not None:
+        headers["x-tollgate-max-tokens"] = str(hold.output_limit)
+    return Exchange(
         runtime=runtime,
         incoming=incoming,
         caller=caller,
@@ -89,11 +119,8 @@ async def admitted(runtime: Runtime, incoming: Incoming) -> Exchange:
         offer=offer,
         hold=hold,
         surface="chat",
+        headers=headers,
     )
-    exchange.headers = headers
-    if hold.output_limit is not None:
-        exchange.headers["x-tollgate-max-tokens"] = str(hold.output_limit)
-    return exchange
 
 
 async def serve_whole(exchange: Exchange, hangup: Hangup) -> None:

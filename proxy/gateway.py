@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 Surface = Callable[[Runtime, Incoming], Awaitable[None]]
 # Wholly the gateway's; under /api/v1 only the paths below are, the rest is Django's.
 OWNED = ("/v1/", "/api/v2/", "/api/ds-prototypes/")
+BARE = ("/v1", "/api/v2", "/api/ds-prototypes")
 BASES = ("/v1", "/api/v1")
 SURFACES: dict[str, tuple[str, Surface]] = {
     f"{base}/{name}": (method, surface)
@@ -44,7 +45,7 @@ SURFACES["/livez"] = ("GET", livez)
 
 def owns(path: str) -> bool:
     """Tell whether the gateway answers this path; everything else is Django's."""
-    return path in SURFACES or path.startswith(OWNED) or path.startswith(MODEL_PREFIXES)
+    return path in SURFACES or path.startswith((*OWNED, *MODEL_PREFIXES)) or path in BARE
 
 
 class Gateway:

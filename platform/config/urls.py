@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
+from accounts import views_errors
 from proxy.readyz import readyz
+
+handler400 = views_errors.bad_request
+handler403 = views_errors.permission_denied
+handler404 = views_errors.not_found
+handler500 = views_errors.server_error
 
 urlpatterns = [
     path("readyz", readyz),
@@ -14,4 +20,5 @@ urlpatterns = [
     path("", include("billing.urls")),
     path("", include("proxy.urls")),
     path("accounts/", include("allauth.urls")),
+    re_path(r"^api/v1(?:/.*)?$", views_errors.no_such_endpoint),
 ]

@@ -131,7 +131,8 @@ def gateway() -> Iterator[int]:
 
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(PORT),
-         "--loop", "uvloop", "--http", "httptools", "--log-level", "warning", "--no-access-log"],
+         "--loop", "uvloop", "--http", "httptools", "--log-level", "warning", "--no-access-log",
+         "--no-proxy-headers"],
         cwd=ROOT,
     )  # fmt: skip
     try:

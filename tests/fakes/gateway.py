@@ -30,6 +30,7 @@ class GatewayServer:
             http="httptools",
             ws="none",
             lifespan="on",
+            proxy_headers=False,
             log_config=None,
             timeout_graceful_shutdown=3,
         )
