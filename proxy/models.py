@@ -152,7 +152,14 @@ class Model(models.Model):
             # Without them no worst case can be computed, so no hold could be taken.
             models.CheckConstraint(
                 name="proxy_model_chat_has_bounds",
-                condition=~Q(kind="chat") | Q(context_length__gt=0, max_output_tokens__gt=0),
+                # Null is not false: without the isnull a missing bound would pass.
+                condition=~Q(kind="chat")
+                | Q(
+                    context_length__isnull=False,
+                    context_length__gt=0,
+                    max_output_tokens__isnull=False,
+                    max_output_tokens__gt=0,
+                ),
             ),
         )
 

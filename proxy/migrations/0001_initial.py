@@ -286,7 +286,12 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(("kind", "chat"), _negated=True),
-                            models.Q(("context_length__gt", 0), ("max_output_tokens__gt", 0)),
+                            models.Q(
+                                ("context_length__gt", 0),
+                                ("context_length__isnull", False),
+                                ("max_output_tokens__gt", 0),
+                                ("max_output_tokens__isnull", False),
+                            ),
                             _connector="OR",
                         ),
                         name="proxy_model_chat_has_bounds",

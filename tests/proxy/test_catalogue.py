@@ -83,9 +83,7 @@ class TestLoad:
         Model.objects.create(slug="free", name="free", owned_by="x", kind="embedding")
         assert catalogue.load().find("free") is None
 
-    def test_a_provider_whose_key_cannot_be_read_serves_nothing(
-        self, settings: Settings
-    ) -> None:
+    def test_a_provider_whose_key_cannot_be_read_serves_nothing(self, settings: Settings) -> None:
         load()
         settings.ENCRYPTION_KEYS = {"other": bytes(32)}
         assert catalogue.load().models["a/m"].routes == ()
