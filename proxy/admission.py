@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
@@ -97,7 +97,11 @@ def short_of_money(granted: Granted, *, offer: Offer, ask: Ask) -> ApiError:
     """Return the 402: final, or worth a retry because calls in flight hold the money."""
     needed = money.usd(ask.need, at_least=6)
     affordable = max(0, offer.affordable(granted.granted or 0))
-    extra = {"asset": "USD", "needed_usd": needed, "affordable_max_tokens": affordable}
+    extra: dict[str, Any] = {
+        "asset": "USD",
+        "needed_usd": needed,
+        "affordable_max_tokens": affordable,
+    }
     if granted.v == "balance_reserved":
         return ApiError(
             "balance_reserved",
@@ -117,7 +121,7 @@ def short_of_money(granted: Granted, *, offer: Offer, ask: Ask) -> ApiError:
 def over_cap(window: str, *, held: bool) -> ApiError:
     """Return the 429 of a spending cap: until the window ends, or until calls end."""
     owner, period = WINDOWS[window]
-    extra = {"cap": f"{'key' if owner == 'API key' else 'workspace'}_{period}"}
+    extra: dict[str, Any] = {"cap": f"{'key' if owner == 'API key' else 'workspace'}_{period}"}
     if held:
         return ApiError(
             "cap_reserved",

@@ -108,13 +108,13 @@ class Exchange:
         """Return what tokens cost us at this route, in nano-dollars."""
         return pricing.cost_nanos(rates=route.cost_rates, tokens=tokens)
 
-    def answered_headers(self, route: Route) -> dict[str, str]:
+    def answered_headers(self, route: Route, *, attempts: int) -> dict[str, str]:
         """Return the headers of an answer that do not depend on its cost."""
         overhead_ms = max(0, self.incoming.elapsed_ms() - self.upstream_ms)
         return {
             **self.headers,
             "x-tollgate-provider": route.provider.slug,
-            "x-tollgate-attempts": str(len(self.attempts) + 1),
+            "x-tollgate-attempts": str(attempts),
             "x-tollgate-overhead-ms": str(overhead_ms),
         }
 

@@ -196,7 +196,9 @@ async def deliver(
     closing = exchange.settled(route, tokens, source=source, status=200)
     await exchange.runtime.durable(closing)
     cost = usd(exchange.charge(route, tokens))
-    headers = exchange.answered_headers(route) | {"x-tollgate-cost": cost}
+    headers = exchange.answered_headers(route, attempts=len(exchange.attempts)) | {
+        "x-tollgate-cost": cost
+    }
     body = msgspec.json.encode(whole_body(exchange, completion, usage, cost))
     await exchange.incoming.answer(status=200, body=body, headers=headers)
 

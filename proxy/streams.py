@@ -128,12 +128,17 @@ class Stream:
         if self.reader.size_bytes > RUNAWAY_BYTES_PER_TOKEN * limit + 65536:
             self._end(openai.garbage())
 
+    def headers(self) -> dict[str, str]:
+        """Return the head of the answer; this attempt is not in the journal yet."""
+        attempts = len(self.exchange.attempts) + 1
+        return self.exchange.answered_headers(self.route, attempts=attempts)
+
     async def flush(self) -> None:
         """Send on what was read, once there is something to tell."""
         if self.kept and (self.reader.size_bytes or self.reader.finished):
             incoming = self.exchange.incoming
             if not incoming.answered:
-                await incoming.begin_stream(headers=self.exchange.answered_headers(self.route))
+                await incoming.begin_stream(headers=self.headers())
             out, self.kept = self.kept, b""
             self.exchange.runtime.keepalive.touch(incoming)
             await incoming.write(out)

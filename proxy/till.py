@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -146,8 +146,17 @@ class Settled(Struct, frozen=True):
     uncollected: int | None = None
 
 
-Item = TypeVar("Item", Ask, Closing)
-Verdict = TypeVar("Verdict", Granted, Settled)
+class Answer(Protocol):
+    """What both SQL functions answer for an item: a verdict in a word."""
+
+    @property
+    def v(self) -> str:
+        """Return the verdict."""
+        ...
+
+
+Item = TypeVar("Item")
+Verdict = TypeVar("Verdict", bound=Answer)
 
 
 class Window(Generic[Item, Verdict]):
@@ -155,7 +164,7 @@ class Window(Generic[Item, Verdict]):
 
     def __init__(
         self,
-        ask: Callable[[Connection, list[Item], bool], Any],
+        ask: Callable[[Connection, list[Item], bool], Awaitable[list[Verdict]]],
         *,
         broken: Verdict,
         patience_s: float,
@@ -176,7 +185,7 @@ class Window(Generic[Item, Verdict]):
         careful = self.later is None
         while True:
             try:
-                verdicts: list[Verdict] = await self.ask(self.connection, items, careful)
+                verdicts = await self.ask(self.connection, items, careful)
             except psycopg.errors.LockNotAvailable:
                 careful = True
                 continue

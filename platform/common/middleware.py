@@ -33,7 +33,7 @@ class RequestId:
         response = self.get_response(request)
         if isinstance(response, HttpResponse):
             return self.finish(request, response)
-        return self.finish_later(request, response)  # type: ignore[arg-type]
+        return self.finish_later(request, response)
 
     async def finish_later(
         self, request: HttpRequest, response: Awaitable[HttpResponse]

@@ -28,7 +28,7 @@ class Application:
         elif scope["type"] == "http" and owns(scope["path"]):
             await self.gateway(scope, receive, send)
         elif scope["type"] == "http":
-            await django(scope, receive, send)
+            await django(scope, receive, send)  # type: ignore[arg-type]  # the same in other words
 
     async def lifespan(self, receive: Receive, send: Send) -> None:
         """Start the gateway with the server and end it with the server."""

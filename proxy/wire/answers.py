@@ -32,7 +32,8 @@ def read_usage(usage: Any) -> Usage | None:
     """Split a provider's usage object into buckets; None where it contradicts itself."""
     if not isinstance(usage, dict):
         return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    prompt: Any = usage.get("prompt_tokens")
+    completion: Any = usage.get("completion_tokens", 0)
     prompt_details = usage.get("prompt_tokens_details") or {}
     completion_details = usage.get("completion_tokens_details") or {}
     if not isinstance(prompt_details, dict) or not isinstance(completion_details, dict):
