@@ -129,5 +129,5 @@ class TestOverview:
 
         page = text(alice)
 
-        assert page.count("<rect ") == 1
+        assert page.count("<rect x=") == 1
         assert page.count("$0.000000123") >= 3

@@ -34,7 +34,7 @@ class TestModels:
         pages.sell("test/off", enabled=False)
         unrouted = pages.sell("test/unrouted")
         Route.objects.filter(model=unrouted).update(enabled=False)
-        Model.objects.create(slug="test/priceless", name="x", owned_by="tests", kind="chat")
+        Model.objects.create(slug="test/priceless", name="x", owned_by="tests", kind="image")
 
         assert pages.browser().get("/models.json").json() == {"data": []}
 
