@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import redis
@@ -69,8 +68,6 @@ def _first_line(error: Exception) -> str:
 
 def configuration() -> Line:
     """Are the settings and secrets fit for a start?"""
-    # The project's own checks register themselves when a server is started; this is none.
-    import_module(settings.ROOT_URLCONF.rpartition(".")[0] + ".startup")
     problems = [problem.msg for problem in checks.run_checks() if problem.is_serious(checks.ERROR)]
     if problems:
         todo = "Correct the environment or DATA_DIR/.env, then start again."

@@ -1,5 +1,5 @@
 """
-The one error shape and the closed list of reasons.
+The one error shape. The closed list of reasons is in `common.reasons`.
 
     ApiError
     └── raised anywhere between the edge and the ledger, written once by the edge
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from common.reasons import REASON_LIST
 
 TYPES: Mapping[int, str] = {
     400: "bad_request",
@@ -32,42 +34,7 @@ TYPES: Mapping[int, str] = {
     503: "unavailable",
 }
 
-REASONS: Mapping[str, int] = {
-    "invalid_json": 400,
-    "invalid_parameter": 400,
-    "unsupported_parameter": 400,
-    "unpriced_parameter": 400,
-    "context_length_exceeded": 400,
-    "content_filter": 400,
-    "workspace_required": 400,
-    "invalid_api_key": 401,
-    "key_disabled": 401,
-    "key_expired": 401,
-    "ip_not_allowed": 403,
-    "insufficient_balance": 402,
-    "balance_reserved": 402,
-    "scope_missing": 403,
-    "workspace_forbidden": 403,
-    "workspace_frozen": 403,
-    "model_not_allowed": 403,
-    "model_not_found": 404,
-    "unsupported_endpoint": 404,
-    "not_found": 404,
-    "idempotency_in_progress": 409,
-    "idempotency_key_reused": 409,
-    "idempotency_completed": 409,
-    "rate_limited": 429,
-    "cap_reached": 429,
-    "cap_reserved": 429,
-    "too_many_streams": 429,
-    "upstream_failed": 502,
-    "upstream_timeout": 502,
-    "upstream_rejected": 400,
-    "stream_interrupted": 502,
-    "store_unavailable": 503,
-    "draining": 503,
-    "internal": 500,
-}
+REASONS: Mapping[str, int] = {reason: each.status for reason, each in REASON_LIST.items()}
 
 
 class ApiError(Exception):

@@ -41,7 +41,8 @@ SECURE = BASE_URL.startswith("https://")
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 
 # -- Secrets: one purpose each ----------------------------------------------------------
-SECRET_KEY = env.str("SECRET_KEY", "")
+# Django refuses an empty one even to `doctor`; config.startup refuses a short one.
+SECRET_KEY = env.str("SECRET_KEY", "") or "missing"
 # What is wrong here is told by config.startup, so that `doctor` can still run.
 CONFIGURATION_PROBLEMS: list[str] = []
 
@@ -78,6 +79,7 @@ CACHES = {
 
 # -- Applications -----------------------------------------------------------------------
 INSTALLED_APPS = [
+    "config",
     "accounts",
     "billing",
     "proxy",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
@@ -27,7 +29,7 @@ class TestModel:
         add_model("neyra/1d")
 
     @pytest.mark.parametrize("terms", [{}, {"context_length": 1000}, {"max_output_tokens": 10}])
-    def test_a_chat_model_without_bounds_is_refused(self, terms: dict[str, int]) -> None:
+    def test_a_chat_model_without_bounds_is_refused(self, terms: dict[str, Any]) -> None:
         with pytest.raises(IntegrityError), transaction.atomic():
             add_model(kind="chat", **terms)
 
