@@ -76,7 +76,8 @@ begin
         order by ordinality
     ) item;
 
-    -- Lock and read.
+    -- Lock and read. No second condition: whatever another index could serve, a plan made
+    -- while the table is small would serve with it, and walk that whole index for ever.
     if careful then
         select array_agg(id), array_agg(workspace_id), array_agg(asset), array_agg(granted_id),
                array_agg(frozen), array_agg(credits_posted - debits_posted - floor),
@@ -86,7 +87,7 @@ begin
         into a_id, a_workspace, a_asset, a_granted, a_frozen, a_posted, a_free,
              a_day, a_day_used, a_month_used, a_held, a_day_cap, a_month_cap
         from (
-            select * from billing_account where id = any(i_account || i_usd) and kind = 'paid'
+            select * from billing_account where id = any(i_account || i_usd)
             order by id for no key update skip locked
         ) home;
         select array_agg(id), array_agg(credits_posted - debits_posted - floor),
@@ -112,7 +113,7 @@ begin
         into a_id, a_workspace, a_asset, a_granted, a_frozen, a_posted, a_free,
              a_day, a_day_used, a_month_used, a_held, a_day_cap, a_month_cap
         from (
-            select * from billing_account where id = any(i_account || i_usd) and kind = 'paid'
+            select * from billing_account where id = any(i_account || i_usd)
             order by id for no key update
         ) home;
         -- Under the home's lock nobody changes these: an empty one needs no lock of its own.
@@ -210,10 +211,26 @@ begin
         u := array_position(a_id, i_usd[i]);
         m := array_position(m_id, i_key[i]);
         g := array_position(g_id, a_granted[a]);
-        if a is null or u is null or m is null
-            or (careful and g is null and a_granted[a] is not null)
-        then
-            o_verdict[i] := case when careful then 'busy' else 'unknown_account' end;
+        if a is null or u is null or m is null then
+            o_verdict[i] := 'unknown_account';
+            if careful then
+                -- Passed over because it is locked, or not there at all?
+                if exists (select from billing_account where id = i_account[i])
+                    and exists (select from billing_account where id = i_usd[i])
+                    and exists (select from billing_keymeter where key_id = i_key[i])
+                then
+                    o_verdict[i] := 'busy';
+                end if;
+            end if;
+            continue;
+        end if;
+        -- Only a home has a granted account.
+        if a_granted[a] is null or a_granted[u] is null then
+            o_verdict[i] := 'unknown_account';
+            continue;
+        end if;
+        if careful and g is null then
+            o_verdict[i] := 'busy';
             continue;
         end if;
         if a_workspace[a] <> i_workspace[i] or a_workspace[u] <> i_workspace[i]

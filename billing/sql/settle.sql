@@ -159,7 +159,7 @@ begin
                array_agg(day), array_agg(date_trunc('month', day)::date)
         into a_id, a_workspace, a_asset, a_granted, a_money, a_pending, a_day, a_month
         from (
-            select * from billing_account where id = any(h_account || h_usd) and kind = 'paid'
+            select * from billing_account where id = any(h_account || h_usd)
             order by id for no key update skip locked
         ) home;
         select array_agg(id), array_agg(credits_posted - debits_posted - floor),
@@ -181,7 +181,7 @@ begin
                array_agg(day), array_agg(date_trunc('month', day)::date)
         into a_id, a_workspace, a_asset, a_granted, a_money, a_pending, a_day, a_month
         from (
-            select * from billing_account where id = any(h_account || h_usd) and kind = 'paid'
+            select * from billing_account where id = any(h_account || h_usd)
             order by id for no key update
         ) home;
         if any_late or 0 < any(h_granted) then
@@ -469,7 +469,10 @@ begin
             output_tokens, reasoning_tokens, pictures, picture_size, picture_quality,
             searches, first_byte_ms, latency_ms, upstream_cost, n
         )
-        where o_hold[n] > 0;
+        where o_hold[n] > 0
+        -- An admission that the server finished after its answer was given up, and after the
+        -- call was closed, leaves a hold of a closed id: giving it back adds no record.
+        on conflict (id, day) do nothing;
     end if;
 
     if late_items is not null then

@@ -368,10 +368,45 @@ class TestBadItem:
 
 @pytest.mark.django_db(transaction=True)
 class TestPlans:
-    def test_nothing_is_kept_of_a_batch_that_is_rolled_back(self) -> None:
-        one = customer(usd=1000)
-        with transaction.atomic():
-            one.hold(1000)
-            transaction.set_rollback(True)
-        assert one.balance().available == 1000
-        assert one.holds() == []
+    GROW = """
+    insert into accounts_workspace (public_id, name, tier_id, created_at)
+        select 'ws_' || n, 'w', (select min(id) from accounts_tier), now()
+        from generate_series(1, 3000) n;
+    insert into billing_account (workspace_id, kind, asset, bounded)
+        select id, 'granted', 'USD', true from accounts_workspace where name = 'w';
+    insert into billing_account (workspace_id, kind, asset, bounded, granted_id)
+        select workspace_id, 'paid', 'USD', true, id from billing_account
+        where workspace_id in (select id from accounts_workspace where name = 'w');
+    insert into accounts_apikey (public_id, name, kind, prefix, last4, digest, pepper_id,
+            service_account_id, scopes, ips, version, created_at)
+        select 'key_' || n, 'k', 'standard', '', '', sha256(n::text::bytea), '1',
+            (select min(id) from accounts_serviceaccount), '{chat}', '{}', 1, now()
+        from generate_series(1, 3000) n;
+    insert into billing_keymeter (key_id) select id from accounts_apikey where name = 'k';
+    insert into billing_hold (id, account_id, usd_account_id, workspace_id, key_id, asset,
+            amount, unit_nanos, day, process_id, model, expires_at)
+        select gen_random_uuid(), 1, 1, 1, 1, 'USD', 1, 1, now(), 1, 'm', now()
+        from generate_series(1, 3000);
+    """
+    READ = """
+    select coalesce(sum(seq_tup_read + idx_tup_fetch), 0)
+    from pg_stat_xact_user_tables
+    where relname in ('billing_account', 'billing_keymeter', 'billing_hold', 'accounts_apikey')
+    """
+
+    def test_plans_made_while_tables_were_small_stay_good(self) -> None:
+        one = customer(usd=10**6, granted=10)
+        with connection.cursor() as cursor:
+            for _ in range(3):
+                one.use(5)
+            with transaction.atomic():
+                hold, _ = one.hold(5)
+                void(hold)
+            cursor.execute(self.GROW)
+            with transaction.atomic():
+                hold, _ = one.hold(5)
+                settle(bill(hold, 3))
+                void(one.hold(5)[0])
+                cursor.execute(self.READ)
+                assert cursor.fetchone()[0] < 100
+            cursor.execute("delete from billing_hold where account_id = 1")
