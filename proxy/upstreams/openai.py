@@ -6,6 +6,8 @@ Headers are built from nothing, so no header of a caller ever travels on.
 
 from __future__ import annotations
 
+from functools import cache
+
 import httpx
 import msgspec
 
@@ -26,7 +28,7 @@ def request(
         drop |= {"sandbox"}
     return httpx.Request(
         "POST",
-        f"{target.base_url}/chat/completions",
+        endpoint(target.base_url),
         content=upstream_body(
             call,
             upstream_model=target.upstream_model,
@@ -43,6 +45,12 @@ def request(
             "x-request-id": request_id,
         },
     )
+
+
+@cache
+def endpoint(base_url: str) -> httpx.URL:
+    """Return a provider's endpoint; parsing an address costs more than sending to it."""
+    return httpx.URL(f"{base_url}/chat/completions")
 
 
 def refusal(status: int, body: bytes) -> UpstreamTrouble:
