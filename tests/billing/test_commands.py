@@ -112,6 +112,11 @@ class TestSetLimits:
         one.key.refresh_from_db()
         assert one.key.rpm == answer["rpm"] == 7
 
+    def test_of_all_keys_of_a_workspace(self, one: Customer) -> None:
+        said("set_limits", "--workspace", one.workspace.public_id, "--rpm", "9")
+        one.key.refresh_from_db()
+        assert one.key.rpm == 9
+
     def test_none_is_unlimited_and_what_is_not_named_stays(self, one: Customer) -> None:
         one.caps(ws_day=5, ws_month=6)
         said("set_limits", "--workspace", one.workspace.public_id, "--daily-usd", "none")
@@ -123,7 +128,7 @@ class TestSetLimits:
             [],
             ["--daily-usd", "-1"],
             ["--daily-usd", "much"],
-            ["--rpm", "5"],
+            ["--rpm", "many"],
         ],
     )
     def test_nonsense_is_one_clear_line(self, one: Customer, words: list[str]) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from accounts import keys, workspaces
+from accounts import keylimits, keys, workspaces
 from accounts.management.operator import OperatorCommand
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Workspace
 from billing import limits
 from common import money
 
@@ -26,7 +26,7 @@ class Command(OperatorCommand):
         whose = parser.add_mutually_exclusive_group(required=True)
         whose.add_argument("--workspace", help="ws_… or external id")
         whose.add_argument("--key", help="key_…")
-        parser.add_argument("--rpm", help="requests per minute of a key; none = its tier's default")
+        parser.add_argument("--rpm", help="a minute, of a key or each of a workspace")
         parser.add_argument("--daily-usd", help="e.g. 25.50")
         parser.add_argument("--monthly-usd", help="e.g. 500")
 
@@ -43,12 +43,21 @@ class Command(OperatorCommand):
 
 
 def _set_workspace(**options: Any) -> dict[str, Any]:
-    if options["rpm"] is not None:
-        raise CommandError("A rate limit belongs to a key: use --key with --rpm.")
     workspace = workspaces.named(text=options["workspace"])
     daily, monthly = _caps(limits.workspace_caps(workspace=workspace), **options)
     limits.set_workspace_caps(workspace=workspace, daily=daily, monthly=monthly, past_tier=True)
-    return {"workspace_id": workspace.public_id, **_shown(daily, monthly)}
+    answer: dict[str, Any] = {"workspace_id": workspace.public_id, **_shown(daily, monthly)}
+    if options["rpm"] is not None:
+        answer |= {"rpm": _rpm(options["rpm"]), "keys": _set_all_rpm(workspace, options["rpm"])}
+    return answer
+
+
+def _set_all_rpm(workspace: Workspace, text: str) -> int:
+    """Set the rate limit of every key that carries a workspace; return how many."""
+    held = ApiKey.objects.filter(workspaces=workspace, deleted_at=None)
+    for key in held:
+        keys.update(key=key, by=None, rpm=_rpm(text))
+    return len(held)
 
 
 def _set_key(**options: Any) -> dict[str, Any]:
@@ -75,9 +84,9 @@ def _nanos(text: str) -> int | None:
     return None if text == UNLIMITED else money.nanos_from_usd(text)
 
 
-def _rpm(text: str) -> int | None:
+def _rpm(text: str) -> int:
     if text == UNLIMITED:
-        return None
+        return keylimits.MAX_RPM
     if not text.isdecimal():
         raise ValueError(f"{text!r} is no number of requests.")
     return int(text)
