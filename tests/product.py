@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,13 @@ class Product:
     def said(self) -> str:
         """Return all that was printed so far."""
         return self.output.read_text()
+
+    def page(self, path: str) -> str:
+        """Return the text of a page."""
+        url = f"http://{ports.LOOPBACK}:{self.port}{path}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text: str = answer.read().decode()
+        return text
 
     def get(self, path: str) -> int:
         """Return the status of a page, 0 if nobody answers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -50,6 +51,12 @@ class TestWhatItPrintsAndWrites:
 
         assert status == 200, answer
         assert answer["choices"][0]["message"]["content"] == "hello"
+
+    def test_the_front_page_has_its_styles_and_scripts(self, product: Product) -> None:
+        files = set(re.findall(r"/static/[^\"\s]+", product.page("/")))
+
+        assert any(name.endswith(".css") for name in files)
+        assert {name: product.get(name) for name in files} == dict.fromkeys(files, 200)
 
     def test_demo_json_has_the_documented_fields_and_is_private(self, product: Product) -> None:
         assert {
