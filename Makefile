@@ -2,7 +2,7 @@
 # make test           the test suite, on its own PostgreSQL and Redis
 # make test-peers     tests that need more: Chromium, node
 # make check          format, lint, types, import contracts, migrations in step
-# make bench, chaos   speed; survival
+# make bench          what one gateway process forwards with everything on
 # make assets         the stylesheet and scripts (needs node)
 # make lock           lock the requirements again
 
@@ -28,7 +28,7 @@ ifeq ($(and $(DATABASE_URL),$(REDIS_URL)),)
 RUN_NEEDS += $(EMBEDDED)
 endif
 
-.PHONY: run test test-peers check bench chaos assets lock
+.PHONY: run test test-peers check bench assets lock
 
 run: $(RUN_NEEDS)
 	@exec $(BIN)/python -m embedded.run
@@ -49,11 +49,8 @@ check: $(EMBEDDED) $(DEV)
 bench: $(EMBEDDED) $(DEV)
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
-chaos: $(EMBEDDED) $(DEV)
-	$(BIN)/python -m tests.chaos.run $(ARGS)
-
 assets:
-	npm ci
+	npm ci --ignore-scripts
 	npm run build
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -52,9 +52,9 @@ async def send(exchange: Exchange, route: Route) -> httpx.Response:
 
     :raises UpstreamTrouble: it could not be reached or refused
     """
-    transport = exchange.runtime.transport
+    request = upstream_request(exchange, route)
     try:
-        response = await transport.handle_async_request(upstream_request(exchange, route))
+        response = await attempt(exchange, request)
     except (httpx.TransportError, OSError) as error:
         raise openai.unreachable(error) from error
     if response.status_code == 200:
@@ -63,6 +63,21 @@ async def send(exchange: Exchange, route: Route) -> httpx.Response:
         raise openai.refusal(response.status_code, await read_body(response, limit_bytes=65536))
     finally:
         await response.aclose()
+
+
+async def attempt(exchange: Exchange, request: httpx.Request) -> httpx.Response:
+    """
+    Send a request; once more where a kept connection turned out to be closed.
+
+    :raises httpx.TransportError: no answer
+    """
+    transport = exchange.runtime.transport
+    try:
+        return await transport.handle_async_request(request)
+    except httpx.TransportError as error:
+        if not openai.hung_up(error):
+            raise
+    return await transport.handle_async_request(request)
 
 
 async def read_body(response: httpx.Response, *, limit_bytes: int) -> bytes:

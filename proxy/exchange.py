@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from billing import pricing
 from billing.pricing import Tokens
 from common import ids, money
@@ -19,6 +21,8 @@ from proxy.wire.chat import Call
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
+
+log = structlog.get_logger(__name__)
 
 
 class Exchange:
@@ -99,6 +103,14 @@ class Exchange:
             latency_ms=latency_ms,
         )
         self.runtime.breakers.note(route, failed=trouble.fallback)
+        log.warning(
+            "A provider failed",
+            id=ids.form("req_", self.incoming.id),
+            provider=route.provider.slug,
+            model=route.upstream_model,
+            cause=trouble.outcome,
+            status=trouble.status,
+        )
 
     def charge(self, route: Route, tokens: Tokens) -> int:
         """Return what tokens cost the customer, in nano-dollars, never above the hold."""

@@ -201,7 +201,7 @@ def note_of(stream: Stream) -> Note:
 def open_session() -> aiohttp.ClientSession:
     """Return the client of all providers: no cookies, no proxies of the environment."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,

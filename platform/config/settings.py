@@ -8,6 +8,7 @@ read as well, so that ``manage.py`` in a second terminal finds the embedded serv
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,7 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Tollgate"
 
 # -- Browser security -------------------------------------------------------------------
+CSRF_FAILURE_VIEW = "accounts.views_errors.csrf_failure"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -195,10 +197,11 @@ CONTENT_SECURITY_POLICY = {
 
 # -- Language, time, static files, mail -------------------------------------------------
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English"), ("ru", "Русский"), ("de", "Deutsch")]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGES = [("en", "English")]
 TIME_ZONE = "UTC"
 USE_TZ = True
+# Static files are small: Django may read them whole to send them from a thread.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous")
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = Path(env.str("STATIC_ROOT", str(DATA_DIR / "static")))

@@ -16,9 +16,10 @@ handler500 = views_errors.server_error
 urlpatterns = [
     path("readyz", readyz),
     path("admin/", admin.site.urls),
+    # Before our own addresses of the same views: Django reverses to the last.
+    path("accounts/", include("allauth.urls")),
     path("", include("accounts.urls")),
     path("", include("billing.urls")),
     path("", include("proxy.urls")),
-    path("accounts/", include("allauth.urls")),
     re_path(r"^api/v1(?:/.*)?$", views_errors.no_such_endpoint),
 ]

@@ -72,7 +72,7 @@ def error_in_body(error: dict[str, object]) -> UpstreamTrouble:
 
 def unreachable(error: Exception) -> UpstreamTrouble:
     """Judge a connection that failed or timed out before the answer began."""
-    if isinstance(error, httpx.TimeoutException) and not _is_disconnect(error):
+    if isinstance(error, httpx.TimeoutException) and not hung_up(error):
         connecting = "connect" in str(error).lower() or isinstance(error, httpx.ConnectTimeout)
         return UpstreamTrouble(
             "connect_timeout" if connecting else "read_timeout",
@@ -96,7 +96,8 @@ def garbage() -> UpstreamTrouble:
     return _failed("garbage", 200)
 
 
-def _is_disconnect(error: Exception) -> bool:
+def hung_up(error: Exception) -> bool:
+    """Tell whether the other side closed the connection before it answered."""
     # httpx-aiohttp reports a server that hung up as a ConnectTimeout.
     return type(error.__cause__).__name__ in ("ServerDisconnectedError", "ClientOSError")
 
