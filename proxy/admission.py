@@ -9,6 +9,7 @@ import structlog
 from django.conf import settings
 from msgspec import Struct
 
+from billing import pricing
 from common import money
 from common.errors import NO_RETRY, ApiError, retry_headers
 from proxy.auth import Caller, store_away
@@ -43,27 +44,30 @@ class Hold(Struct, frozen=True):
     output_limit: int | None
 
 
-async def take(runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offer) -> Hold:
+async def take(
+    runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offer, *, asset: str
+) -> Hold:
     """
     Take the money of one call aside.
 
     :raises KeyChanged: the key was changed since it was read
     :raises ApiError: 402, 403 or 429 with its reason; 503 when the store is away
     """
+    unit = 1 if asset == "USD" else settings.TOKEN_VALUE_NANOS
     ask = Ask(
         id=incoming.id,
-        account=caller.usd_account,
+        account=caller.usd_account if asset == "USD" else caller.tok_account,
         usd_account=caller.usd_account,
         workspace=caller.workspace.id,
         key=caller.key.id,
         version=caller.key.version,
-        want=offer.nanos(offer.output_tokens),
-        need=offer.nanos(offer.least_output_tokens),
-        unit=1,
+        want=pricing.units(nanos=offer.nanos(), unit_nanos=unit),
+        need=pricing.units(nanos=offer.least_nanos, unit_nanos=unit),
+        unit=unit,
         ttl=settings.HOLD_TTL_S,
         process=runtime.process_id,
         model=offer.model.slug,
-        price=offer.routes[0].price_id,
+        price=offer.legs[0].route.price_id,
     )
     try:
         granted = await runtime.till.admit(ask)
@@ -72,20 +76,20 @@ async def take(runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offe
     if granted.v == "stale":
         raise KeyChanged
     if granted.v == "ok" and granted.granted is not None and granted.day is not None:
-        clamped = granted.granted < ask.want
-        limit = offer.affordable(granted.granted) if clamped else None
-        return Hold(ask, granted.day, granted.granted, limit)
-    raise refusal(granted, offer=offer, ask=ask)
+        nanos = granted.granted * unit
+        limit = offer.affordable(nanos) if granted.granted < ask.want else None
+        return Hold(ask, granted.day, nanos, limit)
+    raise refusal(granted, offer=offer, ask=ask, asset=asset)
 
 
-def refusal(granted: Granted, *, offer: Offer, ask: Ask) -> ApiError:
+def refusal(granted: Granted, *, offer: Offer, ask: Ask, asset: str) -> ApiError:
     """Turn a verdict of the ledger into the documented error."""
     verdict = granted.v
     if verdict == "frozen":
         message = "This workspace is frozen. Please contact support."
         return ApiError("workspace_frozen", message)
     if verdict in ("insufficient_balance", "balance_reserved"):
-        return short_of_money(granted, offer=offer, ask=ask)
+        return short_of_money(granted, offer=offer, ask=ask, asset=asset)
     window = verdict.removesuffix("_held")
     if window in WINDOWS:
         return over_cap(window, held=verdict.endswith("_held"))
@@ -93,12 +97,12 @@ def refusal(granted: Granted, *, offer: Offer, ask: Ask) -> ApiError:
     return ApiError("internal", "Something went wrong on our side. It was not charged.")
 
 
-def short_of_money(granted: Granted, *, offer: Offer, ask: Ask) -> ApiError:
+def short_of_money(granted: Granted, *, offer: Offer, ask: Ask, asset: str) -> ApiError:
     """Return the 402: final, or worth a retry because calls in flight hold the money."""
-    needed = money.usd(ask.need, at_least=6)
-    affordable = max(0, offer.affordable(granted.granted or 0))
+    needed = money.usd(ask.need * ask.unit, at_least=6)
+    affordable = max(0, offer.affordable((granted.granted or 0) * ask.unit))
     extra: dict[str, Any] = {
-        "asset": "USD",
+        "asset": asset,
         "needed_usd": needed,
         "affordable_max_tokens": affordable,
     }

@@ -8,59 +8,59 @@ import httpx
 from django.conf import settings
 
 from common import ids
-from proxy.catalogue import Route
+from proxy import upstreams
 from proxy.exchange import Exchange
-from proxy.upstreams import openai
+from proxy.routing import Leg
+from proxy.upstreams import trouble
 from proxy.upstreams.base import Target
+from proxy.wire import answers
+from proxy.wire.answers import Completion
+
+LONGEST_ANSWER_BYTES = 64 * 1024 * 1024
+LONGEST_REFUSAL_BYTES = 64 * 1024
 
 
-def upstream_request(exchange: Exchange, route: Route) -> httpx.Request:
+def upstream_request(exchange: Exchange, leg: Leg) -> httpx.Request:
     """Build one attempt's request."""
-    model = exchange.offer.model
-    unsupported = frozenset(model.unsupported)
-    ignored = sorted(unsupported & exchange.call.fields.keys())
-    if ignored:
-        exchange.headers["x-tollgate-ignored"] = ", ".join(ignored)
     target = Target(
-        base_url=route.provider.base_url,
-        api_key=route.provider.api_key,
-        upstream_model=route.upstream_model,
-        limit_name=model.output_limit,
-        kind=route.provider.kind,
-        drop=unsupported,
-    )
-    request = openai.request(
-        target=target,
-        call=exchange.call,
+        base_url=leg.provider.base_url,
+        api_key=leg.provider.api_key,
+        upstream_model=leg.route.upstream_model,
+        limit_name=leg.model.output_limit,
+        kind=leg.provider.kind,
         request_id=ids.form("req_", exchange.incoming.id),
         output_limit=exchange.hold.output_limit,
+        max_output_tokens=leg.model.max_output_tokens,
+        drop=leg.model.unsupported,
     )
-    read_s = settings.IDLE_TIMEOUT_S if exchange.call.request.stream else None
+    request = upstreams.of(leg.provider.kind).request(target=target, call=exchange.call)
+    silence_s = settings.IDLE_TIMEOUT_S if exchange.call.stream else settings.FIRST_BYTE_TIMEOUT_S
     request.extensions = {
         "timeout": {
             "connect": settings.CONNECT_TIMEOUT_S,
-            "read": read_s or settings.FIRST_BYTE_TIMEOUT_S,
+            "read": silence_s,
             "pool": settings.CONNECT_TIMEOUT_S,
         }
     }
     return request
 
 
-async def send(exchange: Exchange, route: Route) -> httpx.Response:
+async def send(exchange: Exchange, leg: Leg) -> httpx.Response:
     """
     Call one route; return its successful answer, body unread.
 
     :raises UpstreamTrouble: it could not be reached or refused
     """
-    request = upstream_request(exchange, route)
+    request = upstream_request(exchange, leg)
     try:
         response = await attempt(exchange, request)
     except (httpx.TransportError, OSError) as error:
-        raise openai.unreachable(error) from error
+        raise trouble.unreachable(error) from error
     if response.status_code == 200:
         return response
     try:
-        raise openai.refusal(response.status_code, await read_body(response, limit_bytes=65536))
+        body = await read_body(response, limit_bytes=LONGEST_REFUSAL_BYTES)
+        raise upstreams.of(leg.provider.kind).refusal(response.status_code, body)
     finally:
         await response.aclose()
 
@@ -75,9 +75,29 @@ async def attempt(exchange: Exchange, request: httpx.Request) -> httpx.Response:
     try:
         return await transport.handle_async_request(request)
     except httpx.TransportError as error:
-        if not openai.hung_up(error):
+        # A picture may have been made and billed already: never asked for twice.
+        if not trouble.hung_up(error) or exchange.call.kind == "image":
             raise
     return await transport.handle_async_request(request)
+
+
+async def complete(exchange: Exchange, leg: Leg) -> Completion:
+    """
+    Get a whole answer from one route.
+
+    :raises UpstreamTrouble: it gave none
+    """
+    response = await send(exchange, leg)
+    try:
+        body = await read_body(response, limit_bytes=LONGEST_ANSWER_BYTES)
+        completion = upstreams.of(leg.provider.kind).completion(body)
+    except answers.Garbage:
+        raise trouble.garbage() from None
+    finally:
+        await response.aclose()
+    if completion.error is not None:
+        raise trouble.error_in_body(completion.error)
+    return completion
 
 
 async def read_body(response: httpx.Response, *, limit_bytes: int) -> bytes:
@@ -93,9 +113,9 @@ async def read_body(response: httpx.Response, *, limit_bytes: int) -> bytes:
             parts.append(part)
             size += len(part)
             if size > limit_bytes:
-                raise openai.garbage()
+                raise trouble.garbage()
     except (httpx.TransportError, OSError) as error:
-        raise openai.unreachable(error) from error
+        raise trouble.unreachable(error) from error
     return b"".join(parts)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from common.errors import NO_RETRY, ApiError
-from proxy.catalogue import Route
 from proxy.dispatch import since_ms
 from proxy.evidence import proven
-from proxy.exchange import Exchange, tokens_of
+from proxy.exchange import Exchange
+from proxy.routing import Leg
 from proxy.upstreams.base import UpstreamTrouble
 from proxy.wire.answers import Usage, estimated_tokens
 
@@ -14,40 +14,40 @@ CLOSED_BY_CALLER = 499
 CALLERS_FAULT = ("upstream_rejected", "context_length_exceeded", "content_filter")
 
 
-async def evidence_of(exchange: Exchange, route: Route, size_bytes: int) -> tuple[Usage, str]:
+async def evidence_of(exchange: Exchange, leg: Leg, size_bytes: int) -> tuple[Usage, str]:
     """Return the best evidence of an answer's tokens where the provider sent no usage."""
-    looked_up = await proven(provider=route.provider, request_id=exchange.incoming.id)
+    looked_up = await proven(provider=leg.provider, request_id=exchange.incoming.id)
     if looked_up is not None:
         return looked_up, "lookup"
-    return counted(exchange, size_bytes), "count"
+    return counted(exchange, leg, size_bytes), "count"
 
 
-def counted(exchange: Exchange, size_bytes: int) -> Usage:
+def counted(exchange: Exchange, leg: Leg, size_bytes: int) -> Usage:
     """Return our own estimate: bytes over four, rounded up, of prompt and answer."""
-    prompt = min(estimated_tokens(exchange.call.prompt_bytes), exchange.offer.prompt_tokens)
+    prompt = min(estimated_tokens(exchange.call.prompt_bytes), leg.prompt_tokens)
     return Usage(
         input=prompt, cached=0, cache_write=0, output=estimated_tokens(size_bytes), reasoning=0
     )
 
 
-async def hung_up(exchange: Exchange, route: Route, began: float) -> None:
+async def hung_up(exchange: Exchange, leg: Leg, began: float) -> None:
     """Close a call whose caller left before anything came: charge only what is proven."""
-    looked_up = await proven(provider=route.provider, request_id=exchange.incoming.id)
+    looked_up = await proven(provider=leg.provider, request_id=exchange.incoming.id)
     latency_ms = since_ms(began)
     if looked_up is None or not looked_up.output:
-        exchange.note_attempt(route, outcome="lost", cause="cancelled", latency_ms=latency_ms)
+        exchange.note_attempt(leg, outcome="lost", cause="cancelled", latency_ms=latency_ms)
         closing = exchange.voided(status=CLOSED_BY_CALLER, reason="cancelled", cancelled=True)
     else:
-        tokens = tokens_of(looked_up)
+        tokens = exchange.tokens(looked_up)
         exchange.note_attempt(
-            route,
+            leg,
             outcome="won",
             cause="cancelled",
             latency_ms=latency_ms,
-            cost=exchange.upstream_cost(route, tokens),
+            cost=exchange.upstream_cost(leg, tokens),
         )
         closing = exchange.settled(
-            route, tokens, source="lookup", status=CLOSED_BY_CALLER, cancelled=True
+            leg, tokens, source="lookup", status=CLOSED_BY_CALLER, cancelled=True
         )
     await exchange.runtime.durable(closing)
 

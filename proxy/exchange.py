@@ -11,16 +11,16 @@ from billing.pricing import Tokens
 from common import ids, money
 from proxy.admission import Hold
 from proxy.auth import Caller
-from proxy.catalogue import Route
 from proxy.guard import Incoming
-from proxy.routing import Offer
+from proxy.routing import Leg, Offer, next_leg
 from proxy.till import AttemptRow, Bill, Closing
 from proxy.upstreams.base import UpstreamTrouble
-from proxy.wire.answers import Usage
-from proxy.wire.chat import Call
+from proxy.wire.answers import Completion, Usage
+from proxy.wire.call import Call
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
+    from proxy.surfaces.base import Surface
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class Exchange:
         call: Call,
         offer: Offer,
         hold: Hold,
-        surface: str,
+        surface: Surface,
         headers: dict[str, str],
     ) -> None:
         self.runtime = runtime
@@ -58,6 +58,10 @@ class Exchange:
         """Return the id in the body of answers."""
         return ids.form("chatcmpl-", self.incoming.id)
 
+    def name_of(self, leg: Leg) -> str:
+        """Return the model's name in answers: as asked for, or the slug served instead."""
+        return self.call.model if leg.model is self.offer.model else leg.model.slug
+
     @property
     def created(self) -> int:
         """Return the Unix time in the request's id."""
@@ -65,7 +69,7 @@ class Exchange:
 
     def note_attempt(
         self,
-        route: Route,
+        leg: Leg,
         *,
         outcome: str,
         latency_ms: int,
@@ -80,10 +84,10 @@ class Exchange:
                 request_id=self.incoming.id,
                 day=self.hold.day,
                 n=len(self.attempts) + 1,
-                provider=route.provider.slug,
-                route_id=route.id,
-                upstream_model=route.upstream_model,
-                price_id=route.price_id,
+                provider=leg.provider.slug,
+                route_id=leg.route.id,
+                upstream_model=leg.route.upstream_model,
+                price_id=leg.route.price_id,
                 upstream_id=upstream_id,
                 outcome=outcome,
                 cause=cause,
@@ -93,46 +97,75 @@ class Exchange:
             )
         )
 
-    def note_trouble(self, route: Route, trouble: UpstreamTrouble, *, latency_ms: int) -> None:
+    def note_trouble(self, leg: Leg, trouble: UpstreamTrouble, *, latency_ms: int) -> None:
         """Write down an attempt that another route may make good."""
         self.note_attempt(
-            route,
+            leg,
             outcome="lost",
             cause=trouble.outcome,
             status=trouble.status,
             latency_ms=latency_ms,
         )
-        self.runtime.breakers.note(route, failed=trouble.fallback)
+        self.runtime.breakers.note(leg.route, failed=trouble.fallback)
         log.warning(
             "A provider failed",
             id=ids.form("req_", self.incoming.id),
-            provider=route.provider.slug,
-            model=route.upstream_model,
+            provider=leg.provider.slug,
+            model=leg.route.upstream_model,
             cause=trouble.outcome,
             status=trouble.status,
         )
 
-    def charge(self, route: Route, tokens: Tokens) -> int:
+    def leg_after(self, leg: Leg, trouble: UpstreamTrouble) -> Leg | None:
+        """Return what to try after a leg that failed, None where nothing may help."""
+        longer = trouble.reason == "context_length_exceeded"
+        if not (trouble.fallback or longer):
+            return None
+        # A picture may have been made and billed all the same.
+        if self.call.kind == "image" and trouble.ambiguous:
+            return None
+        return next_leg(self.offer.legs, leg, longer=longer)
+
+    def tokens(self, usage: Usage, completion: Completion | None = None) -> Tokens:
+        """Return what a call used, as the ledger prices it."""
+        pictures = completion.pictures if completion and self.call.kind == "image" else 0
+        told = completion.fields if completion else {}
+        return Tokens(
+            input=usage.input,
+            cached=usage.cached,
+            cache_write=usage.cache_write,
+            output=usage.output,
+            reasoning=usage.reasoning,
+            pictures=pictures,
+            size=str(told.get("size") or self.call.size) if pictures else "",
+            quality=str(told.get("quality") or self.call.quality) if pictures else "",
+            searches=1 if self.call.searches else 0,
+        )
+
+    def charge(self, leg: Leg, tokens: Tokens) -> int:
         """Return what tokens cost the customer, in nano-dollars, never above the hold."""
-        return min(pricing.cost_nanos(rates=route.rates, tokens=tokens), self.hold.nanos)
+        return min(pricing.cost_nanos(rates=leg.rates, tokens=tokens), self.hold.nanos)
 
-    def upstream_cost(self, route: Route, tokens: Tokens) -> int:
+    def upstream_cost(self, leg: Leg, tokens: Tokens) -> int:
         """Return what tokens cost us at this route, in nano-dollars."""
-        return pricing.cost_nanos(rates=route.cost_rates, tokens=tokens)
+        return pricing.cost_nanos(rates=leg.route.cost_rates, tokens=tokens)
 
-    def answered_headers(self, route: Route, *, attempts: int) -> dict[str, str]:
+    def answered_headers(self, leg: Leg, *, attempts: int) -> dict[str, str]:
         """Return the headers of an answer that do not depend on its cost."""
         overhead_ms = max(0, self.incoming.elapsed_ms() - self.upstream_ms)
+        headers = dict(self.headers)
+        if ignored := leg.ignored():
+            headers["x-tollgate-ignored"] = ", ".join(ignored)
         return {
-            **self.headers,
-            "x-tollgate-provider": route.provider.slug,
+            **headers,
+            "x-tollgate-provider": leg.provider.slug,
             "x-tollgate-attempts": str(attempts),
             "x-tollgate-overhead-ms": str(overhead_ms),
         }
 
     def settled(
         self,
-        route: Route,
+        leg: Leg,
         tokens: Tokens,
         *,
         source: str,
@@ -145,13 +178,13 @@ class Exchange:
             id=self.incoming.id,
             day=self.hold.day,
             state="settled",
-            cost=pricing.cost_nanos(rates=route.rates, tokens=tokens),
+            cost=pricing.cost_nanos(rates=leg.rates, tokens=tokens),
             source=source,
-            served=self.offer.model.slug,
-            provider=route.provider.slug,
-            price_id=route.price_id,
-            surface=self.surface,
-            stream=bool(self.call.request.stream),
+            served=leg.model.slug,
+            provider=leg.provider.slug,
+            price_id=leg.route.price_id,
+            surface=self.surface.name,
+            stream=self.call.stream,
             cancelled=cancelled,
             status=status,
             reason=reason,
@@ -160,9 +193,13 @@ class Exchange:
             cache_write_tokens=tokens.cache_write,
             output_tokens=tokens.output,
             reasoning_tokens=tokens.reasoning,
+            pictures=tokens.pictures,
+            picture_size=tokens.size,
+            picture_quality=tokens.quality,
+            searches=tokens.searches,
             first_byte_ms=self.first_byte_ms,
             latency_ms=self.incoming.elapsed_ms(),
-            upstream_cost=self.upstream_cost(route, tokens),
+            upstream_cost=self.upstream_cost(leg, tokens),
         )
         return Closing(bill, tuple(self.attempts), self.checkpointed)
 
@@ -175,25 +212,14 @@ class Exchange:
             state="voided",
             served=self.offer.model.slug,
             provider=last.provider if last else "",
-            surface=self.surface,
-            stream=bool(self.call.request.stream),
+            surface=self.surface.name,
+            stream=self.call.stream,
             cancelled=cancelled,
             status=status,
             reason=reason,
             latency_ms=self.incoming.elapsed_ms(),
         )
         return Closing(bill, tuple(self.attempts), self.checkpointed)
-
-
-def tokens_of(usage: Usage) -> Tokens:
-    """Return a provider's usage as the ledger prices it."""
-    return Tokens(
-        input=usage.input,
-        cached=usage.cached,
-        cache_write=usage.cache_write,
-        output=usage.output,
-        reasoning=usage.reasoning,
-    )
 
 
 def usd(nanos: int) -> str:

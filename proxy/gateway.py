@@ -16,6 +16,7 @@ from common.errors import ApiError, retry_headers
 from proxy import forward, listing
 from proxy.guard import Incoming, Receive, Scope, Send
 from proxy.runtime import Runtime
+from proxy.surfaces.chat import CHAT
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +29,7 @@ SURFACES: dict[str, tuple[str, Surface]] = {
     f"{base}/{name}": (method, surface)
     for base in BASES
     for name, method, surface in (
-        ("chat/completions", "POST", forward.chat),
+        ("chat/completions", "POST", forward.served(CHAT)),
         ("models", "GET", listing.models),
     )
 }

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from django.conf import settings
 from msgspec import Struct
 
 from accounts.keyrecord import KeyRecord
 from billing import pricing
+from billing.pricing import Rates
+from common import money
 from common.errors import ApiError, bad_parameter
-from proxy.catalogue import Catalogue, Model, Route
-from proxy.wire.chat import Call
+from proxy import upstreams
+from proxy.catalogue import Catalogue, Model, Provider, Route
+from proxy.wire.call import Call, Preferences
 
 BREAKER_FAILURES = 5
 BREAKER_REST_S = 10.0
+MOST_SEARCHES = 1
 
 
 class Breaker(Struct):
@@ -47,87 +52,217 @@ class Breakers:
             breaker.open_until = time.monotonic() + BREAKER_REST_S
 
 
-class Offer(Struct, frozen=True):
-    """A call that can be served: its model, its routes in order, its bounds in tokens."""
+class Leg(Struct, frozen=True):
+    """One way to serve a call: a route of a model, and the call's bounds on it in tokens."""
 
     model: Model
-    routes: tuple[Route, ...]
+    route: Route
+    call: Call
     prompt_tokens: int
     output_tokens: int
-    least_output_tokens: int
-    choices: int
 
-    def nanos(self, output_tokens: int) -> int:
-        """Return the most that the prompt and so much output per choice can cost."""
-        output = output_tokens * self.choices
-        return max(
-            1,
-            *(
-                pricing.worst_nanos(
-                    rates=route.rates, prompt_tokens=self.prompt_tokens, output_tokens=output
-                )
-                for route in self.routes
-            ),
+    @property
+    def provider(self) -> Provider:
+        """Return the provider."""
+        return self.route.provider
+
+    @property
+    def rates(self) -> Rates:
+        """Return the price for the customer."""
+        return self.route.rates
+
+    def worst_nanos(self, *, limit: int | None = None) -> int:
+        """Return the most that this leg can cost, with so many output tokens per choice."""
+        output = self.output_tokens if limit is None else min(limit, self.output_tokens)
+        return pricing.worst_nanos(
+            rates=self.rates,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=output * self.call.choices,
+            pictures=self.call.images,
+            size=self.call.size,
+            quality=self.call.quality,
+            searches=MOST_SEARCHES * self.call.searches,
         )
+
+    def affordable_output(self, nanos: int) -> int:
+        """Return the output tokens per choice that an amount can pay."""
+        output = pricing.affordable_output(
+            rates=self.rates, prompt_tokens=self.prompt_tokens, nanos=nanos
+        )
+        return min(self.output_tokens, output // self.call.choices)
+
+    def ignored(self) -> list[str]:
+        """Return what the caller sent and this leg cannot take."""
+        taken_by = upstreams.of(self.provider.kind)
+        lacking = self.model.unsupported | taken_by.UNSUPPORTED
+        return sorted(name for name in lacking if self.call.fields.get(name) is not None)
+
+
+class Offer(Struct, frozen=True):
+    """A call that can be served: its legs in order; ``least`` is the output that is of use."""
+
+    legs: tuple[Leg, ...]
+    least: int | None
+
+    @property
+    def model(self) -> Model:
+        """Return the model that is tried first."""
+        return self.legs[0].model
+
+    def nanos(self, limit: int | None = None) -> int:
+        """Return the most that the call can cost on any leg."""
+        return max(1, *(leg.worst_nanos(limit=limit) for leg in self.legs))
+
+    @property
+    def least_nanos(self) -> int:
+        """Return the least amount with which the call is worth making."""
+        return self.nanos(self.least)
 
     def affordable(self, nanos: int) -> int:
-        """Return the output tokens per choice that an amount can pay on every route."""
-        output = min(
-            pricing.affordable_output(
-                rates=route.rates, prompt_tokens=self.prompt_tokens, nanos=nanos
-            )
-            for route in self.routes
-        )
-        return min(self.output_tokens, output // self.choices)
+        """Return the output tokens per choice that an amount can pay on every leg."""
+        return min(leg.affordable_output(nanos) for leg in self.legs)
 
 
-def find_model(catalogue: Catalogue, name: str, key: KeyRecord) -> Model:
+def find_model(catalogue: Catalogue, name: str, key: KeyRecord, *, kind: str) -> Model:
     """
     Return the model of a slug or alias.
 
-    :raises ApiError: 404 unknown, 403 not on the key's list
+    :raises ApiError: 404 unknown or of another kind, 403 not on the key's list
     """
     model = catalogue.find(name)
-    if model is None:
-        raise ApiError("model_not_found", f"The model {name!r} does not exist.", param="model")
+    if model is None or model.kind != kind:
+        what = "does not exist" if model is None else f"does not serve {kind} requests"
+        raise ApiError("model_not_found", f"The model {name!r} {what}.", param="model")
     if not key.allows_model(model.slug, *model.aliases):
         message = f"This key may not use the model {model.slug!r}."
         raise ApiError("model_not_allowed", message, param="model")
     return model
 
 
-def offer(*, model: Model, call: Call, breakers: Breakers, may_clamp: bool) -> Offer:
+def offer(
+    *, catalogue: Catalogue, key: KeyRecord, call: Call, breakers: Breakers, may_clamp: bool
+) -> Offer:
     """
     Return how a call can be served.
 
-    :raises ApiError: no route is in use, or the output limit is beyond the model's
+    :raises ApiError: unknown model, no route that may take it, a limit beyond the model's
     """
-    if model.kind != "chat" or not model.routes:
+    models = [find_model(catalogue, name, key, kind=call.kind) for name in asked(call)]
+    legs = [leg for model in models for leg in _legs(model, call, breakers)]
+    if not legs:
         raise ApiError(
-            "model_not_found", f"The model {model.slug!r} does not serve chats.", param="model"
+            "model_not_found", f"No route serves {call.model!r} right now.", param="model"
         )
-    most = model.max_output_tokens or model.context_length or 1
-    limit = call.request.output_limit
-    if limit is not None and limit > most:
-        raise bad_parameter(
-            f"max_tokens is too large: {limit}. {model.slug} gives at most {most} tokens.",
-            param="max_tokens",
+    legs = list(_permitted(legs, call))
+    if not call.preferences.allow_fallbacks:
+        legs = legs[:1]
+    clampable = may_clamp and call.kind == "chat" and call.output_limit is None
+    least = min(settings.MIN_OUTPUT_TOKENS, *(leg.output_tokens for leg in legs), 2**31)
+    return Offer(legs=tuple(legs), least=least if clampable else None)
+
+
+def asked(call: Call) -> list[str]:
+    """Return the models a caller names, in order, each once."""
+    return list(dict.fromkeys((call.model, *call.models)))
+
+
+def _legs(model: Model, call: Call, breakers: Breakers) -> list[Leg]:
+    bounds = (_prompt_bound(model, call), _output_bound(model, call))
+    legs = [Leg(model, route, call, *bounds) for route in model.routes if _serves(route, call)]
+    return sorted(legs, key=lambda leg: _rank(leg, call.preferences, breakers))
+
+
+def _serves(route: Route, call: Call) -> bool:
+    return call.kind in upstreams.of(route.provider.kind).KINDS
+
+
+def _rank(leg: Leg, wishes: Preferences, breakers: Breakers) -> tuple[int, bool]:
+    """Sort by the caller's order, then health; what is equal stays as the catalogue has it."""
+    slug = leg.provider.slug
+    place = wishes.order.index(slug) if slug in wishes.order else len(wishes.order)
+    return place, not breakers.healthy(leg.route)
+
+
+def _permitted(legs: list[Leg], call: Call) -> Iterator[Leg]:
+    """
+    Pass the legs on that the call's parameters and the caller's wishes allow.
+
+    :raises ApiError: none is left; says which wish or parameter excluded the last
+    """
+    refusals = [(leg, _refusal(leg, call)) for leg in legs]
+    if all(refusal is not None for _, refusal in refusals):
+        refusal = refusals[0][1]
+        if refusal is not None:
+            raise refusal
+    yield from (leg for leg, refusal in refusals if refusal is None)
+
+
+def _refusal(leg: Leg, call: Call) -> ApiError | None:
+    """Return why a leg may not serve a call."""
+    wishes, slug = call.preferences, leg.provider.slug
+    if (wishes.only and slug not in wishes.only) or slug in wishes.ignore or _too_dear(leg, wishes):
+        message = f"No route of {leg.model.slug!r} fits what you ask in provider."
+        return bad_parameter(message, param="provider")
+    if call.searches and (leg.rates.web_search is None):
+        return ApiError(
+            "unpriced_parameter",
+            f"web_search_options has no price for {leg.model.slug!r}.",
+            param="web_search_options",
         )
-    output = limit or most
-    clampable = may_clamp and limit is None
-    least = min(output, settings.MIN_OUTPUT_TOKENS) if clampable else output
-    return Offer(
-        model=model,
-        routes=tuple(sorted(model.routes, key=lambda route: not breakers.healthy(route))),
-        prompt_tokens=bounded_prompt(model, call),
-        output_tokens=output,
-        least_output_tokens=least,
-        choices=call.request.choices,
+    most = leg.route.max_stop
+    if most is not None and call.stops > most:
+        message = f"stop takes at most {most} sequences with {leg.model.slug!r}."
+        return bad_parameter(message, param="stop")
+    if wishes.require_parameters and (ignored := leg.ignored()):
+        message = f"No route of {leg.model.slug!r} takes {ignored[0]}."
+        return ApiError("unsupported_parameter", message, param=ignored[0])
+    return _beyond_limit(leg, call)
+
+
+def _beyond_limit(leg: Leg, call: Call) -> ApiError | None:
+    limit, most = call.output_limit, leg.model.max_output_tokens
+    if limit is None or most is None or limit <= most:
+        return None
+    return bad_parameter(
+        f"max_tokens is too large: {limit}. {leg.model.slug} gives at most {most} tokens.",
+        param="max_tokens",
     )
 
 
-def bounded_prompt(model: Model, call: Call) -> int:
+def _too_dear(leg: Leg, wishes: Preferences) -> bool:
+    """Tell whether a leg costs more than the caller's ceiling, USD per million tokens."""
+    ceilings = (
+        (wishes.max_prompt_price, leg.rates.prompt),
+        (wishes.max_completion_price, leg.rates.completion),
+    )
+    try:
+        return any(
+            text is not None and pico > money.pico_per_token_from_usd_per_million(text)
+            for text, pico in ceilings
+        )
+    except ValueError as error:
+        raise bad_parameter(f"provider.max_price: {error}", param="provider.max_price") from None
+
+
+def _prompt_bound(model: Model, call: Call) -> int:
     """Return a bound of the prompt's tokens: a token has at least one byte of text."""
+    if call.kind == "image":
+        return 0
     tokens = call.prompt_bytes + call.pictures * model.max_image_tokens
     tokens += model.prompt_overhead_tokens
     return min(tokens, model.context_length) if model.context_length else tokens
+
+
+def _output_bound(model: Model, call: Call) -> int:
+    if call.kind != "chat":
+        return 0
+    return call.output_limit or model.max_output_tokens or model.context_length or 1
+
+
+def next_leg(legs: tuple[Leg, ...], tried: Leg, *, longer: bool) -> Leg | None:
+    """Return the leg after one that failed; ``longer`` asks for a longer context."""
+    rest = legs[legs.index(tried) + 1 :]
+    if not longer:
+        return rest[0] if rest else None
+    length = tried.model.context_length or 0
+    return next((leg for leg in rest if (leg.model.context_length or 0) > length), None)

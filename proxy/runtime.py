@@ -32,7 +32,7 @@ from proxy.connection import Connection, Reader, in_thread
 from proxy.keepalive import KeepAlive
 from proxy.limits import Limiter
 from proxy.routing import Breakers
-from proxy.till import Closing, Till
+from proxy.till import Closing, Settled, Till
 
 if TYPE_CHECKING:
     from proxy.streams import Stream
@@ -136,10 +136,11 @@ class Runtime:
         for connection in (self.control, self.checkpoints, self.reader):
             await connection.close()
 
-    async def durable(self, closing: Closing) -> None:
-        """Settle, and wait until it is durable; not for ever where the database is away."""
+    async def durable(self, closing: Closing) -> Settled | None:
+        """Settle, and wait until it is durable; None where the database is away for long."""
         task = self.till.settle(closing)
-        await asyncio.wait({task}, timeout=DURABLE_WAIT_S)
+        done, _ = await asyncio.wait({task}, timeout=DURABLE_WAIT_S)
+        return task.result() if done and task.exception() is None else None
 
     async def _forever(self, pulse: Callable[[], Awaitable[None]], pause_s: float) -> None:
         while True:
@@ -189,9 +190,9 @@ def note_of(stream: Stream) -> Note:
     usage = stream.counted()
     return Note(
         request_id=stream.exchange.incoming.id,
-        provider=stream.route.provider.slug,
-        route_id=stream.route.id,
-        price_id=stream.route.price_id,
+        provider=stream.leg.provider.slug,
+        route_id=stream.leg.route.id,
+        price_id=stream.leg.route.price_id,
         input_tokens=usage.input,
         output_tokens=usage.output,
         bytes=stream.reader.size_bytes,

@@ -16,16 +16,17 @@ import httpx
 from django.conf import settings
 
 from common.errors import ApiError
-from proxy import dispatch, endings
-from proxy.catalogue import Route
+from proxy import dispatch, endings, upstreams
 from proxy.dispatch import since_ms
-from proxy.exchange import Exchange, tokens_of, usd
+from proxy.exchange import Exchange, usd
 from proxy.hangup import Hangup, HungUp
+from proxy.routing import Leg
+from proxy.surfaces.base import Outcome
 from proxy.till import Closing
-from proxy.upstreams import openai
+from proxy.upstreams import trouble as troubles
 from proxy.upstreams.base import UpstreamTrouble
 from proxy.wire import answers, sse
-from proxy.wire.answers import StreamReader, Usage
+from proxy.wire.answers import Usage
 
 # More text than this per token of output limit is a provider that ignores the limit.
 RUNAWAY_BYTES_PER_TOKEN = 16
@@ -39,27 +40,22 @@ class BrokeOff(Exception):
 class Stream:
     """One attempt at a stream: what was read, what may be sent."""
 
-    def __init__(self, exchange: Exchange, route: Route, hangup: Hangup) -> None:
+    def __init__(self, exchange: Exchange, leg: Leg, hangup: Hangup) -> None:
         self.exchange = exchange
-        self.route = route
+        self.leg = leg
         self.hangup = hangup
         self.began = time.perf_counter()
         self.decoder = sse.Decoder()
-        self.reader = StreamReader(
-            answer_id=exchange.answer_id,
-            model=exchange.call.request.model,
-            created=exchange.created,
-            include_usage=exchange.call.include_usage,
-        )
+        self.reader = upstreams.of(leg.provider.kind).reader(exchange.call)
+        self.rendering = exchange.surface.rendering(exchange)
         self.kept = b""
-        self.done = False
         self.noted_bytes = 0
         self.extend_at = time.monotonic() + settings.HOLD_TTL_S / 3
 
     @property
     def complete(self) -> bool:
         """Tell whether the upstream said that the answer is whole."""
-        return self.done or self.reader.finished
+        return self.reader.done or self.reader.finished
 
     async def run(self) -> None:
         """
@@ -69,27 +65,27 @@ class Stream:
         :raises BrokeOff: it ended in the middle
         :raises HungUp: the caller is gone and the upstream was cancelled
         """
-        response = await self.hangup.reading(dispatch.send(self.exchange, self.route))
+        response = await self.hangup.reading(dispatch.send(self.exchange, self.leg))
         try:
             await self._read(aiter(response.stream))  # type: ignore[arg-type]
         except (httpx.TransportError, OSError) as error:
-            self._end(openai.unreachable(error))
+            self._end(troubles.unreachable(error))
         except (answers.Garbage, sse.EventTooLong):
-            self._end(openai.garbage())
+            self._end(troubles.garbage())
         finally:
             await response.aclose()
 
     async def _read(self, chunks: AsyncIterator[bytes]) -> None:
-        while not self.done:
+        while not self.reader.done:
             try:
                 chunk = await self.hangup.reading(anext(chunks))
             except StopAsyncIteration:
                 break
             await self._take(chunk)
         if not self.complete:
-            self._end(openai.unreachable(httpx.ReadError("ended early")))
+            self._end(troubles.unreachable(httpx.ReadError("ended early")))
         await self.flush()
-        if self.done:
+        if self.reader.done:
             await self._trailer(chunks)
 
     async def _trailer(self, chunks: AsyncIterator[bytes]) -> None:
@@ -103,13 +99,12 @@ class Stream:
 
     async def _take(self, chunk: bytes) -> None:
         for event in self.decoder.feed(chunk):
-            if event.strip() == b"[DONE]":
-                self.done = True
-                break
-            if event.strip():
-                self.kept += self.reader.read(event) or b""
+            for part in self.reader.read(event):
+                self.kept += self.rendering.chunk(part, self.leg)
             if self.reader.error is not None:
-                self._end(openai.error_in_body(self.reader.error))
+                self._end(troubles.error_in_body(self.reader.error))
+            if self.reader.done:
+                break
         if self.reader.size_bytes or self.reader.finished:
             self._note_first_byte()
             await self.flush()
@@ -119,19 +114,19 @@ class Stream:
         if self.exchange.first_byte_ms is None:
             self.exchange.first_byte_ms = self.exchange.incoming.elapsed_ms()
             self.exchange.upstream_ms += since_ms(self.began)
-            drains = self.route.provider.on_disconnect == "drain"
+            drains = self.leg.provider.on_disconnect == "drain"
             self.hangup.drain_s = settings.DRAIN_TIMEOUT_S if drains else None
             self.exchange.runtime.live.add(self)
 
     def _check_runaway(self) -> None:
-        limit = self.exchange.offer.output_tokens * self.exchange.offer.choices
+        limit = self.leg.output_tokens * self.exchange.call.choices
         if self.reader.size_bytes > RUNAWAY_BYTES_PER_TOKEN * limit + 65536:
-            self._end(openai.garbage())
+            self._end(troubles.garbage())
 
     def headers(self) -> dict[str, str]:
         """Return the head of the answer; this attempt is not in the journal yet."""
         attempts = len(self.exchange.attempts) + 1
-        return self.exchange.answered_headers(self.route, attempts=attempts)
+        return self.exchange.answered_headers(self.leg, attempts=attempts)
 
     async def flush(self) -> None:
         """Send on what was read, once there is something to tell."""
@@ -154,26 +149,32 @@ class Stream:
             raise BrokeOff(trouble.outcome)
         raise trouble
 
+    async def evidence(self) -> tuple[Usage, str]:
+        """Return the best evidence of what was generated, and what it is."""
+        if self.reader.usage is not None:
+            return self.reader.usage, "provider"
+        return await endings.evidence_of(self.exchange, self.leg, self.reader.size_bytes)
+
     def counted(self) -> Usage:
         """Return our own estimate of what has been streamed."""
-        return endings.counted(self.exchange, self.reader.size_bytes)
+        return endings.counted(self.exchange, self.leg, self.reader.size_bytes)
 
 
 async def serve(exchange: Exchange, hangup: Hangup) -> None:
     """Answer with a stream."""
-    last = openai.garbage()
+    leg: Leg | None = exchange.offer.legs[0]
+    last = troubles.garbage()
     exchange.runtime.keepalive.add(exchange.incoming, exchange.headers)
     try:
-        for route in exchange.offer.routes:
-            stream = Stream(exchange, route, hangup)
+        while leg is not None:
+            stream = Stream(exchange, leg, hangup)
             try:
                 await stream.run()
             except UpstreamTrouble as trouble:
-                exchange.note_trouble(route, trouble, latency_ms=since_ms(stream.began))
+                exchange.note_trouble(leg, trouble, latency_ms=since_ms(stream.began))
                 last = trouble
-                if trouble.fallback:
-                    continue
-                break
+                leg = exchange.leg_after(leg, trouble)
+                continue
             except BrokeOff as cause:
                 return await broke_off(stream, str(cause))
             except HungUp:
@@ -191,17 +192,13 @@ async def serve(exchange: Exchange, hangup: Hangup) -> None:
 
 async def finish(stream: Stream) -> None:
     """Settle a whole stream, then end it: what the caller sees ended is durable."""
-    exchange, reader = stream.exchange, stream.reader
-    exchange.runtime.breakers.note(stream.route, failed=False)
-    usage, source = reader.usage, "provider"
-    if usage is None:
-        usage, source = await endings.evidence_of(exchange, stream.route, reader.size_bytes)
+    exchange, leg = stream.exchange, stream.leg
+    exchange.runtime.breakers.note(leg.route, failed=False)
+    usage, source = await stream.evidence()
     closing = closing_of(stream, usage, source=source, status=200, cancelled=exchange.incoming.gone)
-    await exchange.runtime.durable(closing)
-    end = sse.DONE
-    if exchange.call.include_usage:
-        cost = usd(exchange.charge(stream.route, tokens_of(usage)))
-        end = reader.usage_event(answers.usage_object(usage, cost=cost)) + end
+    settled = await exchange.runtime.durable(closing)
+    cost = usd(exchange.charge(leg, exchange.tokens(usage)))
+    end = await stream.rendering.end(Outcome(leg, usage, cost, settled))
     await exchange.incoming.write(end, last=True)
 
 
@@ -209,24 +206,22 @@ async def broke_off(stream: Stream, cause: str) -> None:
     """Settle what is proven of a stream that broke off, and say that it did."""
     exchange = stream.exchange
     await stream.flush()
-    exchange.runtime.breakers.note(stream.route, failed=True)
-    usage, source = stream.reader.usage, "provider"
-    if usage is None:
-        usage, source = await endings.evidence_of(exchange, stream.route, stream.reader.size_bytes)
+    exchange.runtime.breakers.note(stream.leg.route, failed=True)
+    usage, source = await stream.evidence()
     closing = closing_of(
         stream, usage, source=source, status=200, reason="stream_interrupted", cause=cause
     )
     await exchange.runtime.durable(closing)
     error = ApiError("stream_interrupted", "The model's provider broke off the stream.").error()
-    await exchange.incoming.write(stream.reader.error_event(error), last=True)
+    await exchange.incoming.write(stream.rendering.broken(error), last=True)
 
 
 async def cancelled(stream: Stream) -> None:
     """Settle a stream whose caller hung up and whose upstream was cancelled."""
-    exchange, route = stream.exchange, stream.route
+    exchange = stream.exchange
     if not stream.reader.size_bytes:
-        return await endings.hung_up(exchange, route, stream.began)
-    usage, source = await endings.evidence_of(exchange, route, stream.reader.size_bytes)
+        return await endings.hung_up(exchange, stream.leg, stream.began)
+    usage, source = await stream.evidence()
     closing = closing_of(
         stream,
         usage,
@@ -263,16 +258,17 @@ def closing_of(
     cause: str = "",
 ) -> Closing:
     """Return the closing of a stream, its attempt written down."""
-    exchange, route, tokens = stream.exchange, stream.route, tokens_of(usage)
+    exchange, leg = stream.exchange, stream.leg
+    tokens = exchange.tokens(usage)
     exchange.note_attempt(
-        route,
+        leg,
         outcome="won",
         cause=cause,
         status=200,
         upstream_id=stream.reader.upstream_id,
         latency_ms=since_ms(stream.began),
-        cost=exchange.upstream_cost(route, tokens),
+        cost=exchange.upstream_cost(leg, tokens),
     )
     return exchange.settled(
-        route, tokens, source=source, status=status, reason=reason, cancelled=cancelled
+        leg, tokens, source=source, status=status, reason=reason, cancelled=cancelled
     )

@@ -124,6 +124,8 @@ class Bill(Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     pictures: int = 0
+    picture_size: str = ""
+    picture_quality: str = ""
     searches: int = 0
     first_byte_ms: int | None = None
     latency_ms: int | None = None

@@ -1,5 +1,5 @@
 """
-Providers that speak OpenAI's chat completions: build the request, judge the answer.
+Providers that speak OpenAI's API: chat completions, embeddings, images.
 
 Headers are built from nothing, so no header of a caller ever travels on.
 """
@@ -7,118 +7,166 @@ Headers are built from nothing, so no header of a caller ever travels on.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import httpx
 import msgspec
 
-from proxy.upstreams.base import Target, UpstreamTrouble
-from proxy.wire.chat import Call, upstream_body
+from proxy.upstreams.base import Target
+from proxy.upstreams.trouble import refusal
+from proxy.wire.answers import Completion, Garbage, Usage, read_completion, read_usage, text_bytes
+from proxy.wire.call import Call
 
-NEVER_SENT = frozenset({"models", "provider", "async"})
-CONTEXT_WORDS = ("context_length_exceeded", "maximum context length", "context window")
-FILTER_WORDS = ("content_filter", "content_policy_violation", "responsibleai")
+UNSUPPORTED: frozenset[str] = frozenset()
+KINDS = frozenset({"chat", "embedding", "image"})
+PATHS = {"chat": "chat/completions", "embedding": "embeddings", "image": "images/generations"}
 
 
-def request(
-    *, target: Target, call: Call, request_id: str, output_limit: int | None
-) -> httpx.Request:
+def request(*, target: Target, call: Call) -> httpx.Request:
     """Build the request of one attempt."""
-    drop = NEVER_SENT | target.drop
-    if target.kind != "sandbox":
-        drop |= {"sandbox"}
     return httpx.Request(
         "POST",
-        endpoint(target.base_url),
-        content=upstream_body(
-            call,
-            upstream_model=target.upstream_model,
-            output_limit=output_limit,
-            limit_name=target.limit_name,
-            drop=drop,
-        ),
+        endpoint(target.base_url, PATHS[call.kind]),
+        content=msgspec.json.encode(body(target=target, call=call)),
         headers={
             "authorization": f"Bearer {target.api_key}",
             "content-type": "application/json",
-            "accept": "text/event-stream" if call.request.stream else "application/json",
+            "accept": "text/event-stream" if call.stream else "application/json",
             "accept-encoding": "identity",
             "user-agent": "tollgate",
-            "x-request-id": request_id,
+            "x-request-id": target.request_id,
         },
     )
 
 
 @cache
-def endpoint(base_url: str) -> httpx.URL:
+def endpoint(base_url: str, path: str) -> httpx.URL:
     """Return a provider's endpoint; parsing an address costs more than sending to it."""
-    return httpx.URL(f"{base_url}/chat/completions")
+    return httpx.URL(f"{base_url}/{path}")
 
 
-def refusal(status: int, body: bytes) -> UpstreamTrouble:
-    """Judge an answer that is not a success; the provider's words stay here."""
-    text = body[:20_000].decode("utf-8", "replace").lower()
-    outcome = f"http_{status}"
-    if status in (400, 413, 422):
-        return _callers_fault(outcome, status, text)
-    return _failed(outcome, status)
+def body(*, target: Target, call: Call) -> dict[str, Any]:
+    """
+    Return the body for a provider: its model name, its name of the limit, usage asked.
+
+    A clamped output limit goes before the caller's own.
+    """
+    drop = target.drop if target.kind == "sandbox" else target.drop | {"sandbox"}
+    fields = {
+        name: value for name, value in call.fields.items() if value is not None and name not in drop
+    }
+    fields["model"] = target.upstream_model
+    if call.kind != "chat":
+        return fields
+    limit = call.output_limit if target.output_limit is None else target.output_limit
+    fields.pop("max_tokens", None)
+    fields.pop("max_completion_tokens", None)
+    if limit is not None:
+        fields[target.limit_name] = limit
+    if call.stream:
+        options = fields.get("stream_options") or {}
+        fields["stream_options"] = {**options, "include_usage": True}
+    else:
+        fields.pop("stream_options", None)
+    return fields
 
 
-def error_in_body(error: dict[str, object]) -> UpstreamTrouble:
-    """Judge an ``error`` object inside an answer or a stream that began as a success."""
-    text = msgspec.json.encode(error, enc_hook=str).decode().lower()
-    if any(word in text for word in FILTER_WORDS):
-        return _callers_fault("error_in_body", 400, text)
-    return _failed("error_in_body", 200)
+def completion(body: bytes) -> Completion:
+    """
+    Read a whole answer.
+
+    :raises Garbage: not JSON, or neither choices nor a list of results
+    """
+    return read_completion(body)
 
 
-def unreachable(error: Exception) -> UpstreamTrouble:
-    """Judge a connection that failed or timed out before the answer began."""
-    if isinstance(error, httpx.TimeoutException) and not hung_up(error):
-        connecting = "connect" in str(error).lower() or isinstance(error, httpx.ConnectTimeout)
-        return UpstreamTrouble(
-            "connect_timeout" if connecting else "read_timeout",
-            reason="upstream_timeout",
-            message="The model's provider did not answer in time.",
-            fallback=True,
-            ambiguous=not connecting,
-        )
-    refused = isinstance(error, httpx.ConnectError)
-    return UpstreamTrouble(
-        "connect_failed" if refused else "disconnected",
-        reason="upstream_failed",
-        message="The model's provider could not be reached.",
-        fallback=True,
-        ambiguous=not refused,
-    )
+def reader(call: Call) -> Reader:
+    """Return a reader for one stream."""
+    return Reader()
 
 
-def garbage() -> UpstreamTrouble:
-    """Judge an answer that cannot be read."""
-    return _failed("garbage", 200)
+class Reader:
+    """Reads the chunks of one stream, mends tool calls, keeps count."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.size_bytes = 0
+        self.finished = False
+        self.done = False
+        self.upstream_id = ""
+        self.error: dict[str, Any] | None = None
+        self.tools_seen: dict[tuple[int, int], set[str]] = {}
+
+    def read(self, data: bytes) -> list[dict[str, Any]]:
+        """
+        Take one event's data; return the chunk it is.
+
+        :raises Garbage: neither a chunk nor an error
+        """
+        data = data.strip()
+        if data == b"[DONE]":
+            self.done = True
+            return []
+        if not data:
+            return []
+        chunk = self._decode(data)
+        if self.error is not None:
+            return []
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            raise Garbage("no choices")
+        if chunk.get("usage") is not None:
+            self.usage = read_usage(chunk["usage"]) or self.usage
+        self.upstream_id = self.upstream_id or str(chunk.get("id") or "")[:200]
+        for choice in choices:
+            self._look_at(choice)
+        return [chunk] if choices else []
+
+    def _decode(self, data: bytes) -> dict[str, Any]:
+        try:
+            chunk = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Garbage("not JSON") from None
+        if not isinstance(chunk, dict):
+            raise Garbage("not an object")
+        error = chunk.get("error")
+        if error:
+            self.error = error if isinstance(error, dict) else {"message": str(error)}
+        return chunk
+
+    def _look_at(self, choice: Any) -> None:
+        if not isinstance(choice, dict):
+            raise Garbage("a choice that is not an object")
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            self.size_bytes += text_bytes(delta)
+            if delta.get("tool_calls"):
+                self._mend_tools(choice.get("index") or 0, delta["tool_calls"])
+        if choice.get("finish_reason"):
+            self.finished = True
+
+    def _mend_tools(self, choice_index: int, calls: list[Any]) -> None:
+        """Give every fragment an integer index, and each call its id and name once."""
+        for position, call in enumerate(calls):
+            if not isinstance(call, dict):
+                raise Garbage("a tool call that is not an object")
+            if type(call.get("index")) is not int:
+                call["index"] = position
+            seen = self.tools_seen.setdefault((choice_index, call["index"]), set())
+            function = call.get("function")
+            for holder, name in ((call, "id"), (call, "type"), (function, "name")):
+                if isinstance(holder, dict) and holder.get(name) is not None:
+                    if name in seen:
+                        del holder[name]
+                    seen.add(name)
 
 
-def hung_up(error: Exception) -> bool:
-    """Tell whether the other side closed the connection before it answered."""
-    # httpx-aiohttp reports a server that hung up as a ConnectTimeout.
-    return type(error.__cause__).__name__ in ("ServerDisconnectedError", "ClientOSError")
-
-
-def _failed(outcome: str, status: int) -> UpstreamTrouble:
-    return UpstreamTrouble(
-        outcome,
-        reason="upstream_failed",
-        message="The model's provider failed. The request was not charged.",
-        fallback=True,
-        status=status,
-        ambiguous=status >= 500,
-    )
-
-
-def _callers_fault(outcome: str, status: int, text: str) -> UpstreamTrouble:
-    reason, message = "upstream_rejected", "The model's provider refused this request as invalid."
-    if any(word in text for word in CONTEXT_WORDS):
-        reason = "context_length_exceeded"
-        message = "The prompt and the output limit exceed the model's context length."
-    elif any(word in text for word in FILTER_WORDS):
-        reason = "content_filter"
-        message = "The model's provider refused the request under its content policy."
-    return UpstreamTrouble(outcome, reason=reason, message=message, fallback=False, status=status)
+__all__ = [
+    "KINDS",
+    "UNSUPPORTED",
+    "Reader",
+    "completion",
+    "reader",
+    "refusal",
+    "request",
+]

@@ -28,6 +28,9 @@ class Usage(Struct, frozen=True):
     reasoning: int
 
 
+NO_USAGE = Usage(input=0, cached=0, cache_write=0, output=0, reasoning=0)
+
+
 def read_usage(usage: Any) -> Usage | None:
     """Split a provider's usage object into buckets; None where it contradicts itself."""
     if not isinstance(usage, dict):
@@ -85,13 +88,14 @@ class Completion(Struct):
     size_bytes: int
     upstream_id: str
     error: dict[str, Any] | None = None
+    pictures: int = 0
 
 
 def read_completion(body: bytes) -> Completion:
     """
     Read a non-stream answer.
 
-    :raises Garbage: not JSON, or an object without choices
+    :raises Garbage: not JSON, or an object without choices or results
     """
     try:
         fields = msgspec.json.decode(body)
@@ -101,10 +105,12 @@ def read_completion(body: bytes) -> Completion:
         raise Garbage("not an object")
     if isinstance(fields.get("error"), dict):
         return Completion({}, None, 0, "", error=fields["error"])
+    if isinstance(fields.get("data"), list):
+        return _results(fields)
+    size = 0
     choices = fields.get("choices")
     if not isinstance(choices, list) or not choices:
         raise Garbage("no choices")
-    size = 0
     for choice in choices:
         if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
             raise Garbage("a choice without a message")
@@ -114,105 +120,13 @@ def read_completion(body: bytes) -> Completion:
     )
 
 
-class StreamReader:
-    """Reads the chunks of one stream, rewrites them for the caller, keeps count."""
-
-    def __init__(self, *, answer_id: str, model: str, created: int, include_usage: bool) -> None:
-        self.answer_id = answer_id
-        self.model = model
-        self.created = created
-        self.include_usage = include_usage
-        self.usage: Usage | None = None
-        self.size_bytes = 0
-        self.finished = False
-        self.upstream_id = ""
-        self.error: dict[str, Any] | None = None
-        self.tools_seen: dict[tuple[int, int], set[str]] = {}
-
-    def read(self, data: bytes) -> bytes | None:
-        """
-        Take one event's data; return the event for the caller, None if there is none.
-
-        :raises Garbage: neither a chunk nor an error
-        """
-        try:
-            chunk = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Garbage("not JSON") from None
-        if not isinstance(chunk, dict):
-            raise Garbage("not an object")
-        if chunk.get("error"):
-            error = chunk["error"]
-            self.error = error if isinstance(error, dict) else {"message": str(error)}
-            return None
-        choices = chunk.get("choices")
-        if not isinstance(choices, list):
-            raise Garbage("no choices")
-        if chunk.get("usage") is not None:
-            self.usage = read_usage(chunk["usage"]) or self.usage
-        self.upstream_id = self.upstream_id or str(chunk.get("id") or "")[:200]
-        if not choices:
-            return None
-        self._look_at(choices)
-        return self._rewrite(chunk)
-
-    def _look_at(self, choices: list[Any]) -> None:
-        for choice in choices:
-            if not isinstance(choice, dict):
-                raise Garbage("a choice that is not an object")
-            delta = choice.get("delta")
-            if isinstance(delta, dict):
-                self.size_bytes += text_bytes(delta)
-                if delta.get("tool_calls"):
-                    self._normalise_tools(choice.get("index") or 0, delta["tool_calls"])
-            if choice.get("finish_reason"):
-                self.finished = True
-
-    def _normalise_tools(self, choice_index: int, calls: list[Any]) -> None:
-        """Give every fragment an integer index, and each call its id and name once."""
-        for position, call in enumerate(calls):
-            if not isinstance(call, dict):
-                raise Garbage("a tool call that is not an object")
-            if type(call.get("index")) is not int:
-                call["index"] = position
-            seen = self.tools_seen.setdefault((choice_index, call["index"]), set())
-            function = call.get("function")
-            for holder, name in ((call, "id"), (call, "type"), (function, "name")):
-                if isinstance(holder, dict) and holder.get(name) is not None:
-                    if name in seen:
-                        del holder[name]
-                    seen.add(name)
-
-    def _rewrite(self, chunk: dict[str, Any]) -> bytes:
-        chunk["id"] = self.answer_id
-        chunk["object"] = "chat.completion.chunk"
-        chunk["created"] = self.created
-        chunk["model"] = self.model
-        if self.include_usage:
-            chunk["usage"] = None
-        else:
-            chunk.pop("usage", None)
-        return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
-
-    def head(self) -> dict[str, Any]:
-        """Return the fields that all our own chunks share."""
-        return {
-            "id": self.answer_id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-        }
-
-    def usage_event(self, usage: dict[str, Any]) -> bytes:
-        """Return the last chunk for a caller that asked for usage."""
-        chunk = {**self.head(), "choices": [], "usage": usage}
-        return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
-
-    def error_event(self, error: dict[str, Any]) -> bytes:
-        """Return the event that tells a caller that the stream broke off."""
-        choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
-        chunk = {**self.head(), "choices": [choice], "error": error}
-        return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+def _results(fields: dict[str, Any]) -> Completion:
+    """Read a list of embeddings or pictures."""
+    results = [one for one in fields["data"] if isinstance(one, dict)]
+    pictures = sum(bool(one.get("b64_json") or one.get("url")) for one in results)
+    if not results or len(results) != len(fields["data"]):
+        raise Garbage("no results")
+    return Completion(fields, read_usage(fields.get("usage")), 0, "", pictures=pictures)
 
 
 def usage_object(usage: Usage, *, cost: str) -> dict[str, Any]:

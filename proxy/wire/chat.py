@@ -6,29 +6,21 @@ Reference: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+
+from proxy.wire.call import BadRequest, Call, Preferences
 
 DEEPEST = 64
 MOST_STOPS = 10
 # Consumed here or refused here; none of them ever travels to a provider.
 REFUSED = ("api_base", "base_url", "api_key", "extra_headers", "organization")
-NOT_YET_OFFERED = ("models", "provider")
-UNPRICED = ("web_search_options", "prediction", "audio")
+CONSUMED = frozenset({"models", "provider", "async"})
+UNPRICED = ("prediction", "audio")
 # What a prompt costs beyond its text: role, separators, the list's own structure.
 TOKENS_PER_MESSAGE = 8
-
-
-class BadRequest(Exception):
-    """The body is refused: a reason of the closed list, a sentence, the field."""
-
-    def __init__(self, reason: str, message: str, *, param: str | None = None) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.param = param
 
 
 class Message(Struct):
@@ -43,6 +35,23 @@ class StreamOptions(Struct):
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class PriceCeiling(Struct):
+    prompt: str | int | float | None = None
+    completion: str | int | float | None = None
+
+
+class ProviderFields(Struct):
+    """``provider`` in a body, as OpenRouter documents it."""
+
+    order: list[str] = []
+    only: list[str] = []
+    ignore: list[str] = []
+    sort: Literal["price", "latency", "throughput"] | None = None
+    max_price: PriceCeiling | None = None
+    allow_fallbacks: bool = True
+    require_parameters: bool = False
 
 
 class ChatRequest(Struct):
@@ -71,32 +80,10 @@ class ChatRequest(Struct):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     parallel_tool_calls: bool | None = None
-
-    @property
-    def output_limit(self) -> int | None:
-        """Return the most output tokens the caller asked for, per choice."""
-        given = [x for x in (self.max_tokens, self.max_completion_tokens) if x is not None]
-        return min(given) if given else None
-
-    @property
-    def choices(self) -> int:
-        """Return how many answers are asked for."""
-        return self.n or 1
-
-
-class Call(Struct, frozen=True):
-    """A checked request: the typed view and every field as it came."""
-
-    request: ChatRequest
-    fields: dict[str, Any]
-    prompt_bytes: int
-    pictures: int
-
-    @property
-    def include_usage(self) -> bool:
-        """Tell whether the caller asked for the usage chunk of a stream."""
-        options = self.request.stream_options
-        return options is not None and options.include_usage
+    reasoning_effort: str | None = None
+    web_search_options: dict[str, Any] | None = None
+    models: Annotated[list[str], Meta(max_length=10)] | None = None
+    provider: ProviderFields | None = None
 
 
 def parse(body: bytes) -> Call:
@@ -106,21 +93,79 @@ def parse(body: bytes) -> Call:
     :raises BadRequest: not JSON, nested too deeply, a wrong type or range, a field that is
         refused or has no price
     """
-    fields = _fields(body)
-    try:
-        request = msgspec.convert(fields, ChatRequest)
-    except msgspec.ValidationError as error:
-        raise _wrong_field(str(error)) from None
+    return checked(json_object(body))
+
+
+def checked(fields: dict[str, Any]) -> Call:
+    """
+    Check the fields of a chat completion.
+
+    :raises BadRequest: a wrong type or range, a field that is refused or has no price
+    """
+    request = converted(fields, ChatRequest)
     _check(request, fields)
     prompt_bytes, pictures = _measure(request, fields["messages"])
-    if request.tools:
-        prompt_bytes += len(msgspec.json.encode(request.tools))
-    if request.response_format:
-        prompt_bytes += len(msgspec.json.encode(request.response_format))
-    return Call(request=request, fields=fields, prompt_bytes=prompt_bytes, pictures=pictures)
+    for extra in (request.tools, request.response_format):
+        if extra:
+            prompt_bytes += len(msgspec.json.encode(extra))
+    options = request.stream_options
+    limits = [x for x in (request.max_tokens, request.max_completion_tokens) if x is not None]
+    stop = request.stop or ()
+    return Call(
+        kind="chat",
+        model=request.model,
+        models=tuple(request.models or ()),
+        preferences=preferences(request.provider),
+        fields={name: value for name, value in fields.items() if name not in CONSUMED},
+        stream=bool(request.stream),
+        include_usage=options is not None and options.include_usage,
+        prompt_bytes=prompt_bytes,
+        pictures=pictures,
+        output_limit=min(limits) if limits else None,
+        choices=request.n or 1,
+        stops=1 if isinstance(stop, str) else len(stop),
+        searches=fields.get("web_search_options") is not None,
+    )
 
 
-def _fields(body: bytes) -> dict[str, Any]:
+def preferences(asked: ProviderFields | None) -> Preferences:
+    """Return what a caller asked of routing."""
+    if asked is None:
+        return Preferences()
+    ceiling = asked.max_price or PriceCeiling()
+    return Preferences(
+        order=tuple(asked.order),
+        only=tuple(asked.only),
+        ignore=tuple(asked.ignore),
+        sort=asked.sort,
+        max_prompt_price=None if ceiling.prompt is None else str(ceiling.prompt),
+        max_completion_price=None if ceiling.completion is None else str(ceiling.completion),
+        allow_fallbacks=asked.allow_fallbacks,
+        require_parameters=asked.require_parameters,
+    )
+
+
+T = TypeVar("T", bound=Struct)
+
+
+def converted(fields: dict[str, Any], shape: type[T]) -> T:
+    """
+    Read fields into a typed shape; unknown fields are passed over.
+
+    :raises BadRequest: a wrong type or range; ``param`` names the field
+    """
+    try:
+        return msgspec.convert(fields, shape)
+    except msgspec.ValidationError as error:
+        raise _wrong_field(str(error)) from None
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """
+    Read a JSON object.
+
+    :raises BadRequest: not JSON, not an object, nested too deeply
+    """
     if too_deep(body):
         raise BadRequest("invalid_json", f"The JSON is nested deeper than {DEEPEST} levels.")
     try:
@@ -172,11 +217,6 @@ def _check(request: ChatRequest, fields: dict[str, Any]) -> None:
     for name in REFUSED:
         if name in fields:
             raise BadRequest("unsupported_parameter", f"{name} is not accepted.", param=name)
-    for name in NOT_YET_OFFERED:
-        if fields.get(name) is not None:
-            raise BadRequest(
-                "unsupported_parameter", f"{name} is not supported by this gateway.", param=name
-            )
     stops = request.stop if isinstance(request.stop, list) else []
     if len(stops) > MOST_STOPS:
         message = f"stop takes at most {MOST_STOPS} sequences."
@@ -215,35 +255,3 @@ def _measure(request: ChatRequest, raw: list[dict[str, Any]]) -> tuple[int, int]
             others = {name: fields[name] for name in fields if name not in ("role", "content")}
             size += len(msgspec.json.encode(others))
     return size, pictures
-
-
-def upstream_body(
-    call: Call,
-    *,
-    upstream_model: str,
-    output_limit: int | None,
-    limit_name: str,
-    drop: frozenset[str] = frozenset(),
-) -> bytes:
-    """
-    Write the body for a provider: its model name, its name of the output limit, usage asked.
-
-    ``output_limit`` None leaves the caller's own limit, if any, in place.
-    """
-    fields = {
-        name: value for name, value in call.fields.items() if value is not None and name not in drop
-    }
-    fields["model"] = upstream_model
-    limit = output_limit if output_limit is not None else call.request.output_limit
-    fields.pop("max_tokens", None)
-    fields.pop("max_completion_tokens", None)
-    if limit is not None:
-        fields[limit_name] = limit
-    if call.request.stream:
-        fields["stream_options"] = {
-            **(fields.get("stream_options") or {}),
-            "include_usage": True,
-        }
-    else:
-        fields.pop("stream_options", None)
-    return msgspec.json.encode(fields)

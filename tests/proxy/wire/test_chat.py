@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire import chat
+from proxy.wire.call import BadRequest, Call
 
 
-def parse(**fields: Any) -> chat.Call:
+def parse(**fields: Any) -> Call:
     messages = [{"role": "user", "content": "hello"}]
     return chat.parse(json.dumps({"model": "m", "messages": messages} | fields).encode())
 
@@ -43,7 +43,7 @@ class TestParse:
         ],
     )
     def test_names_the_field_that_is_wrong(self, fields: dict[str, Any], param: str) -> None:
-        with pytest.raises(chat.BadRequest) as refused:
+        with pytest.raises(BadRequest) as refused:
             parse(**fields)
 
         assert (refused.value.reason, refused.value.param) == ("invalid_parameter", param)
@@ -51,7 +51,6 @@ class TestParse:
     @pytest.mark.parametrize(
         "fields",
         [
-            {"web_search_options": {}},
             {"prediction": {"type": "content"}},
             {"audio": {}},
             {"service_tier": "priority"},
@@ -60,7 +59,7 @@ class TestParse:
         ],
     )
     def test_refuses_what_has_no_bounded_price(self, fields: dict[str, Any]) -> None:
-        with pytest.raises(chat.BadRequest) as refused:
+        with pytest.raises(BadRequest) as refused:
             parse(**fields)
 
         assert refused.value.reason == "unpriced_parameter"
@@ -102,48 +101,3 @@ class TestTooDeep:
 
     def test_brackets_in_text_are_no_levels(self) -> None:
         assert not chat.too_deep(json.dumps({"a": "[{" * 500 + '\\"['}).encode())
-
-
-class TestUpstreamBody:
-    def test_keeps_unknown_fields_and_drops_what_it_is_told(self) -> None:
-        call = parse(brand_new=[1, 2], sandbox={"delay_ms": 1}, user=None)
-        sent = msgspec.json.decode(
-            chat.upstream_body(
-                call,
-                upstream_model="up",
-                output_limit=None,
-                limit_name="max_tokens",
-                drop=frozenset({"sandbox"}),
-            )
-        )
-
-        assert sent["model"] == "up"
-        assert sent["brand_new"] == [1, 2]
-        assert not {"sandbox", "user", "max_tokens"} & sent.keys()
-
-    @pytest.mark.parametrize(("given_limit", "clamped", "sent"), [(7, None, 7), (None, 9, 9)])
-    def test_names_the_limit_as_the_model_does(
-        self, given_limit: int | None, clamped: int | None, sent: int
-    ) -> None:
-        call = parse(max_tokens=given_limit)
-        body = msgspec.json.decode(
-            chat.upstream_body(
-                call,
-                upstream_model="up",
-                output_limit=clamped,
-                limit_name="max_completion_tokens",
-            )
-        )
-
-        assert body["max_completion_tokens"] == sent
-        assert "max_tokens" not in body
-
-    def test_always_asks_a_stream_for_its_usage(self) -> None:
-        call = parse(stream=True, stream_options={"include_obfuscation": False})
-        body = msgspec.json.decode(
-            chat.upstream_body(
-                call, upstream_model="up", output_limit=None, limit_name="max_tokens"
-            )
-        )
-
-        assert body["stream_options"] == {"include_obfuscation": False, "include_usage": True}

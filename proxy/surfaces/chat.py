@@ -1,0 +1,94 @@
+"""``POST chat/completions``, as OpenAI documents it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from proxy.exchange import Exchange
+from proxy.guard import MEGABYTE
+from proxy.routing import Leg
+from proxy.surfaces.base import Outcome
+from proxy.wire import answers, sse
+from proxy.wire import chat as chat_wire
+from proxy.wire.answers import Completion
+from proxy.wire.call import Call
+
+
+class Chat:
+    """Chat completions, paid in US dollars."""
+
+    name = "chat"
+    scope = "chat"
+    asset = "USD"
+    limit_bytes = 20 * MEGABYTE
+
+    def parse(self, body: bytes) -> Call:
+        """
+        Read and check a body.
+
+        :raises proxy.wire.call.BadRequest: refused
+        """
+        return chat_wire.parse(body)
+
+    async def whole(self, exchange: Exchange, completion: Completion, outcome: Outcome) -> bytes:
+        """Return a chat completion under our id and the name that was asked for."""
+        fields = completion.fields
+        fields["id"] = exchange.answer_id
+        fields["object"] = "chat.completion"
+        fields["created"] = exchange.created
+        fields["model"] = exchange.name_of(outcome.leg)
+        ours = answers.usage_object(outcome.usage, cost=outcome.cost)
+        told = fields.get("usage") if completion.usage is not None else None
+        fields["usage"] = ours if told is None else {**told, "cost": ours["cost"]}
+        return msgspec.json.encode(fields)
+
+    def rendering(self, exchange: Exchange) -> ChatRendering:
+        """Return what writes one stream."""
+        return ChatRendering(exchange)
+
+
+class ChatRendering:
+    """A stream of chat.completion.chunk events."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.include_usage = exchange.call.include_usage
+        self.model = exchange.call.model
+
+    def chunk(self, chunk: dict[str, Any], leg: Leg) -> bytes:
+        """Return one chunk under our id and the name that was asked for."""
+        self.model = self.exchange.name_of(leg)
+        chunk.update(self._head())
+        if self.include_usage:
+            chunk["usage"] = None
+        else:
+            chunk.pop("usage", None)
+        return sse.event(msgspec.json.encode(chunk))
+
+    async def end(self, outcome: Outcome) -> bytes:
+        """Return the usage chunk, where it was asked for, and [DONE]."""
+        if not self.include_usage:
+            return sse.DONE
+        usage = answers.usage_object(outcome.usage, cost=outcome.cost)
+        return self._event(choices=[], usage=usage) + sse.DONE
+
+    def broken(self, error: dict[str, Any]) -> bytes:
+        """Return a chunk with finish_reason "error" and the error; official SDKs raise on it."""
+        choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+        return self._event(choices=[choice], error=error)
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "id": self.exchange.answer_id,
+            "object": "chat.completion.chunk",
+            "created": self.exchange.created,
+            "model": self.model,
+        }
+
+    def _event(self, **fields: Any) -> bytes:
+        return sse.event(msgspec.json.encode(self._head() | fields))
+
+
+CHAT = Chat()

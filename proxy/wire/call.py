@@ -1,0 +1,58 @@
+"""A checked request in the one form that routing, holds and adapters read."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Kind = Literal["chat", "embedding", "image"]
+
+
+class BadRequest(Exception):
+    """The body is refused: a reason of the closed list, a sentence, the field."""
+
+    def __init__(self, reason: str, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.param = param
+
+
+class Preferences(Struct, frozen=True):
+    """What a caller asks of routing, in OpenRouter's words; prices in USD per million tokens."""
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    sort: Literal["price", "latency", "throughput"] | None = None
+    max_prompt_price: str | None = None
+    max_completion_price: str | None = None
+    allow_fallbacks: bool = True
+    require_parameters: bool = False
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """
+    One request, whatever surface it came through.
+
+    ``fields`` is the body in OpenAI's words for this kind, without what we consume
+    ourselves; adapters translate it. Sizes bound the prompt: bytes of text, pictures.
+    """
+
+    kind: Kind
+    model: str
+    fields: dict[str, Any]
+    models: tuple[str, ...] = ()
+    preferences: Preferences = Preferences()
+    stream: bool = False
+    include_usage: bool = False
+    prompt_bytes: int = 0
+    pictures: int = 0
+    output_limit: int | None = None
+    choices: int = 1
+    stops: int = 0
+    searches: bool = False
+    images: int = 0
+    size: str = ""
+    quality: str = ""

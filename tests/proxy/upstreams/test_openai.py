@@ -1,0 +1,67 @@
+"""What travels to a provider that speaks OpenAI's API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.upstreams import openai
+from proxy.upstreams.base import Target
+from proxy.wire import chat
+
+
+def sent(
+    *,
+    kind: str = "openai",
+    limit_name: str = "max_tokens",
+    clamped: int | None = None,
+    drop: frozenset[str] = frozenset(),
+    **fields: Any,
+) -> dict[str, Any]:
+    """Return the body that a provider gets."""
+    messages = [{"role": "user", "content": "hello"}]
+    call = chat.parse(json.dumps({"model": "m", "messages": messages} | fields).encode())
+    target = Target(
+        base_url="http://up/v1",
+        api_key="secret",
+        upstream_model="up",
+        limit_name=limit_name,
+        kind=kind,
+        request_id="req_1",
+        output_limit=clamped,
+        drop=drop,
+    )
+    return openai.body(target=target, call=call)
+
+
+class TestBody:
+    def test_keeps_unknown_fields_and_drops_what_it_is_told(self) -> None:
+        body = sent(brand_new=[1, 2], logprobs=True, user=None, drop=frozenset({"logprobs"}))
+
+        assert body["model"] == "up"
+        assert body["brand_new"] == [1, 2]
+        assert not {"logprobs", "user", "max_tokens"} & body.keys()
+
+    def test_what_we_consume_never_travels(self) -> None:
+        consumed = {"models": ["other"], "provider": {"order": ["x"]}, "async": True}
+
+        assert not (consumed.keys() | {"sandbox"}) & sent(**consumed, sandbox={}).keys()
+
+    def test_the_sandbox_gets_its_knobs(self) -> None:
+        assert sent(kind="sandbox", sandbox={"delay_ms": 1})["sandbox"] == {"delay_ms": 1}
+
+    @pytest.mark.parametrize(("given", "clamped", "told"), [(7, None, 7), (None, 9, 9)])
+    def test_names_the_limit_as_the_model_does(
+        self, given: int | None, clamped: int | None, told: int
+    ) -> None:
+        body = sent(max_tokens=given, clamped=clamped, limit_name="max_completion_tokens")
+
+        assert body["max_completion_tokens"] == told
+        assert "max_tokens" not in body
+
+    def test_always_asks_a_stream_for_its_usage(self) -> None:
+        body = sent(stream=True, stream_options={"include_obfuscation": False})
+
+        assert body["stream_options"] == {"include_obfuscation": False, "include_usage": True}
