@@ -10,7 +10,7 @@ from django.conf import settings
 from msgspec import Struct
 
 from billing import pricing
-from common import money
+from common import ids, money
 from common.errors import NO_RETRY, ApiError, retry_headers
 from proxy.auth import Caller, store_away
 from proxy.guard import Incoming
@@ -93,7 +93,7 @@ def refusal(granted: Granted, *, offer: Offer, ask: Ask, asset: str) -> ApiError
     window = verdict.removesuffix("_held")
     if window in WINDOWS:
         return over_cap(window, held=verdict.endswith("_held"))
-    log.error("The ledger refused an item", verdict=verdict, id=str(ask.id))
+    log.error("The ledger refused an item", verdict=verdict, id=ids.form("req_", ask.id))
     return ApiError("internal", "Something went wrong on our side. It was not charged.")
 
 

@@ -26,6 +26,7 @@ from proxy.connection import Reader, in_thread
 log = structlog.get_logger(__name__)
 
 KEPT_S = 10.0
+OLD_AFTER_S = 1.0
 MOST_KEPT = 50_000
 BAD_KEY = "Invalid API key. Please check your key and try again."
 
@@ -150,6 +151,11 @@ class Doorkeeper:
                 raise store_away(error) from error
             accounts = self.accounts[workspace_id, key_id] = (opened.usd_id, opened.tok_id)
         return accounts
+
+    def is_old(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Tell whether the kept record of a caller's key is worth reading again."""
+        kept = self.kept.get(mark(presented_key(headers)))
+        return kept is not None and kept.until - time.monotonic() < KEPT_S - OLD_AFTER_S
 
     def keeps(self, *, text: str) -> bool:
         """Tell whether a key's record is kept, so that it may be older than the database's."""

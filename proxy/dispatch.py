@@ -34,11 +34,10 @@ def upstream_request(exchange: Exchange, leg: Leg) -> httpx.Request:
         drop=leg.model.unsupported,
     )
     request = upstreams.of(leg.provider.kind).request(target=target, call=exchange.call)
-    silence_s = settings.IDLE_TIMEOUT_S if exchange.call.stream else settings.FIRST_BYTE_TIMEOUT_S
     request.extensions = {
         "timeout": {
             "connect": settings.CONNECT_TIMEOUT_S,
-            "read": silence_s,
+            "read": settings.FIRST_BYTE_TIMEOUT_S,
             "pool": settings.CONNECT_TIMEOUT_S,
         }
     }
@@ -53,7 +52,7 @@ async def send(exchange: Exchange, leg: Leg) -> httpx.Response:
     """
     request = upstream_request(exchange, leg)
     try:
-        response = await attempt(exchange, request)
+        response = await attempt(exchange, leg, request)
     except (httpx.TransportError, OSError) as error:
         raise trouble.unreachable(error) from error
     if response.status_code == 200:
@@ -65,7 +64,7 @@ async def send(exchange: Exchange, leg: Leg) -> httpx.Response:
         await response.aclose()
 
 
-async def attempt(exchange: Exchange, request: httpx.Request) -> httpx.Response:
+async def attempt(exchange: Exchange, leg: Leg, request: httpx.Request) -> httpx.Response:
     """
     Send a request; once more where a kept connection turned out to be closed.
 
@@ -78,6 +77,7 @@ async def attempt(exchange: Exchange, request: httpx.Request) -> httpx.Response:
         # A picture may have been made and billed already: never asked for twice.
         if not trouble.hung_up(error) or exchange.call.kind == "image":
             raise
+        exchange.note_attempt(leg, outcome="lost", cause="stale_connection", latency_ms=0)
     return await transport.handle_async_request(request)
 
 

@@ -14,9 +14,13 @@ CLOSED_BY_CALLER = 499
 CALLERS_FAULT = ("upstream_rejected", "context_length_exceeded", "content_filter")
 
 
-async def evidence_of(exchange: Exchange, leg: Leg, size_bytes: int) -> tuple[Usage, str]:
+async def evidence_of(
+    exchange: Exchange, leg: Leg, size_bytes: int, upstream_id: str
+) -> tuple[Usage, str]:
     """Return the best evidence of an answer's tokens where the provider sent no usage."""
-    looked_up = await proven(provider=leg.provider, request_id=exchange.incoming.id)
+    looked_up = await proven(
+        provider=leg.provider, request_id=exchange.incoming.id, upstream_id=upstream_id
+    )
     if looked_up is not None:
         return looked_up, "lookup"
     return counted(exchange, leg, size_bytes), "count"

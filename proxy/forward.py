@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from proxy.runtime import Runtime
 
 MOST_KEY_CHANGES = 3
+OF_THE_KEY = ("rate_limited", "model_not_allowed")
 
 
 def served(surface: Surface) -> Callable[[Runtime, Incoming], Awaitable[None]]:
@@ -73,6 +74,14 @@ async def admitted(runtime: Runtime, incoming: Incoming, surface: Surface) -> Ex
             return await admit(runtime, incoming, surface, caller, call)
         except admission.KeyChanged:
             caller = await who(runtime, incoming, surface, fresh=True)
+        except ApiError as error:
+            if error.reason not in OF_THE_KEY or not runtime.doorkeeper.is_old(incoming.headers):
+                raise
+            # The refusal may rest on a limit that was changed since the key was read.
+            newer = await who(runtime, incoming, surface, fresh=True)
+            if newer.key.version == caller.key.version:
+                raise
+            caller = newer
     message = "This API key is being changed right now. Please retry."
     raise ApiError("store_unavailable", message, headers=retry_headers(after_ms=1000))
 
@@ -166,7 +175,9 @@ async def deliver(exchange: Exchange, leg: Leg, completion: Completion, latency_
     if usage is None and exchange.call.kind == "image":
         usage = NO_USAGE
     if usage is None:
-        usage, source = await evidence_of(exchange, leg, completion.size_bytes)
+        usage, source = await evidence_of(
+            exchange, leg, completion.size_bytes, completion.upstream_id
+        )
     tokens = exchange.tokens(usage, completion)
     exchange.first_byte_ms = exchange.incoming.elapsed_ms()
     exchange.note_attempt(

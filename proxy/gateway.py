@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
+from common import ids
 from common.errors import ApiError, retry_headers
 from proxy import forward, listing
 from proxy.guard import Incoming, Receive, Scope, Send
@@ -64,7 +65,9 @@ class Gateway:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            log.exception("A request failed", id=str(incoming.id), error=type(error).__name__)
+            log.exception(
+                "A request failed", id=ids.form("req_", incoming.id), error=type(error).__name__
+            )
             message = "Something went wrong on our side. It was not charged."
             await refuse(incoming, ApiError("internal", message))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 
 import redis
 from django.conf import settings
@@ -23,7 +21,6 @@ from common.redis import client as redis_client
 from proxy import catalogue, heartbeats, models
 
 OLDEST_POSTGRES = 150000
-OLDEST_SPOOL_S = 60.0
 
 
 class Line(Struct, frozen=True):
@@ -154,6 +151,10 @@ def beat() -> Line:
     seconds = int(age.total_seconds())
     if age > heartbeats.BEAT_SILENT_AFTER:
         return Line("beat", False, f"The last scheduled task ran {seconds} s ago.", todo)
+    swept = heartbeats.age(name="sweep")
+    if swept is not None and swept > heartbeats.SWEEP_SILENT_AFTER:
+        message = f"The last sweep ended {round(swept.total_seconds())} s ago."
+        return Line("beat", False, message, "See the worker's log for what stops the sweep.")
     return Line("beat", True, f"A scheduled task ran {max(0, seconds)} s ago.")
 
 
@@ -189,25 +190,6 @@ def _opens(provider: models.Provider) -> bool:
     return True
 
 
-def spool() -> Line:
-    """Can settlements be kept on disk, and do none wait there for long?"""
-    folder: Path = settings.SPOOL_DIR
-    probe = folder / ".doctor"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-        waiting = [file.stat() for file in folder.iterdir()]
-    except OSError as error:
-        todo = "Let the gateway's user write there, or set SPOOL_DIR."
-        return Line("spool", False, f"{folder}: {error.strerror}", todo)
-    oldest_s = max((time.time() - file.st_mtime for file in waiting if file.st_size), default=0.0)
-    if oldest_s > OLDEST_SPOOL_S:
-        message = f"Settlements wait in {folder} for {int(oldest_s)} s."
-        return Line("spool", False, message, "See that a gateway runs on this machine.")
-    return Line("spool", True, f"{folder} can be written; no settlement waits for long.")
-
-
 CHECKS: dict[str, Check] = {
     "configuration": configuration,
     "database": database,
@@ -218,5 +200,4 @@ CHECKS: dict[str, Check] = {
     "worker": worker,
     "beat": beat,
     "catalogue": sold,
-    "spool": spool,
 }

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from proxy.models import TaskHeartbeat
 
 BEAT_SILENT_AFTER = timedelta(seconds=90)
+SWEEP_SILENT_AFTER = timedelta(minutes=5)
 WORKER_TIMEOUT_S = 1.0
 
 

@@ -18,6 +18,7 @@ class KeepAlive:
     def __init__(self) -> None:
         self.quiet_since: dict[Incoming, float] = {}
         self.headers: dict[Incoming, Mapping[str, str]] = {}
+        self.writing: set[asyncio.Task[None]] = set()
         self.task = asyncio.create_task(self._work())
 
     def add(self, incoming: Incoming, headers: Mapping[str, str]) -> None:
@@ -46,7 +47,13 @@ class KeepAlive:
                 if now - since >= settings.KEEPALIVE_S and incoming in self.quiet_since:
                     self.quiet_since[incoming] = now
                     # Whole events only are ever sent, so this lands between two of them.
-                    await self._comment(incoming)
+                    self._begin(incoming)
+
+    def _begin(self, incoming: Incoming) -> None:
+        """Write in a task of its own: one caller that does not read must not stop the others."""
+        task = asyncio.create_task(self._comment(incoming))
+        self.writing.add(task)
+        task.add_done_callback(self.writing.discard)
 
     async def _comment(self, incoming: Incoming) -> None:
         if not incoming.answered:

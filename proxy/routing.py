@@ -173,7 +173,8 @@ def _legs(model: Model, call: Call, breakers: Breakers) -> list[Leg]:
 
 
 def _serves(route: Route, call: Call) -> bool:
-    return call.kind in upstreams.of(route.provider.kind).KINDS
+    adapter = upstreams.BY_KIND.get(route.provider.kind)
+    return adapter is not None and call.kind in adapter.KINDS
 
 
 def _rank(leg: Leg, wishes: Preferences, breakers: Breakers) -> tuple[int, bool]:

@@ -78,15 +78,22 @@ class Stream:
     async def _read(self, chunks: AsyncIterator[bytes]) -> None:
         while not self.reader.done:
             try:
-                chunk = await self.hangup.reading(anext(chunks))
+                async with asyncio.timeout(self._patience_s()):
+                    chunk = await self.hangup.reading(anext(chunks))
             except StopAsyncIteration:
                 break
+            except TimeoutError:
+                self._end(troubles.unreachable(httpx.ReadTimeout("silent")))
             await self._take(chunk)
         if not self.complete:
             self._end(troubles.unreachable(httpx.ReadError("ended early")))
         await self.flush()
         if self.reader.done:
             await self._trailer(chunks)
+
+    def _patience_s(self) -> float:
+        begun = self.exchange.first_byte_ms is not None
+        return float(settings.IDLE_TIMEOUT_S if begun else settings.FIRST_BYTE_TIMEOUT_S)
 
     async def _trailer(self, chunks: AsyncIterator[bytes]) -> None:
         """Read the end of the body, so that the connection can be used again."""
@@ -153,7 +160,9 @@ class Stream:
         """Return the best evidence of what was generated, and what it is."""
         if self.reader.usage is not None:
             return self.reader.usage, "provider"
-        return await endings.evidence_of(self.exchange, self.leg, self.reader.size_bytes)
+        return await endings.evidence_of(
+            self.exchange, self.leg, self.reader.size_bytes, self.reader.upstream_id
+        )
 
     def counted(self) -> Usage:
         """Return our own estimate of what has been streamed."""
@@ -185,9 +194,24 @@ async def serve(exchange: Exchange, hangup: Hangup) -> None:
             finally:
                 exchange.runtime.live.discard(stream)
             return await finish(stream)
-        await endings.fail(exchange, last)
+        await fail(exchange, last)
     finally:
         exchange.runtime.keepalive.discard(exchange.incoming)
+
+
+async def fail(exchange: Exchange, last: UpstreamTrouble) -> None:
+    """
+    Give the money back and say so: as an error, or in the stream that silence began.
+
+    :raises ApiError: nothing was sent yet
+    """
+    try:
+        await endings.fail(exchange, last)
+    except ApiError as error:
+        if not exchange.incoming.answered:
+            raise
+        rendering = exchange.surface.rendering(exchange)
+        await exchange.incoming.write(rendering.broken(error.error()), last=True)
 
 
 async def finish(stream: Stream) -> None:

@@ -21,6 +21,7 @@ import structlog
 from msgspec import Struct
 
 from billing.ledger import ADMIT
+from common import ids
 from proxy.batching import Lane
 from proxy.connection import Connection
 
@@ -338,7 +339,9 @@ class Till:
         if settled.v in ("conflict", "bad_item") or (
             settled.v == "unknown" and closing.bill.state != "voided"
         ):
-            log.error("A settlement was refused", id=str(closing.bill.id), verdict=settled.v)
+            log.error(
+                "A settlement was refused", id=ids.form("req_", closing.bill.id), verdict=settled.v
+            )
         return settled
 
     def void(self, ask: Ask, *, day: date | None = None) -> None:

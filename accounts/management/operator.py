@@ -28,8 +28,17 @@ class OperatorCommand(BaseCommand):
             self.stdout.write(json.dumps(answer))
             return
         for name, value in answer.items():
-            self.stdout.write(f"{name}: {value}")
+            self.stdout.write(f"{name}: {_plain(value)}")
 
     @abstractmethod
     def answer(self, **options: Any) -> dict[str, Any]:
         """Do the work and return what to print."""
+
+
+def _plain(value: Any) -> str:
+    """Write a value as people do."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(_plain(one) for one in value) or "none"
+    return str(value)

@@ -63,13 +63,14 @@ def usd(nanos: int, *, digits: int | None = None, at_least: int = 2) -> str:
     """
     Write nano-dollars as an exact decimal string.
 
-    ``digits`` rounds half up, for balances; without it the text is exact and has
+    ``digits`` rounds down, for balances: nobody has what is shown and is not there. Without it
+    the text is exact and has
     ``at_least`` that many decimals.
     """
     sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
     if digits is not None:
         unit = 10 ** (9 - digits)
-        nanos = (nanos + unit // 2) // unit * unit
+        nanos = nanos // unit * unit
     whole, part = divmod(nanos, NANOS_PER_USD)
     decimals = f"{part:09d}"[:digits] if digits is not None else f"{part:09d}".rstrip("0")
     decimals = decimals.ljust(digits if digits is not None else at_least, "0")

@@ -18,6 +18,12 @@ class Reason:
     status: int
     meaning: str
     advice: str
+    also: tuple[int, ...] = ()
+
+    @property
+    def statuses(self) -> str:
+        """Return all its statuses as text."""
+        return ", ".join(str(status) for status in (self.status, *self.also))
 
 
 REASON_LIST: Mapping[str, Reason] = {
@@ -25,7 +31,11 @@ REASON_LIST: Mapping[str, Reason] = {
         400, "The body is not a JSON object, or is nested too deeply.", "Send valid JSON."
     ),
     "invalid_parameter": Reason(
-        400, "A field has a wrong type or value; `param` names it.", "Correct the field."
+        400,
+        "A field has a wrong type or value; `param` names it. 408: the body came too slowly,"
+        " 413: it is too large, 415: it is compressed.",
+        "Correct the request.",
+        also=(408, 413, 415),
     ),
     "unsupported_parameter": Reason(
         400, "A field is not accepted here; `param` names it.", "Leave the field out."
@@ -86,6 +96,7 @@ REASON_LIST: Mapping[str, Reason] = {
         404,
         "There is no such endpoint (404), or not with this method (405).",
         "Check path and method.",
+        also=(405,),
     ),
     "not_found": Reason(404, "There is no such object.", "Check the id."),
     "idempotency_in_progress": Reason(
@@ -158,7 +169,7 @@ def page() -> str:
         "",
         "| status | reason | what it means | what to do |",
         "|---|---|---|---|",
-        *(f"| {r.status} | `{name}` | {r.meaning} | {r.advice} |" for name, r in rows),
+        *(f"| {r.statuses} | `{name}` | {r.meaning} | {r.advice} |" for name, r in rows),
     ]
     return "\n".join(lines) + "\n"
 

@@ -29,7 +29,6 @@ if not DATA_DIR.is_absolute():
     DATA_DIR = BASE_DIR / DATA_DIR
 if not (env.str("DATABASE_URL", "") and env.str("REDIS_URL", "")):
     env.read_env(DATA_DIR / ".env")
-SPOOL_DIR = Path(env.str("SPOOL_DIR", str(DATA_DIR / "spool")))
 
 # -- Mode and addresses -----------------------------------------------------------------
 DEBUG = env.bool("DEBUG", False)
@@ -233,6 +232,11 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "proxy.tasks.sweep", "schedule": 60.0, "options": {"expires": 60}},
     "heartbeat": {"task": "proxy.tasks.heartbeat", "schedule": 30.0, "options": {"expires": 30}},
     "partitions": {"task": "billing.tasks.make_partitions", "schedule": crontab(minute=7)},
+    "verify-ledger": {"task": "billing.tasks.verify_ledger", "schedule": crontab(minute=17)},
+    "ledger-checkpoint": {
+        "task": "billing.tasks.make_ledger_checkpoint",
+        "schedule": crontab(minute=37, hour=3, day_of_month=2),
+    },
     "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": crontab(minute=11)},
 }
 

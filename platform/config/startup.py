@@ -51,7 +51,7 @@ def _weak_secrets() -> list[tuple[str, str]]:
         ("ENCRYPTION_KEY", settings.ENCRYPTION_KEYS),
     ):
         if not keyring and not any(name in text for text in settings.CONFIGURATION_PROBLEMS):
-            weak.append((name, "is missing; `make run` writes one, or see docs/configuration.md."))
+            weak.append((name, "is missing; `make run` writes one, or see docs/operations.md."))
         if any(len(set(key)) < 8 for key in keyring.values()):
             weak.append((name, "is a placeholder: it is not random."))
     return weak

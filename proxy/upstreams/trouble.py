@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import aiohttp
 import httpx
 import msgspec
 
@@ -36,8 +37,11 @@ def error_in_body(error: dict[str, object]) -> UpstreamTrouble:
 
 def unreachable(error: Exception) -> UpstreamTrouble:
     """Judge a connection that failed or timed out before the answer was whole."""
-    if isinstance(error, httpx.TimeoutException) and not hung_up(error):
-        connecting = "connect" in str(error).lower() or isinstance(error, httpx.ConnectTimeout)
+    refused = isinstance(error.__cause__, aiohttp.ClientConnectorError)
+    if isinstance(error, httpx.TimeoutException) and not (refused or hung_up(error)):
+        connecting = isinstance(error.__cause__, aiohttp.ConnectionTimeoutError) or isinstance(
+            error, httpx.ConnectTimeout
+        )
         return UpstreamTrouble(
             "connect_timeout" if connecting else "read_timeout",
             reason="upstream_timeout",
@@ -45,7 +49,6 @@ def unreachable(error: Exception) -> UpstreamTrouble:
             fallback=True,
             ambiguous=not connecting,
         )
-    refused = isinstance(error, httpx.ConnectError)
     return UpstreamTrouble(
         "connect_failed" if refused else "disconnected",
         reason="upstream_failed",
@@ -57,8 +60,11 @@ def unreachable(error: Exception) -> UpstreamTrouble:
 
 def hung_up(error: Exception) -> bool:
     """Tell whether the other side closed the connection before it answered."""
-    # httpx-aiohttp reports a server that hung up as a ConnectTimeout.
-    return type(error.__cause__).__name__ in ("ServerDisconnectedError", "ClientOSError")
+    # httpx-aiohttp reports every connection error that is no timeout as a ConnectTimeout.
+    cause = error.__cause__
+    return isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) and not (
+        isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError)
+    )
 
 
 def garbage() -> UpstreamTrouble:

@@ -6,6 +6,7 @@ Reference: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -18,7 +19,23 @@ MOST_STOPS = 10
 # Consumed here or refused here; none of them ever travels to a provider.
 REFUSED = ("api_base", "base_url", "api_key", "extra_headers", "organization")
 CONSUMED = frozenset({"models", "provider", "async"})
-UNPRICED = ("prediction", "audio")
+UNPRICED = (
+    "prediction",
+    "audio",
+    "plugins",
+    "search_parameters",
+    "enable_search",
+    "web_search",
+    "extra_body",
+)
+PARTS = frozenset({"text", "image_url", "refusal"})
+# Fields that a provider does not put into the prompt.
+NO_PROMPT = frozenset(
+    {"messages", "metadata", "stream_options", "provider", "models", "sandbox", "logit_bias"}
+)
+STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+MOST_BRACKETS = 1_000_000
 # What a prompt costs beyond its text: role, separators, the list's own structure.
 TOKENS_PER_MESSAGE = 8
 
@@ -105,9 +122,9 @@ def checked(fields: dict[str, Any]) -> Call:
     request = converted(fields, ChatRequest)
     _check(request, fields)
     prompt_bytes, pictures = _measure(request, fields["messages"])
-    for extra in (request.tools, request.response_format):
-        if extra:
-            prompt_bytes += len(msgspec.json.encode(extra))
+    for name, value in fields.items():
+        if isinstance(value, dict | list) and name not in NO_PROMPT:
+            prompt_bytes += len(msgspec.json.encode(value))
     options = request.stream_options
     limits = [x for x in (request.max_tokens, request.max_completion_tokens) if x is not None]
     stop = request.stop or ()
@@ -181,24 +198,14 @@ def too_deep(body: bytes) -> bool:
     """Tell whether JSON text is nested deeper than allowed; cheap for ordinary bodies."""
     if body.count(b"[") + body.count(b"{") <= DEEPEST:
         return False
+    brackets = STRINGS.sub(b"", body).translate(None, NOT_BRACKETS)
+    if len(brackets) > MOST_BRACKETS:
+        return True
     depth = 0
-    inside = escaped = False
-    for byte in body:
-        if inside:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                inside = False
-        elif byte == 0x22:
-            inside = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > DEEPEST:
-                return True
-        elif byte in b"]}":
-            depth -= 1
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            return True
     return False
 
 
@@ -239,19 +246,31 @@ def _unpriced(name: str) -> BadRequest:
 
 
 def _measure(request: ChatRequest, raw: list[dict[str, Any]]) -> tuple[int, int]:
-    """Return a bound, in bytes, of all text in the messages, and the number of pictures."""
+    """
+    Return a bound, in bytes, of all text in the messages, and the number of pictures.
+
+    :raises BadRequest: a part whose cost has no bound
+    """
     size = pictures = 0
-    for message, fields in zip(request.messages, raw, strict=True):
+    for position, (message, fields) in enumerate(zip(request.messages, raw, strict=True)):
         size += TOKENS_PER_MESSAGE
         if isinstance(message.content, str):
             size += len(message.content.encode())
         elif message.content is not None:
-            for part in message.content:
-                if part.get("type") == "image_url":
-                    pictures += 1
-                else:
-                    size += len(msgspec.json.encode(part))
-        if len(fields) > 2:
-            others = {name: fields[name] for name in fields if name not in ("role", "content")}
+            for number, part in enumerate(message.content):
+                if part.get("type") not in PARTS:
+                    raise _unpriced(f"messages[{position}].content[{number}].type")
+                size += _part_bytes(part)
+                pictures += part["type"] == "image_url"
+        others = {name: fields[name] for name in fields if name not in ("role", "content")}
+        if others:
             size += len(msgspec.json.encode(others))
     return size, pictures
+
+
+def _part_bytes(part: dict[str, Any]) -> int:
+    """Return the bytes of a part's text; a picture's own address or data is none."""
+    picture = part.get("image_url")
+    if part["type"] == "image_url" and isinstance(picture, dict):
+        part = part | {"image_url": {name: picture[name] for name in picture if name != "url"}}
+    return len(msgspec.json.encode(part))

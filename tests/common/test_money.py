@@ -42,13 +42,13 @@ class TestWriting:
         ("nanos", "digits", "text"),
         [
             (0, 2, "0.00"),
-            (5_000_000, 2, "0.01"),
-            (4_999_999, 2, "0.00"),
-            (999_999_999, 2, "1.00"),
+            (10_000_000, 2, "0.01"),
+            (9_999_999, 2, "0.00"),
+            (999_999_999, 2, "0.99"),
             (-1_234_567_890, 2, "-1.23"),
         ],
     )
-    def test_balances_are_rounded_half_up(self, nanos: int, digits: int, text: str) -> None:
+    def test_balances_are_rounded_down(self, nanos: int, digits: int, text: str) -> None:
         assert money.usd(nanos, digits=digits) == text
 
     @given(st.integers(0, 10**18))

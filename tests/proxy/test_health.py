@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import os
-import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -23,12 +21,9 @@ def line(name: str) -> health.Line:
 
 class TestCheckAll:
     @pytest.mark.parametrize(
-        "name", ["configuration", "database", "migrations", "keys", "partitions", "redis", "spool"]
+        "name", ["configuration", "database", "migrations", "keys", "partitions", "redis"]
     )
-    def test_a_healthy_installation_is_ok(
-        self, name: str, settings: Settings, tmp_path: Path
-    ) -> None:
-        settings.SPOOL_DIR = tmp_path / "spool"
+    def test_a_healthy_installation_is_ok(self, name: str) -> None:
         assert line(name).ok, line(name)
 
     def test_a_redis_that_is_away_is_told(self, settings: Settings) -> None:
@@ -110,18 +105,3 @@ class TestSold:
         provider.save()
         settings.ENCRYPTION_KEYS = {"other": os.urandom(32)}
         assert "closed" in line("catalogue").message
-
-
-class TestSpool:
-    def test_a_settlement_that_waits_is_told(self, settings: Settings, tmp_path: Path) -> None:
-        settings.SPOOL_DIR = tmp_path
-        waiting = tmp_path / "1.jsonl"
-        waiting.write_text("{}")
-        assert line("spool").ok
-        os.utime(waiting, (time.time() - 300,) * 2)
-        assert "wait" in line("spool").message
-
-    def test_a_folder_that_cannot_be_made_is_told(self, settings: Settings, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        settings.SPOOL_DIR = tmp_path / "file" / "spool"
-        assert not line("spool").ok

@@ -13,7 +13,7 @@ from proxy import health
 
 class Command(BaseCommand):
     help = (
-        "Check settings, database, Redis, Celery, catalogue and spool; say what to do where one "
+        "Check settings, database, Redis, Celery and catalogue; say what to do where one "
         "fails. Runs also where the product refuses to start. Exit code 1 if anything failed."
     )
     # It is what is run when these fail.

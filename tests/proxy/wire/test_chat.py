@@ -101,3 +101,40 @@ class TestTooDeep:
 
     def test_brackets_in_text_are_no_levels(self) -> None:
         assert not chat.too_deep(json.dumps({"a": "[{" * 500 + '\\"['}).encode())
+
+
+class TestWhatTheHoldCovers:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"function": {"arguments": "x" * 9000}}]}
+                ]
+            },
+            {"functions": [{"name": "f", "description": "x" * 9000}]},
+            {"response_format": {"type": "json_schema", "json_schema": {"d": "x" * 9000}}},
+            {"chat_template_kwargs": {"text": "x" * 9000}},
+            {"messages": [{"role": "user", "name": "x" * 9000, "content": "a"}]},
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image_url", "image_url": {"url": "u", "t": "x" * 9000}}
+                        ],
+                    }
+                ]
+            },
+        ],
+    )
+    def test_is_every_text_that_a_provider_may_count(self, fields: dict[str, Any]) -> None:
+        assert parse(**fields).prompt_bytes > 9000
+
+    @pytest.mark.parametrize("kind", ["file", "input_audio", "video_url", None])
+    def test_a_part_without_a_bound_is_refused(self, kind: str | None) -> None:
+        with pytest.raises(BadRequest) as refused:
+            parse(messages=[{"role": "user", "content": [{"type": kind}]}])
+
+        assert refused.value.reason == "unpriced_parameter"
+        assert refused.value.param == "messages[0].content[0].type"
