@@ -210,6 +210,8 @@ def _refusal(leg: Leg, call: Call) -> ApiError | None:
             f"web_search_options has no price for {leg.model.slug!r}.",
             param="web_search_options",
         )
+    if (misfit := upstreams.of(leg.provider.kind).misfit(call)) is not None:
+        return ApiError(misfit.reason, misfit.message, param=misfit.param)
     most = leg.route.max_stop
     if most is not None and call.stops > most:
         message = f"stop takes at most {most} sequences with {leg.model.slug!r}."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from proxy.upstreams import openai
+from proxy.upstreams import anthropic, openai
 from proxy.upstreams.base import Upstream
 
-BY_KIND: dict[str, Upstream] = {"openai": openai, "sandbox": openai}
+BY_KIND: dict[str, Upstream] = {"anthropic": anthropic, "openai": openai, "sandbox": openai}
 
 
 def of(kind: str) -> Upstream:

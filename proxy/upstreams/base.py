@@ -17,7 +17,7 @@ import httpx
 from msgspec import Struct
 
 from proxy.wire.answers import Completion, Usage
-from proxy.wire.call import Call
+from proxy.wire.call import BadRequest, Call
 
 
 class UpstreamTrouble(Exception):
@@ -93,6 +93,10 @@ class Upstream(Protocol):
     UNSUPPORTED: frozenset[str]
     # Which kinds of call it serves.
     KINDS: frozenset[str]
+
+    def misfit(self, call: Call) -> BadRequest | None:
+        """Return what of a call has no words here and must not be dropped in silence."""
+        ...
 
     def request(self, *, target: Target, call: Call) -> httpx.Request:
         """Build the HTTP request of one attempt."""

@@ -1,21 +1,17 @@
-"""
-Providers that speak OpenAI's API: chat completions, embeddings, images.
-
-Headers are built from nothing, so no header of a caller ever travels on.
-"""
+"""Providers that speak OpenAI's API: chat completions, embeddings, images."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import httpx
 import msgspec
 
 from proxy.upstreams.base import Target
+from proxy.upstreams.posting import post
 from proxy.upstreams.trouble import refusal
 from proxy.wire.answers import Completion, Garbage, Usage, read_completion, read_usage, text_bytes
-from proxy.wire.call import Call
+from proxy.wire.call import BadRequest, Call
 
 UNSUPPORTED: frozenset[str] = frozenset()
 KINDS = frozenset({"chat", "embedding", "image"})
@@ -24,25 +20,19 @@ PATHS = {"chat": "chat/completions", "embedding": "embeddings", "image": "images
 
 def request(*, target: Target, call: Call) -> httpx.Request:
     """Build the request of one attempt."""
-    return httpx.Request(
-        "POST",
-        endpoint(target.base_url, PATHS[call.kind]),
-        content=msgspec.json.encode(body(target=target, call=call)),
-        headers={
-            "authorization": f"Bearer {target.api_key}",
-            "content-type": "application/json",
-            "accept": "text/event-stream" if call.stream else "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "tollgate",
-            "x-request-id": target.request_id,
-        },
+    return post(
+        base_url=target.base_url,
+        path=PATHS[call.kind],
+        body=body(target=target, call=call),
+        stream=call.stream,
+        request_id=target.request_id,
+        headers={"authorization": f"Bearer {target.api_key}"},
     )
 
 
-@cache
-def endpoint(base_url: str, path: str) -> httpx.URL:
-    """Return a provider's endpoint; parsing an address costs more than sending to it."""
-    return httpx.URL(f"{base_url}/{path}")
+def misfit(call: Call) -> BadRequest | None:
+    """Return None: it takes every call as it is."""
+    return None
 
 
 def body(*, target: Target, call: Call) -> dict[str, Any]:
@@ -166,6 +156,7 @@ __all__ = [
     "UNSUPPORTED",
     "Reader",
     "completion",
+    "misfit",
     "reader",
     "refusal",
     "request",

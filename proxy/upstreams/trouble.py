@@ -14,8 +14,15 @@ CONTEXT_WORDS = (
     "context window",
     "prompt is too long",
     "exceeds the maximum number of tokens",
+    "exceed context limit",
 )
-FILTER_WORDS = ("content_filter", "content_policy_violation", "responsibleai", "moderation_blocked")
+FILTER_WORDS = (
+    "content_filter",
+    "content_policy_violation",
+    "content filtering policy",
+    "responsibleai",
+    "moderation_blocked",
+)
 
 
 def refusal(status: int, body: bytes) -> UpstreamTrouble:
