@@ -37,6 +37,7 @@ def conninfo() -> str:
         keepalives_idle=10,
         keepalives_interval=3,
         keepalives_count=3,
+        tcp_user_timeout=8000,
     )
 
 
@@ -60,9 +61,9 @@ class Connection:
         try:
             cursor = await connection.execute(query, parameters, prepare=True)
             return await cursor.fetchall() if cursor.description else []
-        except psycopg.errors.LockNotAvailable:
+        except (psycopg.errors.LockNotAvailable, psycopg.DataError, psycopg.IntegrityError):
             raise
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+        except psycopg.Error:
             await self.close()
             raise
         except BaseException:
@@ -95,6 +96,7 @@ class Reader:
             timeout=CONNECT_TIMEOUT_S,
             max_waiting=1000,
             reconnect_timeout=1,
+            check=AsyncConnectionPool.check_connection,
             kwargs={"autocommit": True},
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
+import aiohttp
 import httpx
+import structlog
 from django.conf import settings
 
 from common import ids
@@ -12,12 +14,16 @@ from proxy import upstreams
 from proxy.exchange import Exchange
 from proxy.routing import Leg
 from proxy.upstreams import trouble
-from proxy.upstreams.base import Target
+from proxy.upstreams.base import Target, UpstreamTrouble
 from proxy.wire import answers
 from proxy.wire.answers import Completion
 
+log = structlog.get_logger(__name__)
+
 LONGEST_ANSWER_BYTES = 64 * 1024 * 1024
 LONGEST_REFUSAL_BYTES = 64 * 1024
+# httpx-aiohttp does not translate all of aiohttp's errors, e.g. a broken status line.
+BROKEN = (httpx.TransportError, aiohttp.ClientError, OSError)
 
 
 def upstream_request(exchange: Exchange, leg: Leg) -> httpx.Request:
@@ -53,7 +59,7 @@ async def send(exchange: Exchange, leg: Leg) -> httpx.Response:
     request = upstream_request(exchange, leg)
     try:
         response = await attempt(exchange, leg, request)
-    except (httpx.TransportError, OSError) as error:
+    except BROKEN as error:
         raise trouble.unreachable(error) from error
     if response.status_code == 200:
         return response
@@ -91,8 +97,12 @@ async def complete(exchange: Exchange, leg: Leg) -> Completion:
     try:
         body = await read_body(response, limit_bytes=LONGEST_ANSWER_BYTES)
         completion = upstreams.of(leg.provider.kind).completion(body)
+    except UpstreamTrouble:
+        raise
     except answers.Garbage:
         raise trouble.garbage() from None
+    except Exception as error:
+        raise unforeseen(error, exchange) from error
     finally:
         await response.aclose()
     if completion.error is not None:
@@ -114,9 +124,16 @@ async def read_body(response: httpx.Response, *, limit_bytes: int) -> bytes:
             size += len(part)
             if size > limit_bytes:
                 raise trouble.garbage()
-    except (httpx.TransportError, OSError) as error:
+    except BROKEN as error:
         raise trouble.unreachable(error) from error
     return b"".join(parts)
+
+
+def unforeseen(error: Exception, exchange: Exchange) -> UpstreamTrouble:
+    """Return the trouble of an answer that broke our reading of it; the log says how."""
+    name = ids.form("req_", exchange.incoming.id)
+    log.error("An answer could not be read", id=name, error=type(error).__name__, exc_info=error)
+    return trouble.garbage()
 
 
 def since_ms(began: float) -> int:

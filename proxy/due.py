@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -33,10 +34,18 @@ cross join lateral (
                 else greatest(p.heartbeat_at, up_at) + silence end as silent_at
 ) s
 where h.id > %(after)s
-  and (silent_at <= clock.wall
+  and ((silent_at <= clock.wall
+        and (p.id is null or p.stopped_at is not null or p.id = any (%(dead)s)))
        or (h.expires_at <= clock.now and up_at + silence <= clock.wall))
 order by h.id
 limit %(limit)s
+"""
+# A database that stalled took no heartbeats either: who is dead stays silent while it answers.
+SILENT = """
+select p.id, p.heartbeat_at from proxy_gatewayprocess p
+where p.stopped_at is null
+  and p.heartbeat_at < clock_timestamp() - make_interval(secs => %s)
+  and exists (select 1 from billing_hold h where h.process_id = p.id)
 """
 # Expired without evidence: a lookup that was down may answer by now.
 EXPIRED = """
@@ -82,9 +91,31 @@ class Call(Struct, frozen=True, kw_only=True):
         return self.hold * self.unit_nanos
 
 
-def holds(*, after: UUID = FIRST, limit: int) -> list[Call]:
+def silent_processes() -> dict[int, datetime]:
+    """Return gateways that hold money and were not heard of, with their last heartbeat."""
+    with connection.cursor() as cursor:
+        cursor.execute(SILENT, [settings.SILENT_AFTER_S])
+        return dict(cursor.fetchall())
+
+
+def dead_processes() -> list[int]:
+    """Return the gateways that stay silent for a heartbeat longer, the database answering."""
+    before = silent_processes()
+    if not before:
+        return []
+    time.sleep(settings.HEARTBEAT_S * 1.2)
+    now = silent_processes()
+    return [process for process, heartbeat in before.items() if now.get(process) == heartbeat]
+
+
+def holds(*, dead: list[int], after: UUID = FIRST, limit: int) -> list[Call]:
     """Return due holds in the order of their ids."""
-    parameters = {"after": after, "limit": limit, "silent_s": settings.SILENT_AFTER_S}
+    parameters = {
+        "after": after,
+        "limit": limit,
+        "silent_s": settings.SILENT_AFTER_S,
+        "dead": dead,
+    }
     return _calls(HOLDS, parameters, expired=False)
 
 

@@ -29,9 +29,8 @@ async def evidence_of(
 def counted(exchange: Exchange, leg: Leg, size_bytes: int) -> Usage:
     """Return our own estimate: bytes over four, rounded up, of prompt and answer."""
     prompt = min(estimated_tokens(exchange.call.prompt_bytes), leg.prompt_tokens)
-    return Usage(
-        input=prompt, cached=0, cache_write=0, output=estimated_tokens(size_bytes), reasoning=0
-    )
+    output = estimated_tokens(size_bytes) if exchange.call.kind == "chat" else 0
+    return Usage(input=prompt, cached=0, cache_write=0, output=output, reasoning=0)
 
 
 async def hung_up(exchange: Exchange, leg: Leg, began: float) -> None:
@@ -42,7 +41,7 @@ async def hung_up(exchange: Exchange, leg: Leg, began: float) -> None:
         exchange.note_attempt(leg, outcome="lost", cause="cancelled", latency_ms=latency_ms)
         closing = exchange.voided(status=CLOSED_BY_CALLER, reason="cancelled", cancelled=True)
     else:
-        tokens = exchange.tokens(looked_up)
+        tokens = exchange.tokens(leg, looked_up)
         exchange.note_attempt(
             leg,
             outcome="won",
@@ -63,7 +62,9 @@ async def fail(exchange: Exchange, trouble: UpstreamTrouble) -> None:
     :raises ApiError: always
     """
     error = ApiError(trouble.reason, trouble.message, headers=exchange.headers)
-    if trouble.reason in CALLERS_FAULT:
+    # Another try could make, and cost, the same picture once more.
+    again = exchange.call.kind == "image" and trouble.ambiguous
+    if trouble.reason in CALLERS_FAULT or again:
         error.headers.update(NO_RETRY)
     await exchange.runtime.durable(exchange.voided(status=error.status, reason=trouble.reason))
     raise error

@@ -9,13 +9,14 @@ import structlog
 from billing import pricing
 from billing.pricing import Tokens
 from common import ids, money
+from proxy import pictures
 from proxy.admission import Hold
 from proxy.auth import Caller
 from proxy.guard import Incoming
 from proxy.routing import Leg, Offer, next_leg
 from proxy.till import AttemptRow, Bill, Closing
 from proxy.upstreams.base import UpstreamTrouble
-from proxy.wire.answers import Completion, Usage
+from proxy.wire.answers import Usage
 from proxy.wire.call import Call
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Exchange:
         self.first_byte_ms: int | None = None
         self.upstream_ms = 0
         self.checkpointed = False
+        self.closed = False
 
     @property
     def answer_id(self) -> str:
@@ -126,19 +128,19 @@ class Exchange:
             return None
         return next_leg(self.offer.legs, leg, longer=longer)
 
-    def tokens(self, usage: Usage, completion: Completion | None = None) -> Tokens:
+    def tokens(self, leg: Leg, usage: Usage) -> Tokens:
         """Return what a call used, as the ledger prices it."""
-        pictures = completion.pictures if completion and self.call.kind == "image" else 0
-        told = completion.fields if completion else {}
+        count = usage.pictures if leg.rates.image else 0
+        size, quality = pictures.made(leg.rates, self.call, usage) if count else ("", "")
         return Tokens(
             input=usage.input,
             cached=usage.cached,
             cache_write=usage.cache_write,
             output=usage.output,
             reasoning=usage.reasoning,
-            pictures=pictures,
-            size=str(told.get("size") or self.call.size) if pictures else "",
-            quality=str(told.get("quality") or self.call.quality) if pictures else "",
+            pictures=count,
+            size=size,
+            quality=quality,
             searches=1 if self.call.searches else 0,
         )
 
@@ -148,7 +150,7 @@ class Exchange:
 
     def upstream_cost(self, leg: Leg, tokens: Tokens) -> int:
         """Return what tokens cost us at this route, in nano-dollars."""
-        return pricing.cost_nanos(rates=leg.route.cost_rates, tokens=tokens)
+        return pictures.cost_nanos(leg.route.cost_rates, tokens)
 
     def answered_headers(self, leg: Leg, *, attempts: int) -> dict[str, str]:
         """Return the headers of an answer that do not depend on its cost."""
@@ -174,6 +176,7 @@ class Exchange:
         cancelled: bool = False,
     ) -> Closing:
         """Return the closing of a call that is charged for ``tokens``."""
+        self.closed = True
         bill = Bill(
             id=self.incoming.id,
             day=self.hold.day,
@@ -205,6 +208,7 @@ class Exchange:
 
     def voided(self, *, status: int, reason: str, cancelled: bool = False) -> Closing:
         """Return the closing of a call that is charged nothing."""
+        self.closed = True
         last = self.attempts[-1] if self.attempts else None
         bill = Bill(
             id=self.incoming.id,

@@ -30,13 +30,15 @@ from proxy.routing import Leg
 from proxy.surfaces.base import Outcome, Surface
 from proxy.upstreams import trouble as troubles
 from proxy.upstreams.base import UpstreamTrouble
-from proxy.wire.answers import NO_USAGE, Completion
+from proxy.wire.answers import Completion
 from proxy.wire.call import BadRequest, Call
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
 
 MOST_KEY_CHANGES = 3
+# A caller is only looked for after an admission that took longer than this.
+PATIENCE_MS = 50
 OF_THE_KEY = ("rate_limited", "model_not_allowed")
 
 
@@ -45,16 +47,39 @@ def served(surface: Surface) -> Callable[[Runtime, Incoming], Awaitable[None]]:
 
     async def serve(runtime: Runtime, incoming: Incoming) -> None:
         exchange = await admitted(runtime, incoming, surface)
+        if incoming.elapsed_ms() > PATIENCE_MS and await incoming.has_left():
+            runtime.till.void(exchange.hold.ask, day=exchange.hold.day)
+            return
         hangup = Hangup(incoming)
         try:
             if exchange.call.stream:
                 await streams.serve(exchange, hangup)
             else:
                 await serve_whole(exchange, hangup)
+        except asyncio.CancelledError:
+            # We are being stopped. The hold goes to the sweep, which asks the provider.
+            if incoming.answered:
+                raise
+            raise draining() from None
+        except ApiError:
+            raise
+        except Exception:
+            if not exchange.closed:
+                runtime.till.settle(exchange.voided(status=500, reason="internal"))
+            raise
         finally:
             hangup.stop()
 
     return serve
+
+
+def draining() -> ApiError:
+    """Return the 503 of a server that is being stopped."""
+    return ApiError(
+        "draining",
+        "This server is shutting down. Please retry.",
+        headers=retry_headers(after_ms=1000),
+    )
 
 
 async def admitted(runtime: Runtime, incoming: Incoming, surface: Surface) -> Exchange:
@@ -151,10 +176,6 @@ async def serve_whole(exchange: Exchange, hangup: Hangup) -> None:
             leg = exchange.leg_after(leg, last)
         except HungUp:
             return await hung_up(exchange, leg, began)
-        except asyncio.CancelledError:
-            exchange.note_attempt(leg, outcome="lost", cause="shutdown", latency_ms=since_ms(began))
-            exchange.runtime.till.settle(exchange.voided(status=503, reason="draining"))
-            raise
         else:
             exchange.upstream_ms += since_ms(began)
             return await deliver(exchange, leg, completion, since_ms(began))
@@ -172,13 +193,11 @@ async def deliver(exchange: Exchange, leg: Leg, completion: Completion, latency_
     """Settle a whole answer, then send it."""
     exchange.runtime.breakers.note(leg.route, failed=False)
     usage, source = completion.usage, "provider"
-    if usage is None and exchange.call.kind == "image":
-        usage = NO_USAGE
     if usage is None:
         usage, source = await evidence_of(
             exchange, leg, completion.size_bytes, completion.upstream_id
         )
-    tokens = exchange.tokens(usage, completion)
+    tokens = exchange.tokens(leg, usage)
     exchange.first_byte_ms = exchange.incoming.elapsed_ms()
     exchange.note_attempt(
         leg,

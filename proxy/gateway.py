@@ -13,11 +13,12 @@ import msgspec
 import structlog
 
 from common import ids
-from common.errors import ApiError, retry_headers
+from common.errors import ApiError
 from proxy import forward, listing
 from proxy.guard import Incoming, Receive, Scope, Send
 from proxy.runtime import Runtime
 from proxy.surfaces.chat import CHAT
+from proxy.surfaces.embeddings import EMBEDDINGS
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,7 @@ SURFACES: dict[str, tuple[str, Surface]] = {
     for base in BASES
     for name, method, surface in (
         ("chat/completions", "POST", forward.served(CHAT)),
+        ("embeddings", "POST", forward.served(EMBEDDINGS)),
         ("models", "GET", listing.models),
     )
 }
@@ -89,11 +91,7 @@ class Gateway:
                 headers={"allow": f"{allowed}, OPTIONS"},
             )
         if self.runtime.draining:
-            raise ApiError(
-                "draining",
-                "This server is shutting down. Please retry.",
-                headers=retry_headers(after_ms=1000),
-            )
+            raise forward.draining()
         await surface(self.runtime, incoming)
 
 

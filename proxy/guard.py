@@ -50,6 +50,7 @@ class Incoming:
         )
         self.answered = False
         self.gone = False
+        self.ended = False
 
     @property
     def path(self) -> str:
@@ -128,6 +129,17 @@ class Incoming:
             pass
         self.gone = True
 
+    async def has_left(self) -> bool:
+        """Tell whether the caller has hung up by now; does not wait."""
+        if not self.gone:
+            asking = asyncio.ensure_future(self.receive())
+            await asyncio.sleep(0)
+            if asking.done():
+                self.gone = asking.result()["type"] == "http.disconnect"
+            else:
+                asking.cancel()
+        return self.gone
+
     async def answer(
         self,
         *,
@@ -154,8 +166,9 @@ class Incoming:
 
     async def write(self, chunk: bytes, *, last: bool = False) -> None:
         """Send a part of a stream; a caller that stops reading counts as gone."""
-        if self.gone:
+        if self.gone or self.ended:
             return
+        self.ended = last
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self.send(

@@ -6,10 +6,13 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+import structlog
 from django.conf import settings
 
 from proxy.guard import Incoming
 from proxy.wire import sse
+
+log = structlog.get_logger(__name__)
 
 
 class KeepAlive:
@@ -18,7 +21,7 @@ class KeepAlive:
     def __init__(self) -> None:
         self.quiet_since: dict[Incoming, float] = {}
         self.headers: dict[Incoming, Mapping[str, str]] = {}
-        self.writing: set[asyncio.Task[None]] = set()
+        self.writing: dict[Incoming, asyncio.Task[None]] = {}
         self.task = asyncio.create_task(self._work())
 
     def add(self, incoming: Incoming, headers: Mapping[str, str]) -> None:
@@ -51,11 +54,20 @@ class KeepAlive:
 
     def _begin(self, incoming: Incoming) -> None:
         """Write in a task of its own: one caller that does not read must not stop the others."""
-        task = asyncio.create_task(self._comment(incoming))
-        self.writing.add(task)
-        task.add_done_callback(self.writing.discard)
+        if incoming in self.writing:
+            return
+        self.writing[incoming] = asyncio.create_task(self._comment(incoming))
 
     async def _comment(self, incoming: Incoming) -> None:
+        try:
+            await self._write(incoming)
+        except Exception as error:
+            log.warning("A comment was not sent", error=type(error).__name__)
+            self.discard(incoming)
+        finally:
+            self.writing.pop(incoming, None)
+
+    async def _write(self, incoming: Incoming) -> None:
         if not incoming.answered:
             await incoming.begin_stream(headers=self.headers[incoming])
         await incoming.write(sse.KEEP_ALIVE)

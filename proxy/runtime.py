@@ -91,6 +91,7 @@ class Runtime:
         self.draining = False
         self.catalogue: Catalogue
         self.live: set[Stream] = set()
+        self.left: list[Note] = []
 
     async def start(self) -> None:
         """
@@ -130,6 +131,8 @@ class Runtime:
         await self.transport.aclose()
         self.keepalive.stop()
         try:
+            if counted := [note for note in self.left if note.bytes]:
+                await self.write_down(counted)
             await self.control.rows(GONE, (self.process_id,))
         except psycopg.Error as error:
             log.warning("Could not say goodbye", error=type(error).__name__)
@@ -141,6 +144,10 @@ class Runtime:
         task = self.till.settle(closing)
         done, _ = await asyncio.wait({task}, timeout=DURABLE_WAIT_S)
         return task.result() if done and task.exception() is None else None
+
+    def leave(self, stream: Stream) -> None:
+        """Keep the count of a stream that our own stop cuts, for the last checkpoint."""
+        self.left.append(note_of(stream))
 
     async def _forever(self, pulse: Callable[[], Awaitable[None]], pause_s: float) -> None:
         while True:
@@ -179,10 +186,14 @@ class Runtime:
                 old.append(note.request_id)
                 stream.extend_at = time.monotonic() + settings.HOLD_TTL_S / 3
         if notes:
-            rows = msgspec.json.encode(notes).decode()
-            await self.checkpoints.rows(CHECKPOINT, (self.process_id, rows))
+            await self.write_down(notes)
         if old:
             await self.checkpoints.rows(ledger.EXTEND, (old, settings.HOLD_TTL_S))
+
+    async def write_down(self, notes: list[Note]) -> None:
+        """Write checkpoints."""
+        rows = msgspec.json.encode(notes).decode()
+        await self.checkpoints.rows(CHECKPOINT, (self.process_id, rows))
 
 
 def note_of(stream: Stream) -> Note:

@@ -57,6 +57,11 @@ class Stream:
         """Tell whether the upstream said that the answer is whole."""
         return self.reader.done or self.reader.finished
 
+    @property
+    def told(self) -> bool:
+        """Tell whether there was content or a finish: with neither there is no answer."""
+        return bool(self.reader.size_bytes or self.reader.finished)
+
     async def run(self) -> None:
         """
         Read the upstream to its end, sending on what it says.
@@ -65,13 +70,18 @@ class Stream:
         :raises BrokeOff: it ended in the middle
         :raises HungUp: the caller is gone and the upstream was cancelled
         """
+        self.exchange.runtime.live.add(self)
         response = await self.hangup.reading(dispatch.send(self.exchange, self.leg))
         try:
             await self._read(aiter(response.stream))  # type: ignore[arg-type]
-        except (httpx.TransportError, OSError) as error:
+        except (HungUp, BrokeOff, UpstreamTrouble):
+            raise
+        except dispatch.BROKEN as error:
             self._end(troubles.unreachable(error))
         except (answers.Garbage, sse.EventTooLong):
             self._end(troubles.garbage())
+        except Exception as error:
+            self._end(dispatch.unforeseen(error, self.exchange))
         finally:
             await response.aclose()
 
@@ -85,7 +95,7 @@ class Stream:
             except TimeoutError:
                 self._end(troubles.unreachable(httpx.ReadTimeout("silent")))
             await self._take(chunk)
-        if not self.complete:
+        if not (self.complete and self.told):
             self._end(troubles.unreachable(httpx.ReadError("ended early")))
         await self.flush()
         if self.reader.done:
@@ -101,7 +111,7 @@ class Stream:
             async with asyncio.timeout(TRAILER_S):
                 async for _ in chunks:
                     pass
-        except (TimeoutError, httpx.TransportError, OSError):
+        except (TimeoutError, *dispatch.BROKEN):
             return
 
     async def _take(self, chunk: bytes) -> None:
@@ -112,7 +122,7 @@ class Stream:
                 self._end(troubles.error_in_body(self.reader.error))
             if self.reader.done:
                 break
-        if self.reader.size_bytes or self.reader.finished:
+        if self.told:
             self._note_first_byte()
             await self.flush()
         self._check_runaway()
@@ -123,7 +133,6 @@ class Stream:
             self.exchange.upstream_ms += since_ms(self.began)
             drains = self.leg.provider.on_disconnect == "drain"
             self.hangup.drain_s = settings.DRAIN_TIMEOUT_S if drains else None
-            self.exchange.runtime.live.add(self)
 
     def _check_runaway(self) -> None:
         limit = self.leg.output_tokens * self.exchange.call.choices
@@ -137,7 +146,7 @@ class Stream:
 
     async def flush(self) -> None:
         """Send on what was read, once there is something to tell."""
-        if self.kept and (self.reader.size_bytes or self.reader.finished):
+        if self.kept and self.told:
             incoming = self.exchange.incoming
             if not incoming.answered:
                 await incoming.begin_stream(headers=self.headers())
@@ -152,7 +161,7 @@ class Stream:
         :raises UpstreamTrouble: nothing was sent yet
         :raises BrokeOff: content was sent
         """
-        if self.reader.size_bytes or self.reader.finished:
+        if self.told:
             raise BrokeOff(trouble.outcome)
         raise trouble
 
@@ -221,7 +230,7 @@ async def finish(stream: Stream) -> None:
     usage, source = await stream.evidence()
     closing = closing_of(stream, usage, source=source, status=200, cancelled=exchange.incoming.gone)
     settled = await exchange.runtime.durable(closing)
-    cost = usd(exchange.charge(leg, exchange.tokens(usage)))
+    cost = usd(exchange.charge(leg, exchange.tokens(leg, usage)))
     end = await stream.rendering.end(Outcome(leg, usage, cost, settled))
     await exchange.incoming.write(end, last=True)
 
@@ -259,16 +268,20 @@ async def cancelled(stream: Stream) -> None:
 
 
 def shut_down(stream: Stream) -> None:
-    """Settle at once what this process counted: it is being stopped."""
-    exchange = stream.exchange
-    if not stream.reader.size_bytes:
-        exchange.runtime.till.settle(exchange.voided(status=503, reason="draining"))
+    """
+    Leave a stream that is cut by our own stop to the best evidence.
+
+    With the provider's usage it is settled here. Otherwise a last checkpoint is written and
+    the sweep, which asks the provider first, closes the hold of this stopped process.
+    """
+    usage = stream.reader.usage
+    if usage is None:
+        stream.exchange.runtime.leave(stream)
         return
-    usage = stream.reader.usage or stream.counted()
-    source = "provider" if stream.reader.usage else "count"
-    exchange.runtime.till.settle(
-        closing_of(stream, usage, source=source, status=200, reason="draining", cause="shutdown")
+    closing = closing_of(
+        stream, usage, source="provider", status=200, reason="draining", cause="shutdown"
     )
+    stream.exchange.runtime.till.settle(closing)
 
 
 def closing_of(
@@ -283,7 +296,7 @@ def closing_of(
 ) -> Closing:
     """Return the closing of a stream, its attempt written down."""
     exchange, leg = stream.exchange, stream.leg
-    tokens = exchange.tokens(usage)
+    tokens = exchange.tokens(leg, usage)
     exchange.note_attempt(
         leg,
         outcome="won",

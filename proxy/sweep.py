@@ -70,10 +70,11 @@ def sweep() -> Report:
     candidates = lookups.candidates()
     registrar = Registrar()
     done: Counter[str] = Counter()
-    page = due.holds(limit=PAGE)
+    dead = due.dead_processes()
+    page = due.holds(dead=dead, limit=PAGE)
     while page:
         done += _close_page(page, candidates, registrar)
-        page = due.holds(after=page[-1].id, limit=PAGE)
+        page = due.holds(dead=dead, after=page[-1].id, limit=PAGE)
     done += _close_page(due.expired(), candidates, registrar)
     with connection.cursor() as cursor:
         cursor.execute(TIDY_LOST)

@@ -30,7 +30,8 @@ log = structlog.get_logger(__name__)
 ADMIT_DEADLINE_S = 3.0
 BUSY_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
-RETRYABLE = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
+LONGEST_ANSWER_S = 8.0
+RETRYABLE = (psycopg.Error, OSError, TimeoutError)
 POISON = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)
 
 # One statement, so one commit: the holds close, the attempts are written, checkpoints go.
@@ -188,7 +189,8 @@ class Window(Generic[Item, Verdict]):
         careful = self.later is None
         while True:
             try:
-                verdicts = await self.ask(self.connection, items, careful)
+                async with asyncio.timeout(self._time_left(deadline)):
+                    verdicts = await self.ask(self.connection, items, careful)
             except psycopg.errors.LockNotAvailable:
                 careful = True
                 continue
@@ -201,6 +203,10 @@ class Window(Generic[Item, Verdict]):
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
                 continue
             return await self._finish_busy(items, verdicts, deadline)
+
+    def _time_left(self, deadline: float) -> float:
+        """Return how long one question may take; a stopped server answers nothing at all."""
+        return min(LONGEST_ANSWER_S, max(0.1, deadline - time.monotonic()))
 
     async def _halve(self, items: list[Item], error: Exception) -> list[Verdict]:
         if len(items) == 1:
@@ -335,7 +341,13 @@ class Till:
         return task
 
     async def _settle(self, closing: Closing) -> Settled:
-        settled = await self.settlement.put(closing)
+        try:
+            settled = await self.settlement.put(closing)
+        except POISON:
+            settled = Settled("bad_item")
+        if settled.v == "bad_item" and closing.attempts:
+            # Better a charge without its attempts than no charge.
+            settled = await self.settlement.put(Closing(closing.bill))
         if settled.v in ("conflict", "bad_item") or (
             settled.v == "unknown" and closing.bill.state != "voided"
         ):

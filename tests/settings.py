@@ -16,5 +16,7 @@ STORAGES = {
     # The manifest of hashed names exists only after collectstatic.
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# A sweep waits for one heartbeat more before it takes a silent gateway for dead.
+HEARTBEAT_S = 0.4
 # whitenoise warns where collectstatic never ran.
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # noqa: F405 - from the settings above

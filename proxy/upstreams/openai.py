@@ -10,7 +10,16 @@ import msgspec
 from proxy.upstreams.base import Target
 from proxy.upstreams.posting import post
 from proxy.upstreams.trouble import refusal
-from proxy.wire.answers import Completion, Garbage, Usage, read_completion, read_usage, text_bytes
+from proxy.wire import results
+from proxy.wire.answers import (
+    Completion,
+    Garbage,
+    Usage,
+    clean_id,
+    read_completion,
+    read_usage,
+    text_bytes,
+)
 from proxy.wire.call import BadRequest, Call
 
 UNSUPPORTED: frozenset[str] = frozenset()
@@ -67,21 +76,23 @@ def completion(body: bytes) -> Completion:
 
     :raises Garbage: not JSON, or neither choices nor a list of results
     """
-    return read_completion(body)
+    return results.read(body) or read_completion(body)
 
 
 def reader(call: Call) -> Reader:
     """Return a reader for one stream."""
-    return Reader()
+    return Reader(choices=call.choices)
 
 
 class Reader:
     """Reads the chunks of one stream, mends tool calls, keeps count."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, choices: int = 1) -> None:
+        self.choices = choices
         self.usage: Usage | None = None
         self.size_bytes = 0
         self.finished = False
+        self.ended: set[object] = set()
         self.done = False
         self.upstream_id = ""
         self.error: dict[str, Any] | None = None
@@ -107,7 +118,7 @@ class Reader:
             raise Garbage("no choices")
         if chunk.get("usage") is not None:
             self.usage = read_usage(chunk["usage"]) or self.usage
-        self.upstream_id = self.upstream_id or str(chunk.get("id") or "")[:200]
+        self.upstream_id = self.upstream_id or clean_id(chunk.get("id"))
         for choice in choices:
             self._look_at(choice)
         return [chunk] if choices else []
@@ -133,7 +144,8 @@ class Reader:
             if delta.get("tool_calls"):
                 self._mend_tools(choice.get("index") or 0, delta["tool_calls"])
         if choice.get("finish_reason"):
-            self.finished = True
+            self.ended.add(choice.get("index") or 0)
+            self.finished = len(self.ended) >= self.choices
 
     def _mend_tools(self, choice_index: int, calls: list[Any]) -> None:
         """Give every fragment an integer index, and each call its id and name once."""

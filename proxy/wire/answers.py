@@ -19,13 +19,20 @@ class Garbage(Exception):
 
 
 class Usage(Struct, frozen=True):
-    """Token counts in disjoint buckets; ``reasoning`` lies inside ``output``."""
+    """
+    Token counts in disjoint buckets; ``reasoning`` lies inside ``output``.
+
+    Of pictures: how many were made, and which size and quality the provider told.
+    """
 
     input: int
     cached: int
     cache_write: int
     output: int
     reasoning: int
+    pictures: int = 0
+    size: str = ""
+    quality: str = ""
 
 
 NO_USAGE = Usage(input=0, cached=0, cache_write=0, output=0, reasoning=0)
@@ -59,6 +66,11 @@ def read_usage(usage: Any) -> Usage | None:
     )
 
 
+def clean_id(value: Any) -> str:
+    """Return a provider's id as text that every store takes."""
+    return "".join(letter for letter in str(value or "")[:200] if letter.isprintable())
+
+
 def estimated_tokens(size_bytes: int) -> int:
     """Estimate tokens from UTF-8 bytes, rounded up."""
     return -(-size_bytes // BYTES_PER_TOKEN)
@@ -71,7 +83,8 @@ def text_bytes(delta: dict[str, Any]) -> int:
         text = delta.get(name)
         if isinstance(text, str):
             size += len(text.encode())
-    for call in delta.get("tool_calls") or ():
+    calls = delta.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             for name in ("name", "arguments"):
@@ -88,14 +101,13 @@ class Completion(Struct):
     size_bytes: int
     upstream_id: str
     error: dict[str, Any] | None = None
-    pictures: int = 0
 
 
 def read_completion(body: bytes) -> Completion:
     """
     Read a non-stream answer.
 
-    :raises Garbage: not JSON, or an object without choices or results
+    :raises Garbage: not JSON, or an object without choices
     """
     try:
         fields = msgspec.json.decode(body)
@@ -105,8 +117,6 @@ def read_completion(body: bytes) -> Completion:
         raise Garbage("not an object")
     if isinstance(fields.get("error"), dict):
         return Completion({}, None, 0, "", error=fields["error"])
-    if isinstance(fields.get("data"), list):
-        return _results(fields)
     size = 0
     choices = fields.get("choices")
     if not isinstance(choices, list) or not choices:
@@ -116,17 +126,8 @@ def read_completion(body: bytes) -> Completion:
             raise Garbage("a choice without a message")
         size += text_bytes(choice["message"])
     return Completion(
-        fields, read_usage(fields.get("usage")), size, str(fields.get("id") or "")[:200]
+        fields, read_usage(fields.get("usage")), size, clean_id(fields.get("id"))
     )
-
-
-def _results(fields: dict[str, Any]) -> Completion:
-    """Read a list of embeddings or pictures."""
-    results = [one for one in fields["data"] if isinstance(one, dict)]
-    pictures = sum(bool(one.get("b64_json") or one.get("url")) for one in results)
-    if not results or len(results) != len(fields["data"]):
-        raise Garbage("no results")
-    return Completion(fields, read_usage(fields.get("usage")), 0, "", pictures=pictures)
 
 
 def usage_object(usage: Usage, *, cost: str) -> dict[str, Any]:
