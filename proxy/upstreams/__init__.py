@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from proxy.upstreams import anthropic, openai
+from proxy.upstreams import anthropic, gemini, openai
 from proxy.upstreams.base import Upstream
 
-BY_KIND: dict[str, Upstream] = {"anthropic": anthropic, "openai": openai, "sandbox": openai}
+BY_KIND: dict[str, Upstream] = {
+    "anthropic": anthropic,
+    "gemini": gemini,
+    "openai": openai,
+    "sandbox": openai,
+}
 
 
 def of(kind: str) -> Upstream:
