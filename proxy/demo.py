@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from typing import Literal
 
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
@@ -25,7 +26,7 @@ from billing import grants, ledger
 from common import ids, money
 from proxy import catalogue_changes
 from proxy.catalogue_file import CatalogueFile, ModelEntry, PriceEntry, ProviderEntry, RouteEntry
-from proxy.models import Provider
+from proxy.models import Model, Provider
 
 EMAIL = "demo@example.com"
 STAFF_EMAIL = "staff@example.com"
@@ -33,6 +34,14 @@ SANDBOX = "sandbox"
 PAID_NANOS = money.nanos_from_usd("20")
 GRANTED_TOKENS = 10_000
 PRICES = {"sandbox/echo": ("1.00", "2.00"), "sandbox/lorem": ("0.50", "1.50")}
+EMBEDDING_PRICE = PriceEntry(prompt="0.10")
+PICTURE_PRICE = PriceEntry(
+    image={
+        "1024x1024": {"low": "0.01", "medium": "0.02", "high": "0.04"},
+        "1536x1024": {"low": "0.015", "medium": "0.03", "high": "0.06"},
+        "1024x1536": {"low": "0.015", "medium": "0.03", "high": "0.06"},
+    }
+)
 
 
 class Demo(Struct, frozen=True):
@@ -133,7 +142,25 @@ def _works(text: str, workspace: Workspace) -> bool:
 
 
 def _sell_sandbox(*, base_url: str, token: str) -> None:
-    provider = ProviderEntry(
+    present = Provider.objects.filter(slug=SANDBOX).first()
+    known = set(Model.objects.values_list("slug", flat=True))
+    models = [model for model in sandbox_models() if model.slug not in known]
+    provider = sandbox_provider(base_url=base_url, token=token)
+    if present is None or models:
+        providers = [] if present else [provider]
+        catalogue_changes.apply(file=CatalogueFile(providers=providers, models=models))
+    if present is None:
+        return
+    if (present.base_url, present.api_key()) != (base_url, token):
+        # Its port may be another one each time; everything else may be changed by hand.
+        present.base_url = base_url
+        present.set_api_key(token)
+        present.save()
+
+
+def sandbox_provider(*, base_url: str, token: str) -> ProviderEntry:
+    """Return the sandbox as a provider."""
+    return ProviderEntry(
         slug=SANDBOX,
         kind="sandbox",
         base_url=base_url,
@@ -142,18 +169,37 @@ def _sell_sandbox(*, base_url: str, token: str) -> None:
         generation_lookup="sandbox",
         cost_report="sandbox",
     )
-    present = Provider.objects.filter(slug=SANDBOX).first()
-    if present is None:
-        models = [_model(slug) for slug in PRICES]
-        catalogue_changes.apply(file=CatalogueFile(providers=[provider], models=models))
-    elif (present.base_url, present.api_key()) != (base_url, token):
-        # Its port may be another one each time; everything else may be changed by hand.
-        present.base_url = base_url
-        present.set_api_key(token)
-        present.save()
 
 
-def _model(slug: str) -> ModelEntry:
+def sandbox_models() -> list[ModelEntry]:
+    """Return what the sandbox sells: chats, vectors and pictures."""
+    return [
+        *(_chat(slug) for slug in PRICES),
+        _other("sandbox/embedding", "embedding", EMBEDDING_PRICE, context_length=8192),
+        _other("sandbox/image", "image", PICTURE_PRICE),
+    ]
+
+
+def _other(
+    slug: str,
+    kind: Literal["embedding", "image"],
+    price: PriceEntry,
+    *,
+    context_length: int | None = None,
+) -> ModelEntry:
+    return ModelEntry(
+        slug=slug,
+        name=slug.replace("/", " ").title(),
+        owned_by=SANDBOX,
+        kind=kind,
+        context_length=context_length,
+        prompt_overhead_tokens=0,
+        price=price,
+        routes=[RouteEntry(provider=SANDBOX, upstream_model=slug, cost=price)],
+    )
+
+
+def _chat(slug: str) -> ModelEntry:
     prompt, completion = PRICES[slug]
     price = PriceEntry(prompt=prompt, completion=completion)
     return ModelEntry(

@@ -13,7 +13,7 @@ from billing import pricing
 from billing.pricing import Rates
 from common import money
 from common.errors import ApiError, bad_parameter
-from proxy import upstreams
+from proxy import pictures, upstreams
 from proxy.catalogue import Catalogue, Model, Provider, Route
 from proxy.wire.call import Call, Preferences
 
@@ -74,13 +74,15 @@ class Leg(Struct, frozen=True):
     def worst_nanos(self, *, limit: int | None = None) -> int:
         """Return the most that this leg can cost, with so many output tokens per choice."""
         output = self.output_tokens if limit is None else min(limit, self.output_tokens)
+        count = self.call.images if self.rates.image else 0
+        size, quality = pictures.asked(self.rates, self.call) if count else ("", "")
         return pricing.worst_nanos(
             rates=self.rates,
             prompt_tokens=self.prompt_tokens,
             output_tokens=output * self.call.choices,
-            pictures=self.call.images,
-            size=self.call.size,
-            quality=self.call.quality,
+            pictures=count,
+            size=size,
+            quality=quality,
             searches=MOST_SEARCHES * self.call.searches,
         )
 
@@ -216,10 +218,22 @@ def _refusal(leg: Leg, call: Call) -> ApiError | None:
     if most is not None and call.stops > most:
         message = f"stop takes at most {most} sequences with {leg.model.slug!r}."
         return bad_parameter(message, param="stop")
+    if call.images and (refusal := _picture_refusal(leg, call)) is not None:
+        return refusal
     if wishes.require_parameters and (ignored := leg.ignored()):
         message = f"No route of {leg.model.slug!r} takes {ignored[0]}."
         return ApiError("unsupported_parameter", message, param=ignored[0])
     return _beyond_limit(leg, call)
+
+
+def _picture_refusal(leg: Leg, call: Call) -> ApiError | None:
+    if (param := pictures.unpriced(leg.rates, call)) is not None:
+        value = call.size if param == "size" else call.quality
+        message = f"{leg.model.slug!r} makes no pictures of {param} {value!r}."
+        return bad_parameter(message, param=param)
+    if call.images > 1 and "n" in leg.model.unsupported:
+        return bad_parameter(f"{leg.model.slug!r} makes one picture a request.", param="n")
+    return None
 
 
 def _beyond_limit(leg: Leg, call: Call) -> ApiError | None:
@@ -251,6 +265,10 @@ def _prompt_bound(model: Model, call: Call) -> int:
     """Return a bound of the prompt's tokens: a token has at least one byte of text."""
     if call.kind == "image":
         return 0
+    if call.kind == "embedding":
+        tokens = call.prompt_bytes + call.inputs * model.prompt_overhead_tokens
+        most = (model.context_length or tokens) * call.inputs
+        return min(tokens, most)
     tokens = call.prompt_bytes + call.pictures * model.max_image_tokens
     tokens += model.prompt_overhead_tokens
     return min(tokens, model.context_length) if model.context_length else tokens

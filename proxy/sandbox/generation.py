@@ -7,7 +7,6 @@ that word, and the call's count says how many words had been written.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import msgspec
@@ -15,14 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.sandbox import wire
 from proxy.sandbox.calls import Call, CallLog
+from proxy.sandbox.listener import Hangup, Listener
 from proxy.sandbox.wire import Chunk, ChunkChoice, Delta, Refusal
 from proxy.sandbox.words import count, lorem, pieces
 
 STALL_S = 3600.0
-
-
-class Hangup(Exception):
-    """The connection is gone, or shall be cut here."""
 
 
 class Generation:
@@ -33,87 +29,69 @@ class Generation:
         self._knobs = request.sandbox or wire.Knobs()
         self._call = call
         self._log = log
-        self._gone = asyncio.Event()
         self._pieces, self._finish_reason = _plan(request)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the answer; a cut leaves it incomplete, which makes the server hang up."""
-        watch = asyncio.create_task(self._watch(receive))
+        listener = Listener(receive, send)
         finished = False
         try:
-            await self._pause(self._knobs.delay_ms / 1000)
+            await listener.pause(self._knobs.delay_ms / 1000)
             if self._request.stream:
-                await self._stream(send)
+                await self._stream(listener)
             else:
-                await self._whole(send)
+                await self._whole(listener)
             finished = True
         except Hangup:
             pass
         finally:
-            watch.cancel()
+            listener.stop()
             self._log.end(self._call, finished=finished)
 
-    async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._gone.set()
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than the caller does."""
-        # Even without a delay the event loop must get the chance to see a disconnect.
-        await asyncio.sleep(0)
-        if seconds and not self._gone.is_set():
-            try:
-                await asyncio.wait_for(self._gone.wait(), seconds)
-            except TimeoutError:
-                return
-        if self._gone.is_set():
-            raise Hangup
-
-    async def _words(self) -> AsyncIterator[tuple[int, str]]:
+    async def _words(self, listener: Listener) -> AsyncIterator[tuple[int, str]]:
         """Make one word after the other, and the failure that was asked for."""
         made = 0
         for index, piece in self._all_pieces():
-            await self._fail_after(made)
+            await self._fail_after(made, listener)
             if made:
-                await self._pause(self._knobs.chunk_delay_ms / 1000)
+                await listener.pause(self._knobs.chunk_delay_ms / 1000)
             else:
-                await self._pause(0)
+                await listener.pause(0)
             made += 1
             self._call.completion_tokens = made
             yield index, piece
-        await self._fail_after(made, at_end=True)
+        await self._fail_after(made, listener, at_end=True)
 
     def _all_pieces(self) -> Iterator[tuple[int, str]]:
         for index in range(self._request.n or 1):
             for piece in self._pieces:
                 yield index, piece
 
-    async def _fail_after(self, made: int, *, at_end: bool = False) -> None:
+    async def _fail_after(self, made: int, listener: Listener, *, at_end: bool = False) -> None:
         due = made >= self._knobs.after_chunks if at_end else made == self._knobs.after_chunks
         match self._knobs.fail if due else None:
             case "cut":
                 raise Hangup
             case "stall":
-                await self._pause(STALL_S)
+                await listener.pause(STALL_S)
                 raise Hangup
             case "429" | "500" as status:
                 raise refusal(status)
 
-    async def _whole(self, send: Send) -> None:
+    async def _whole(self, listener: Listener) -> None:
         texts = [""] * (self._request.n or 1)
         try:
-            async for index, piece in self._words():
+            async for index, piece in self._words(listener):
                 texts[index] += piece
         except Hangup:
-            if not self._gone.is_set():
-                await _start(send, b"application/json")
-                await send({"type": "http.response.body", "body": b'{"id":', "more_body": True})
+            if not listener.gone:
+                await listener.begin("application/json")
+                await listener.write(b'{"id":')
             raise
         except Refusal as error:
-            await _answer(send, error.status, msgspec.json.encode(error.body()))
+            await listener.answer(msgspec.json.encode(error.body()), status=error.status)
             raise Hangup from None
-        await self._pause(0)
+        await listener.pause(0)
         body = wire.completion(
             id=self._call.id,
             model=self._request.model,
@@ -121,26 +99,26 @@ class Generation:
             finish_reason=self._finish_reason,
             usage=self._usage(),
         )
-        await _answer(send, 200, msgspec.json.encode(body))
+        await listener.answer(msgspec.json.encode(body))
 
-    async def _stream(self, send: Send) -> None:
+    async def _stream(self, listener: Listener) -> None:
         if self._knobs.fail == "stall" and not self._knobs.after_chunks:
-            await self._pause(STALL_S)
-        await _start(send, b"text/event-stream; charset=utf-8")
+            await listener.pause(STALL_S)
+        await listener.begin("text/event-stream; charset=utf-8")
         try:
-            async for event in self._events():
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+            async for event in self._events(listener):
+                await listener.write(event)
         except Refusal as error:
-            await send({"type": "http.response.body", "body": wire.event(error.body())})
+            await listener.write(wire.event(error.body()), last=True)
             raise Hangup from None
-        await self._pause(0)
-        await send({"type": "http.response.body", "body": wire.DONE})
+        await listener.pause(0)
+        await listener.write(wire.DONE, last=True)
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _events(self, listener: Listener) -> AsyncIterator[bytes]:
         choices = range(self._request.n or 1)
         for index in choices:
             yield self._chunk(index, Delta(role="assistant", content=""))
-        async for index, piece in self._words():
+        async for index, piece in self._words(listener):
             yield self._chunk(index, Delta(content=piece))
         for index in choices:
             yield self._chunk(index, Delta(), self._finish_reason)
@@ -196,13 +174,3 @@ def _plan(request: wire.ChatRequest) -> tuple[list[str], str]:
     if limit is not None and limit < len(words):
         return words[:limit], "length"
     return words, "stop"
-
-
-async def _start(send: Send, content_type: bytes, status: int = 200) -> None:
-    headers = [(b"content-type", content_type)]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-async def _answer(send: Send, status: int, body: bytes) -> None:
-    await _start(send, b"application/json", status)
-    await send({"type": "http.response.body", "body": body})

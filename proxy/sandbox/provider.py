@@ -1,4 +1,4 @@
-"""The sandbox's routes: chat completions, its models, and the lookup of past generations."""
+"""The sandbox's routes: chats, vectors, pictures, its models, the lookup of generations."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from proxy.sandbox import wire
+from proxy.sandbox import images, vectors, wire
 from proxy.sandbox.calls import Call, CallLog
 from proxy.sandbox.generation import Generation, prompt_tokens, refusal
+from proxy.sandbox.results import Results
 from proxy.sandbox.wire import Refusal
 
 Endpoint = Callable[[Request], Awaitable[Response | ASGIApp]]
+MODELS = (*wire.CHAT_MODELS, vectors.SLUG, images.SLUG)
 REQUEST_ID_HEADER = "x-request-id"
 
 
@@ -46,23 +48,47 @@ class Sandbox:
     async def chat(self, request: Request) -> ASGIApp:
         """Answer POST /v1/chat/completions."""
         chat = wire.parse_chat(await request.body())
+        call = self._begin(request, chat.model, prompt_tokens(chat), chat.sandbox)
+        return Generation(request=chat, call=call, log=self._log)
+
+    async def embeddings(self, request: Request) -> ASGIApp:
+        """Answer POST /v1/embeddings."""
+        asked = wire.parsed(await request.body(), vectors.VectorsRequest)
+        wire.check_model(asked.model, (vectors.SLUG,))
+        call = self._begin(request, asked.model, vectors.prompt_tokens(asked), asked.sandbox)
+        return Results(knobs=asked.sandbox, call=call, log=self._log, body=vectors.body(asked))
+
+    async def images(self, request: Request) -> ASGIApp:
+        """Answer POST /v1/images/generations."""
+        asked = wire.parsed(await request.body(), images.ImagesRequest)
+        wire.check_model(asked.model, (images.SLUG,))
+        call = self._begin(request, asked.model, images.prompt_tokens(asked), asked.sandbox)
+        if asked.stream:
+            events = images.events(asked)
+            return Results(knobs=asked.sandbox, call=call, log=self._log, events=events)
+        return Results(knobs=asked.sandbox, call=call, log=self._log, body=images.body(asked))
+
+    def _begin(
+        self, request: Request, model: str, prompt_tokens: int, knobs: wire.Knobs | None
+    ) -> Call:
+        """
+        Log a call that begins.
+
+        :raises Refusal: the caller asked for one
+        """
         request_id = request.headers.get(REQUEST_ID_HEADER) or f"none-{secrets.token_hex(12)}"
-        knobs = chat.sandbox or wire.Knobs()
-        if knobs.fail in ("429", "500") and not knobs.after_chunks:
+        if knobs and knobs.fail in ("429", "500") and not knobs.after_chunks:
             # Refused before any work: nothing was read, so nothing is counted.
-            call = self._log.start(request_id=request_id, model=chat.model, prompt_tokens=0)
+            call = self._log.start(request_id=request_id, model=model, prompt_tokens=0)
             self._log.end(call, finished=False)
             raise refusal(knobs.fail)
-        call = self._log.start(
-            request_id=request_id, model=chat.model, prompt_tokens=prompt_tokens(chat)
-        )
-        return Generation(request=chat, call=call, log=self._log)
+        return self._log.start(request_id=request_id, model=model, prompt_tokens=prompt_tokens)
 
     async def models(self, request: Request) -> Response:
         """Answer GET /v1/models."""
         entries = [
             {"id": slug, "object": "model", "created": wire.CREATED, "owned_by": "sandbox"}
-            for slug in wire.MODELS
+            for slug in MODELS
         ]
         return _json(200, {"object": "list", "data": entries})
 
@@ -90,6 +116,8 @@ def build(*, token: str, log_path: Path | None = None, lookup: bool = True) -> S
         lifespan=lifespan,
         routes=[
             Route("/v1/chat/completions", _guarded(sandbox, sandbox.chat), methods=["POST"]),
+            Route("/v1/embeddings", _guarded(sandbox, sandbox.embeddings), methods=["POST"]),
+            Route("/v1/images/generations", _guarded(sandbox, sandbox.images), methods=["POST"]),
             Route("/v1/models", _guarded(sandbox, sandbox.models)),
             Route("/generation", _guarded(sandbox, sandbox.generation)),
             Route("/v1/generation", _guarded(sandbox, sandbox.generation)),

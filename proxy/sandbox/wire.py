@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 ECHO = "sandbox/echo"
 LOREM = "sandbox/lorem"
-MODELS = (ECHO, LOREM)
+CHAT_MODELS = (ECHO, LOREM)
 DEFAULT_LOREM_WORDS = 64
 MOST_WORDS = 100_000
 CREATED = 1_767_225_600
@@ -144,16 +144,37 @@ def parse_chat(body: bytes) -> ChatRequest:
 
     :raises Refusal: 400 for JSON that is malformed or of the wrong types, 404 for the model
     """
+    request = parsed(body, ChatRequest)
+    check_model(request.model, CHAT_MODELS)
+    return request
+
+
+Shape = TypeVar("Shape", bound=Struct)
+
+
+def parsed(body: bytes, shape: type[Shape]) -> Shape:
+    """
+    Read a request.
+
+    :raises Refusal: 400 for JSON that is malformed or of the wrong types
+    """
     try:
-        request = msgspec.json.decode(body, type=ChatRequest)
+        return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
         raise Refusal(400, str(error), param=_param(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, f"We could not parse the JSON body: {error}") from None
-    if request.model not in MODELS:
-        message = f"The model `{request.model}` does not exist."
+
+
+def check_model(model: str, served: tuple[str, ...]) -> None:
+    """
+    Refuse a model that is not served at this path.
+
+    :raises Refusal: 404
+    """
+    if model not in served:
+        message = f"The model `{model}` does not exist."
         raise Refusal(404, message, param="model", code="model_not_found")
-    return request
 
 
 def _param(message: str) -> str | None:

@@ -75,8 +75,10 @@ def hung_up(error: Exception) -> bool:
 
 
 def garbage() -> UpstreamTrouble:
-    """Judge an answer that cannot be read."""
-    return failed("garbage", 200)
+    """Judge an answer that cannot be read: the work may have been done all the same."""
+    trouble = failed("garbage", 200)
+    trouble.ambiguous = True
+    return trouble
 
 
 def busy(outcome: str) -> UpstreamTrouble:
@@ -97,7 +99,7 @@ def failed(outcome: str, status: int) -> UpstreamTrouble:
         message="The model's provider failed. The request was not charged.",
         fallback=True,
         status=status,
-        ambiguous=status >= 500,
+        ambiguous=status >= 500 or status == 408,
     )
 
 

@@ -37,7 +37,9 @@ class Call(Struct, frozen=True, kw_only=True):
     One request, whatever surface it came through.
 
     ``fields`` is the body in OpenAI's words for this kind, without what we consume
-    ourselves; adapters translate it. Sizes bound the prompt: bytes of text, pictures.
+    ourselves; adapters translate it. Sizes bound the prompt: bytes of text, pictures, and
+    ``inputs``, the prompts in one request. ``asked`` is the body in the surface's own words,
+    where those are others and the answer repeats them.
     """
 
     kind: Kind
@@ -53,6 +55,14 @@ class Call(Struct, frozen=True, kw_only=True):
     choices: int = 1
     stops: int = 0
     searches: bool = False
+    inputs: int = 1
     images: int = 0
     size: str = ""
     quality: str = ""
+    asked: dict[str, Any] = {}
+    # Answered later, by a worker.
+    background: bool = False
+    # Fields that the surface filled in: dropped in silence where a route does not take them.
+    assumed: frozenset[str] = frozenset()
+    # Fields that go only to routes whose model declares them among its capabilities.
+    undeclared: frozenset[str] = frozenset()

@@ -220,10 +220,19 @@ def _wrong_field(message: str) -> BadRequest:
     return BadRequest("invalid_parameter", f"Invalid value for {param}: {problem}.", param=param)
 
 
-def _check(request: ChatRequest, fields: dict[str, Any]) -> None:
+def refuse_ours(fields: dict[str, Any]) -> None:
+    """
+    Refuse what would tell a provider where to go or who we are.
+
+    :raises BadRequest: one of these fields is there
+    """
     for name in REFUSED:
         if name in fields:
             raise BadRequest("unsupported_parameter", f"{name} is not accepted.", param=name)
+
+
+def _check(request: ChatRequest, fields: dict[str, Any]) -> None:
+    refuse_ours(fields)
     stops = request.stop if isinstance(request.stop, list) else []
     if len(stops) > MOST_STOPS:
         message = f"stop takes at most {MOST_STOPS} sequences."

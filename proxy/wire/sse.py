@@ -24,7 +24,9 @@ class Decoder:
     """
 
     def __init__(self, *, limit_bytes: int = LONGEST_EVENT_BYTES) -> None:
-        self.rest = b""
+        # An event may be megabytes that come in small pieces: joined once, when it ends.
+        self.rest: list[bytes] = []
+        self.rest_size = 0
         self.lines: list[bytes] = []
         self.size = 0
         self.limit_bytes = limit_bytes
@@ -43,11 +45,17 @@ class Decoder:
         self.after_cr = chunk.endswith(b"\r")
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, self.rest = (self.rest + chunk).split(b"\n") if self.rest else chunk.split(b"\n")
+        *lines, rest = chunk.split(b"\n")
         events: list[bytes] = []
+        if lines and self.rest:
+            lines[0] = b"".join((*self.rest, lines[0]))
+            self.rest, self.rest_size = [], 0
         for line in lines:
             self._take(line, events)
-        if len(self.rest) + self.size > self.limit_bytes:
+        if rest:
+            self.rest.append(rest)
+            self.rest_size += len(rest)
+        if self.rest_size + self.size > self.limit_bytes:
             raise EventTooLong
         return events
 
@@ -64,6 +72,7 @@ class Decoder:
                 raise EventTooLong
 
 
-def event(payload: bytes) -> bytes:
+def event(payload: bytes, *, name: str = "") -> bytes:
     """Write one event; ``payload`` is one line of JSON."""
-    return b"data: " + payload + b"\n\n"
+    head = f"event: {name}\n".encode() if name else b""
+    return b"".join((head, b"data: ", payload, b"\n\n"))

@@ -1,0 +1,77 @@
+"""
+Lists of embeddings or pictures, relayed without unpacking them.
+
+A picture is megabytes of base64: it is counted and passed on as the bytes it came in.
+Reference: https://platform.openai.com/docs/api-reference/images/object
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from proxy.wire.answers import NO_USAGE, Completion, Garbage, Usage, read_usage
+
+NOTHING = (b"null", b'""', b"[]")
+LONGEST_WORD = 32
+
+
+class Head(Struct):
+    """What tells a list of results from a chat completion."""
+
+    data: Raw | UnsetType = UNSET
+    error: dict[str, Any] | str | None = None
+
+
+class Result(Struct):
+    """One of them; which field it has tells what it is."""
+
+    embedding: Raw | None = None
+    b64_json: Raw | None = None
+    url: Raw | None = None
+
+
+def read(body: bytes) -> Completion | None:
+    """
+    Read a list of results; None where a body is no such list.
+
+    :raises Garbage: a list, but not of embeddings or pictures
+    """
+    try:
+        head = msgspec.json.decode(body, type=Head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(head.data, UnsetType) or head.error:
+        return None
+    try:
+        results = msgspec.json.decode(head.data, type=list[Result])
+        fields = msgspec.json.decode(body, type=dict[str, Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Garbage("no results") from None
+    pictures = sum(_is_there(one.b64_json) or _is_there(one.url) for one in results)
+    vectors = sum(_is_there(one.embedding) for one in results)
+    if not results or max(pictures, vectors) != len(results):
+        raise Garbage("results without content")
+    told: dict[str, Any] = {
+        name: value if name == "data" else msgspec.json.decode(value)
+        for name, value in fields.items()
+    }
+    usage = pictures_made(pictures, told) if pictures else read_usage(told.get("usage"))
+    return Completion(told, usage, 0, "")
+
+
+def pictures_made(count: int, told: dict[str, Any]) -> Usage:
+    """Return so many pictures as usage, with the size and quality that a provider tells."""
+    return msgspec.structs.replace(
+        NO_USAGE, pictures=count, size=_word(told.get("size")), quality=_word(told.get("quality"))
+    )
+
+
+def _is_there(value: Raw | None) -> bool:
+    return value is not None and bytes(memoryview(value)[:5]).strip() not in NOTHING
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) and len(value) <= LONGEST_WORD else ""
