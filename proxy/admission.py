@@ -101,11 +101,11 @@ def short_of_money(granted: Granted, *, offer: Offer, ask: Ask, asset: str) -> A
     """Return the 402: final, or worth a retry because calls in flight hold the money."""
     needed = money.usd(ask.need * ask.unit, at_least=6)
     affordable = max(0, offer.affordable((granted.granted or 0) * ask.unit))
-    extra: dict[str, Any] = {
-        "asset": asset,
-        "needed_usd": needed,
-        "affordable_max_tokens": affordable,
-    }
+    extra: dict[str, Any] = {"asset": asset, "needed_usd": needed}
+    covers = ""
+    if offer.legs[0].call.kind == "chat":
+        extra["affordable_max_tokens"] = affordable
+        covers = f"; it covers max_tokens of {affordable}"
     if granted.v == "balance_reserved":
         return ApiError(
             "balance_reserved",
@@ -115,8 +115,8 @@ def short_of_money(granted: Granted, *, offer: Offer, ask: Ask, asset: str) -> A
         )
     return ApiError(
         "insufficient_balance",
-        f"This call can cost up to {needed} USD and the balance does not cover it; it covers "
-        f"max_tokens of {affordable}. Add credit in the dashboard, or send less.",
+        f"This call can cost up to {needed} USD and the balance does not cover it{covers}. "
+        "Add credit in the dashboard, or send less.",
         headers=NO_RETRY,
         **extra,
     )

@@ -10,27 +10,28 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from proxy.wire.answers import NO_USAGE, Completion, Garbage, Usage, read_usage
 
-NOTHING = (b"null", b'""', b"[]")
+MISSING = Raw(b"")
+NOTHING = (b"", b"null", b'""', b"[]")
 LONGEST_WORD = 32
 
 
 class Head(Struct):
     """What tells a list of results from a chat completion."""
 
-    data: Raw | UnsetType = UNSET
+    data: Raw = MISSING
     error: dict[str, Any] | str | None = None
 
 
 class Result(Struct):
     """One of them; which field it has tells what it is."""
 
-    embedding: Raw | None = None
-    b64_json: Raw | None = None
-    url: Raw | None = None
+    embedding: Raw = MISSING
+    b64_json: Raw = MISSING
+    url: Raw = MISSING
 
 
 def read(body: bytes) -> Completion | None:
@@ -43,7 +44,7 @@ def read(body: bytes) -> Completion | None:
         head = msgspec.json.decode(body, type=Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if isinstance(head.data, UnsetType) or head.error:
+    if not _is_there(head.data) or head.error:
         return None
     try:
         results = msgspec.json.decode(head.data, type=list[Result])
@@ -69,8 +70,8 @@ def pictures_made(count: int, told: dict[str, Any]) -> Usage:
     )
 
 
-def _is_there(value: Raw | None) -> bool:
-    return value is not None and bytes(memoryview(value)[:5]).strip() not in NOTHING
+def _is_there(value: Raw) -> bool:
+    return bytes(memoryview(value)[:5]).strip() not in NOTHING
 
 
 def _word(value: Any) -> str:

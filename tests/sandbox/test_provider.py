@@ -392,4 +392,5 @@ class TestGeneration:
 class TestModels:
     def test_it_lists_what_it_serves(self, client: httpx.Client) -> None:
         entries = client.get("/v1/models").json()["data"]
-        assert [entry["id"] for entry in entries] == ["sandbox/echo", "sandbox/lorem"]
+        served = ["sandbox/echo", "sandbox/lorem", "sandbox/embedding", "sandbox/image"]
+        assert [entry["id"] for entry in entries] == served
