@@ -14,6 +14,8 @@ from accounts.models import Workspace
 SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 MAX_LIST: Final = 200
 MAX_RPM: Final = 1_000_000
+MAX_TPM: Final = 1_000_000_000
+MAX_STREAMS: Final = 100_000
 
 
 def models(names: Iterable[str] | None) -> list[str] | None:
@@ -64,6 +66,26 @@ def rpm(limit: int | None, *, carried: Sequence[Workspace], past_tier: bool = Fa
     most = min((workspace.tier.max_rpm for workspace in carried), default=MAX_RPM)
     if limit > most and not past_tier:
         raise Invalid(f"Your tier allows at most {most} requests per minute.", param="rpm")
+    return limit
+
+
+def tpm(limit: int | None) -> int | None:
+    """Tokens per minute, None for no limit.
+
+    :raises Invalid: negative or absurd
+    """
+    if limit is not None and not 0 <= limit <= MAX_TPM:
+        raise Invalid(f"A token limit is 0 to {MAX_TPM} tokens per minute.", param="tpm")
+    return limit
+
+
+def max_streams(limit: int | None) -> int | None:
+    """Streams open at once, None for no limit.
+
+    :raises Invalid: negative or absurd
+    """
+    if limit is not None and not 0 <= limit <= MAX_STREAMS:
+        raise Invalid(f"A key may have 0 to {MAX_STREAMS} streams at once.", param="max_streams")
     return limit
 
 

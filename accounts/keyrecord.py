@@ -33,7 +33,8 @@ select k.id, k.public_id, k.version, k.kind, k.scopes, k.models, k.rpm, k.ips, k
         join accounts_workspace w on w.id = kw.workspace_id
         join accounts_tier t on t.id = w.tier_id
         left join accounts_membership m on m.user_id = k.user_id and m.workspace_id = w.id
-        where kw.key_id = k.id and (m.id is not null or s.workspace_id = w.id))
+        where kw.key_id = k.id and (m.id is not null or s.workspace_id = w.id)),
+       k.tpm, k.max_streams
 from accounts_apikey k
 left join accounts_user u on u.id = k.user_id
 left join accounts_serviceaccount s on s.id = k.service_account_id
@@ -84,6 +85,8 @@ class KeyRecord:
     user_id: int | None
     service_account_id: int | None
     workspaces: tuple[KeyWorkspace, ...]
+    tpm: int | None = None
+    max_streams: int | None = None
 
     def expired(self, *, now: datetime) -> bool:
         """Whether the key's time is over."""
@@ -147,6 +150,8 @@ def from_row(row: Sequence[Any]) -> KeyRecord:
         user_id=row[12],
         service_account_id=row[13],
         workspaces=tuple(_workspace(workspace, carried) for workspace in rows),
+        tpm=row[15],
+        max_streams=row[16],
     )
 
 

@@ -50,6 +50,9 @@ __all__ = [
 ]
 
 MAX_OVERLAP: Final = timedelta(days=90)
+CHANGEABLE: Final = (
+    *("name", "scopes", "models", "rpm", "tpm", "max_streams", "ips", "expires_at"),
+)
 
 # Called inside the transaction that makes a key, so that what a layer above needs for it (its
 # meter) is there from the first call or the key is not. A rotated key names what it replaces.
@@ -73,6 +76,8 @@ class Terms:
     rpm: int | None
     ips: list[str]
     expires_at: datetime | None
+    tpm: int | None = None
+    max_streams: int | None = None
 
 
 @transaction.atomic
@@ -86,6 +91,8 @@ def create(
     scopes: Iterable[str],
     models: Iterable[str] | None = None,
     rpm: int | None = None,
+    tpm: int | None = None,
+    max_streams: int | None = None,
     ips: Iterable[str] = (),
     expires_at: datetime | None = None,
     kind: str = ApiKey.Kind.STANDARD,
@@ -105,6 +112,8 @@ def create(
         rpm=keylimits.rpm(rpm, carried=carried, past_tier=by is None),
         ips=keylimits.ips(ips),
         expires_at=keylimits.expiry(expires_at, now=timezone.now()),
+        tpm=keylimits.tpm(tpm),
+        max_streams=keylimits.max_streams(max_streams),
     )
     keyrights.require_to_make(by=by, owner=owner, carried=carried, wanted=terms.scopes)
     text = mint(prefix=settings.API_KEY_PREFIX)
@@ -136,6 +145,8 @@ def store(
         scopes=sorted(terms.scopes),
         models=terms.models,
         rpm=terms.rpm,
+        tpm=terms.tpm,
+        max_streams=terms.max_streams,
         ips=terms.ips,
         expires_at=terms.expires_at,
         created_by_id=_person_id(by),
@@ -201,6 +212,8 @@ def update(
     scopes: Iterable[str] | Unchanged = UNCHANGED,
     models: Iterable[str] | Unchanged | None = UNCHANGED,
     rpm: int | Unchanged | None = UNCHANGED,
+    tpm: int | Unchanged | None = UNCHANGED,
+    max_streams: int | Unchanged | None = UNCHANGED,
     ips: Iterable[str] | Unchanged = UNCHANGED,
     expires_at: datetime | Unchanged | None = UNCHANGED,
 ) -> ApiKey:
@@ -228,11 +241,15 @@ def update(
         current.models = keylimits.models(models)
     if not isinstance(rpm, Unchanged):
         current.rpm = keylimits.rpm(rpm, carried=carried, past_tier=by is None)
+    if not isinstance(tpm, Unchanged):
+        current.tpm = keylimits.tpm(tpm)
+    if not isinstance(max_streams, Unchanged):
+        current.max_streams = keylimits.max_streams(max_streams)
     if not isinstance(ips, Unchanged):
         current.ips = keylimits.ips(ips)
     if not isinstance(expires_at, Unchanged):
         current.expires_at = keylimits.expiry(expires_at, now=timezone.now())
-    return _saved(current, "name", "scopes", "models", "rpm", "ips", "expires_at")
+    return _saved(current, *CHANGEABLE)
 
 
 def _locked(key: ApiKey) -> ApiKey:
@@ -299,6 +316,8 @@ def _terms(key: ApiKey) -> Terms:
         rpm=key.rpm,
         ips=key.ips,
         expires_at=key.expires_at,
+        tpm=key.tpm,
+        max_streams=key.max_streams,
     )
 
 
@@ -319,7 +338,7 @@ def disable(*, key: ApiKey, by: Actor) -> ApiKey:
 def enable(*, key: ApiKey, by: Actor) -> ApiKey:
     """Let a disabled key work again.
 
-    :raises Forbidden: not theirs to change, or more than its owner may do today
+    :raises Forbidden: not theirs to change
     :raises Invalid: the key is deleted
     """
     current = _locked(key)

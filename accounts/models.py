@@ -283,6 +283,8 @@ class ApiKey(models.Model):
     )
     scopes = ArrayField(models.TextField())
     rpm = models.PositiveIntegerField(null=True, blank=True)
+    tpm = models.PositiveIntegerField(null=True, blank=True)
+    max_streams = models.PositiveIntegerField(null=True, blank=True)
     ips = ArrayField(models.TextField(), default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     disabled_at = models.DateTimeField(null=True, blank=True)

@@ -73,7 +73,11 @@ class Account(models.Model):
 
 
 class KeyMeter(models.Model):
-    """What one key has used of its caps, in nano-dollars: used = spent + held."""
+    """
+    What one key has used of its caps, in nano-dollars: used = spent + held.
+
+    The windows' spending begins anew; ``spent`` is all that the key ever spent.
+    """
 
     key = models.OneToOneField(
         ApiKey, on_delete=models.PROTECT, primary_key=True, related_name="meter"
@@ -84,6 +88,7 @@ class KeyMeter(models.Model):
     held = models.BigIntegerField(db_default=0)
     day_cap = models.BigIntegerField(null=True)
     month_cap = models.BigIntegerField(null=True)
+    spent = models.BigIntegerField(db_default=0)
     last_used_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -12,6 +12,7 @@ from django.conf import settings
 from common import ids
 from proxy import upstreams
 from proxy.exchange import Exchange
+from proxy.gates import Passage
 from proxy.routing import Leg
 from proxy.upstreams import trouble
 from proxy.upstreams.base import Target, UpstreamTrouble
@@ -87,12 +88,24 @@ async def attempt(exchange: Exchange, leg: Leg, request: httpx.Request) -> httpx
     return await transport.handle_async_request(request)
 
 
+def passage(exchange: Exchange, leg: Leg) -> Passage:
+    """Return one attempt's way through its provider's limits."""
+    return exchange.runtime.gates.to(
+        leg.route, request_id=exchange.incoming.id, attempt=len(exchange.attempts) + 1
+    )
+
+
 async def complete(exchange: Exchange, leg: Leg) -> Completion:
     """
     Get a whole answer from one route.
 
     :raises UpstreamTrouble: it gave none
     """
+    async with passage(exchange, leg):
+        return await _complete(exchange, leg)
+
+
+async def _complete(exchange: Exchange, leg: Leg) -> Completion:
     response = await send(exchange, leg)
     try:
         body = await read_body(response, limit_bytes=LONGEST_ANSWER_BYTES)

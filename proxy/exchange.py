@@ -54,6 +54,7 @@ class Exchange:
         self.upstream_ms = 0
         self.checkpointed = False
         self.closed = False
+        self.used_tokens = 0
 
     @property
     def answer_id(self) -> str:
@@ -99,6 +100,11 @@ class Exchange:
             )
         )
 
+    def leave(self) -> None:
+        """Count what the call used of its key's limits, and free its stream's slot."""
+        stream = self.incoming.id if self.call.stream else None
+        self.runtime.limiter.end(self.caller, tokens=self.used_tokens, stream=stream)
+
     def note_trouble(self, leg: Leg, trouble: UpstreamTrouble, *, latency_ms: int) -> None:
         """Write down an attempt that another route may make good."""
         self.note_attempt(
@@ -108,7 +114,7 @@ class Exchange:
             status=trouble.status,
             latency_ms=latency_ms,
         )
-        self.runtime.breakers.note(leg.route, failed=trouble.fallback)
+        self.runtime.breakers.judge(leg.route, trouble)
         log.warning(
             "A provider failed",
             id=ids.form("req_", self.incoming.id),
@@ -177,6 +183,7 @@ class Exchange:
     ) -> Closing:
         """Return the closing of a call that is charged for ``tokens``."""
         self.closed = True
+        self.used_tokens = tokens.input + tokens.cached + tokens.cache_write + tokens.output
         bill = Bill(
             id=self.incoming.id,
             day=self.hold.day,

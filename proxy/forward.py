@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 MOST_KEY_CHANGES = 3
 # A caller is only looked for after an admission that took longer than this.
 PATIENCE_MS = 50
-OF_THE_KEY = ("rate_limited", "model_not_allowed")
+OF_THE_KEY = ("rate_limited", "too_many_streams", "model_not_allowed")
 
 
 def served(surface: Surface) -> Callable[[Runtime, Incoming], Awaitable[None]]:
@@ -49,7 +49,7 @@ def served(surface: Surface) -> Callable[[Runtime, Incoming], Awaitable[None]]:
         exchange = await admitted(runtime, incoming, surface)
         if incoming.elapsed_ms() > PATIENCE_MS and await incoming.has_left():
             runtime.till.void(exchange.hold.ask, day=exchange.hold.day)
-            return
+            return exchange.leave()
         hangup = Hangup(incoming)
         try:
             if exchange.call.stream:
@@ -69,6 +69,7 @@ def served(surface: Surface) -> Callable[[Runtime, Incoming], Awaitable[None]]:
             raise
         finally:
             hangup.stop()
+            exchange.leave()
 
     return serve
 
@@ -138,11 +139,12 @@ async def admit(
         breakers=runtime.breakers,
         may_clamp=incoming.headers.get(b"x-tollgate-clamp", b"").lower() != b"off",
     )
-    headers = await runtime.limiter.take(key_id=caller.key.id, rpm=caller.rpm)
+    stream = incoming.id if call.stream else None
+    headers = await runtime.limiter.take(caller, stream=stream)
     try:
         hold = await admission.take(runtime, incoming, caller, offer, asset=surface.asset)
-    except (ApiError, admission.KeyChanged) as error:
-        runtime.limiter.give_back(key_id=caller.key.id, rpm=caller.rpm)
+    except BaseException as error:
+        runtime.limiter.give_back(caller, stream=stream)
         if isinstance(error, ApiError):
             error.headers = {**headers, **error.headers}
         raise

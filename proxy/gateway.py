@@ -14,7 +14,7 @@ import structlog
 
 from common import ids
 from common.errors import ApiError
-from proxy import forward, listing
+from proxy import forward, listing, receipts, standing
 from proxy.guard import Incoming, Receive, Scope, Send
 from proxy.runtime import Runtime
 from proxy.surfaces.chat import CHAT
@@ -34,6 +34,9 @@ SURFACES: dict[str, tuple[str, Surface]] = {
         ("chat/completions", "POST", forward.served(CHAT)),
         ("embeddings", "POST", forward.served(EMBEDDINGS)),
         ("models", "GET", listing.models),
+        ("generation", "GET", receipts.generation),
+        ("key", "GET", standing.key),
+        ("credits", "GET", standing.credits),
     )
 }
 MODEL_PREFIXES = tuple(f"{base}/models/" for base in BASES)

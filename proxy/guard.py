@@ -30,7 +30,8 @@ CORS = (
     (
         b"access-control-expose-headers",
         b"x-request-id, retry-after, x-ratelimit-limit-requests, "
-        b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests",
+        b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+        b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
     ),
 )
 

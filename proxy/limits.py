@@ -1,170 +1,153 @@
-"""
-Requests per minute of each key: GCRA in Redis, many keys in one round trip.
-
-The generic cell rate algorithm keeps one time per key, the theoretical arrival time (TAT);
-the burst is the limit itself. Where Redis is away each process allows its share.
-"""
+"""What each key may use per minute and at once: the 429s and the x-ratelimit headers."""
 
 from __future__ import annotations
 
-import hashlib
-import time
-from typing import Any
+from uuid import UUID
 
-import redis.asyncio
-import structlog
-from msgspec import Struct
-from redis.exceptions import NoScriptError, RedisError
+from common.errors import NO_RETRY, ApiError, retry_headers
+from proxy.auth import Caller
+from proxy.quotas import (
+    LEASE_US,
+    NO_REQUESTS,
+    NO_SLOTS,
+    NO_TOKENS,
+    Demand,
+    Level,
+    Quota,
+    Quotas,
+)
 
-from common.errors import NO_RETRY, ApiError
-from common.redis import async_client
-from proxy.batching import Lane
-
-log = structlog.get_logger(__name__)
-
-MINUTE_US = 60_000_000
-REDIS_REST_S = 1.0
-# KEYS[1]; ARGV: microseconds per request, burst, cost (1 takes, -1 gives back).
-# Returns {allowed, remaining, microseconds until full, microseconds until one is free}.
-GCRA = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local interval, burst, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local tat = tonumber(redis.call('GET', KEYS[1]) or 0)
-if tat < now then tat = now end
-local next_tat = tat + interval * cost
-if next_tat < now then next_tat = now end
-local room = now + interval * burst - next_tat
-local allowed = 1
-if room < 0 then
-  allowed = 0
-  next_tat = tat
-  room = now + interval * burst - tat
-elseif next_tat > now then
-  redis.call('SET', KEYS[1], string.format('%.0f', next_tat),
-             'PX', math.ceil((next_tat - now) / 1000))
-else
-  redis.call('DEL', KEYS[1])
-end
-local wait = allowed == 1 and 0 or interval - room
-return {allowed, math.floor(room / interval), next_tat - now, wait}
-"""
-GCRA_SHA = hashlib.sha1(GCRA.encode(), usedforsecurity=False).hexdigest()
-
-
-class Taken(Struct, frozen=True):
-    """One answer of the limiter; times in microseconds."""
-
-    allowed: bool
-    remaining: int
-    reset_us: int
-    wait_us: int
-
-
-class Take(Struct, frozen=True):
-    """One question to the limiter: a key's id, its limit, 1 to take or -1 to give back."""
-
-    key_id: int
-    rpm: int
-    cost: int
+STREAM_RETRY_MS = 1000
 
 
 class Limiter:
-    """Counts requests per key; falls back to this process's share when Redis is away."""
+    """Counts requests, tokens and open streams of keys."""
 
-    def __init__(self) -> None:
-        self.redis: redis.asyncio.Redis = async_client()
-        self.lane: Lane[Take, Taken] = Lane(self._run)
-        self.local: dict[int, float] = {}
-        self.processes = 1
-        self.rest_until = 0.0
+    def __init__(self, quotas: Quotas) -> None:
+        self.quotas = quotas
 
-    def start(self) -> None:
-        """Begin to work; needs a running event loop."""
-        self.lane.start()
-
-    async def close(self) -> None:
-        """End and close the connection."""
-        await self.lane.stop(timeout_s=1)
-        await self.redis.aclose()
-
-    async def take(self, *, key_id: int, rpm: int | None) -> dict[str, str]:
+    async def take(self, caller: Caller, *, stream: UUID | None = None) -> dict[str, str]:
         """
-        Take one request of a key's minute; return the x-ratelimit headers.
+        Take one request of a key's minute, and a slot for its stream; return the headers.
 
-        :raises ApiError: 429 ``rate_limited``
+        :raises ApiError: 429 ``rate_limited`` or ``too_many_streams``
         """
-        if rpm is None:
-            return {}
-        if rpm == 0:
-            raise ApiError(
-                "rate_limited",
-                "This key's rate limit is 0 requests per minute. Raise it in the dashboard.",
-                headers={**limit_headers(rpm=0, remaining=0, reset_us=0), **NO_RETRY},
-            )
-        taken = await self.lane.put(Take(key_id, rpm, 1))
-        headers = limit_headers(rpm=rpm, remaining=taken.remaining, reset_us=taken.reset_us)
-        if not taken.allowed:
-            seconds = max(1, -(-taken.wait_us // 1_000_000))
-            raise ApiError(
-                "rate_limited",
-                f"Rate limit exceeded. Please retry after {seconds} second"
-                f"{'' if seconds == 1 else 's'}.",
-                headers={**headers, "retry-after": str(seconds)},
-            )
+        quota = quota_of(caller)
+        refuse_zero(quota)
+        level = await self._ask(quota, requests=1, stream=stream)
+        headers = limit_headers(quota, level)
+        if level.verdict in (NO_REQUESTS, NO_TOKENS):
+            raise rate_limited(level, headers)
+        if level.verdict == NO_SLOTS:
+            raise too_many_streams(quota, headers)
         return headers
 
-    def give_back(self, *, key_id: int, rpm: int | None) -> None:
-        """Return a slot that a refusal for money did not use."""
-        if rpm:
-            self.lane.put(Take(key_id, rpm, -1))
+    async def peek(self, caller: Caller) -> dict[str, str]:
+        """Return the headers of a key as it stands, for answers that count against nothing."""
+        quota = quota_of(caller)
+        return limit_headers(quota, await self._ask(quota, requests=0, stream=None))
 
-    async def _run(self, takes: list[Take]) -> list[Taken]:
-        if time.monotonic() >= self.rest_until:
-            try:
-                return await self._ask_redis(takes)
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("Redis is away; limits are per process", error=type(error).__name__)
-                self.rest_until = time.monotonic() + REDIS_REST_S
-        return [self._ask_locally(take) for take in takes]
+    async def _ask(self, quota: Quota, *, requests: int, stream: UUID | None) -> Level:
+        leased = stream is not None and quota.slots is not None
+        if not (quota.rpm or quota.tpm or leased):
+            return Level(0)
+        return await self.quotas.ask(
+            Demand(
+                quota=quota,
+                requests=requests,
+                lease=str(stream) if leased else "",
+                lease_us=LEASE_US if leased else 0,
+            )
+        )
 
-    async def _ask_redis(self, takes: list[Take]) -> list[Taken]:
-        try:
-            answers = await self._pipeline(takes)
-        except NoScriptError:
-            await self.redis.script_load(GCRA)
-            answers = await self._pipeline(takes)
-        return [Taken(bool(a[0]), int(a[1]), int(a[2]), int(a[3])) for a in answers]
+    def give_back(self, caller: Caller, *, stream: UUID | None = None) -> None:
+        """Return what a refusal for money did not use."""
+        self._note(caller, requests=-1, tokens=0, stream=stream)
 
-    async def _pipeline(self, takes: list[Take]) -> list[Any]:
-        pipeline = self.redis.pipeline(transaction=False)
-        for take in takes:
-            key = f"rpm:{take.key_id}"
-            pipeline.evalsha(GCRA_SHA, 1, key, MINUTE_US // take.rpm, take.rpm, take.cost)
-        return await pipeline.execute()
+    def end(self, caller: Caller, *, tokens: int, stream: UUID | None = None) -> None:
+        """Count the tokens that a call used, and free its stream's slot."""
+        self._note(caller, requests=0, tokens=tokens, stream=stream)
 
-    def _ask_locally(self, take: Take) -> Taken:
-        now = time.monotonic() * 1_000_000
-        burst = max(1, take.rpm // max(1, self.processes))
-        interval = MINUTE_US / burst
-        tat = max(self.local.get(take.key_id, 0.0), now)
-        next_tat = max(now, tat + interval * take.cost)
-        room = now + interval * burst - next_tat
-        if room < 0:
-            room = now + interval * burst - tat
-            return Taken(False, 0, int(tat - now), int(interval - room))
-        self.local[take.key_id] = next_tat
-        if len(self.local) > 100_000:
-            self.local = {key: tat for key, tat in self.local.items() if tat > now}
-        return Taken(True, int(room / interval), int(next_tat - now), 0)
+    def _note(self, caller: Caller, *, requests: int, tokens: int, stream: UUID | None) -> None:
+        quota = quota_of(caller)
+        leased = stream is not None and quota.slots is not None
+        if (requests and quota.rpm) or (tokens and quota.tpm) or leased:
+            self.quotas.note(
+                Demand(
+                    quota=quota,
+                    check=False,
+                    requests=requests,
+                    tokens=tokens,
+                    lease=str(stream) if leased else "",
+                    lease_us=-1 if leased else 0,
+                )
+            )
 
 
-def limit_headers(*, rpm: int, remaining: int, reset_us: int) -> dict[str, str]:
-    """Return OpenAI's three headers; the reset in its form (``1s``, ``6m0s``)."""
+def quota_of(caller: Caller) -> Quota:
+    """Return the limits of a key."""
+    return Quota(
+        owner=f"key:{caller.key.id}",
+        rpm=caller.rpm,
+        tpm=caller.key.tpm,
+        slots=caller.key.max_streams,
+    )
+
+
+def refuse_zero(quota: Quota) -> None:
+    """
+    Refuse a key that may use nothing: no waiting helps.
+
+    :raises ApiError: 429
+    """
+    for limit, what in ((quota.rpm, "requests"), (quota.tpm, "tokens")):
+        if limit == 0:
+            raise ApiError(
+                "rate_limited",
+                f"This key's rate limit is 0 {what} per minute. Raise it in the dashboard.",
+                headers={**limit_headers(quota, Level(0)), **NO_RETRY},
+            )
+
+
+def rate_limited(level: Level, headers: dict[str, str]) -> ApiError:
+    """Return the 429 of a rate, with the same seconds in header and message."""
+    seconds = max(1, -(-max(level.wait_us, level.tokens_wait_us) // 1_000_000))
+    what = "Token rate limit" if level.verdict == NO_TOKENS else "Rate limit"
+    return ApiError(
+        "rate_limited",
+        f"{what} exceeded. Please retry after {seconds} second{'' if seconds == 1 else 's'}.",
+        headers={**headers, "retry-after": str(seconds)},
+    )
+
+
+def too_many_streams(quota: Quota, headers: dict[str, str]) -> ApiError:
+    """Return the 429 of a key that has all its streams open."""
+    if not quota.slots:
+        retry, advice = dict(NO_RETRY), "Raise it in the dashboard."
+    else:
+        retry, advice = retry_headers(after_ms=STREAM_RETRY_MS), "Close one, or retry later."
+    return ApiError(
+        "too_many_streams",
+        f"This key may have {quota.slots} streams open at once. {advice}",
+        headers={**headers, **retry},
+    )
+
+
+def limit_headers(quota: Quota, level: Level) -> dict[str, str]:
+    """Return OpenAI's headers of the limits that are set; resets in its form (``6m0s``)."""
+    headers: dict[str, str] = {}
+    if quota.rpm is not None:
+        headers |= _three("requests", quota.rpm, level.left, level.reset_us)
+    if quota.tpm is not None:
+        headers |= _three("tokens", quota.tpm, level.tokens_left, level.tokens_reset_us)
+    return headers
+
+
+def _three(what: str, limit: int, left: int, reset_us: int) -> dict[str, str]:
     return {
-        "x-ratelimit-limit-requests": str(rpm),
-        "x-ratelimit-remaining-requests": str(max(0, remaining)),
-        "x-ratelimit-reset-requests": duration(reset_us),
+        f"x-ratelimit-limit-{what}": str(limit),
+        f"x-ratelimit-remaining-{what}": str(max(0, left)),
+        f"x-ratelimit-reset-{what}": duration(reset_us),
     }
 
 

@@ -27,7 +27,8 @@ async def models(runtime: Runtime, incoming: Incoming) -> None:
         if caller.key.allows_model(model.slug, *model.aliases)
     ]
     body = msgspec.json.encode({"object": "list", "data": listed})
-    await incoming.answer(status=200, body=body, headers={})
+    headers = await runtime.limiter.peek(caller)
+    await incoming.answer(status=200, body=body, headers=headers)
 
 
 async def model(runtime: Runtime, incoming: Incoming) -> None:
@@ -40,7 +41,8 @@ async def model(runtime: Runtime, incoming: Incoming) -> None:
             "model_not_found", f"The model {name[:128]!r} does not exist.", param="model"
         )
     body = msgspec.json.encode(describe(found) | {"id": name})
-    await incoming.answer(status=200, body=body, headers={})
+    headers = await runtime.limiter.peek(caller)
+    await incoming.answer(status=200, body=body, headers=headers)
 
 
 async def listener(runtime: Runtime, incoming: Incoming) -> Caller:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from django.conf import settings
@@ -14,42 +13,11 @@ from billing.pricing import Rates
 from common import money
 from common.errors import ApiError, bad_parameter
 from proxy import pictures, upstreams
+from proxy.breakers import Breakers
 from proxy.catalogue import Catalogue, Model, Provider, Route
 from proxy.wire.call import Call, Preferences
 
-BREAKER_FAILURES = 5
-BREAKER_REST_S = 10.0
 MOST_SEARCHES = 1
-
-
-class Breaker(Struct):
-    """Failures in a row of one provider's model, and when it may be tried again."""
-
-    failures: int = 0
-    open_until: float = 0.0
-
-
-class Breakers:
-    """Keeps routes that fail again and again out of the way for a moment."""
-
-    def __init__(self) -> None:
-        self.by_route: dict[tuple[str, str], Breaker] = {}
-
-    def healthy(self, route: Route) -> bool:
-        """Tell whether a route is not resting."""
-        breaker = self.by_route.get((route.provider.slug, route.upstream_model))
-        return breaker is None or breaker.open_until <= time.monotonic()
-
-    def note(self, route: Route, *, failed: bool) -> None:
-        """Count a failure, or forget all of them after a success."""
-        name = (route.provider.slug, route.upstream_model)
-        if not failed:
-            self.by_route.pop(name, None)
-            return
-        breaker = self.by_route.setdefault(name, Breaker())
-        breaker.failures += 1
-        if breaker.failures >= BREAKER_FAILURES:
-            breaker.open_until = time.monotonic() + BREAKER_REST_S
 
 
 class Leg(Struct, frozen=True):

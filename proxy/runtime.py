@@ -25,13 +25,15 @@ from httpx_aiohttp import AiohttpTransport
 from msgspec import Struct
 
 from billing import ledger
-from proxy import catalogue
+from proxy import breakers, catalogue, quotas
 from proxy.auth import Doorkeeper
+from proxy.breakers import Breakers
 from proxy.catalogue import Catalogue
 from proxy.connection import Connection, Reader, in_thread
+from proxy.gates import Gates
 from proxy.keepalive import KeepAlive
 from proxy.limits import Limiter
-from proxy.routing import Breakers
+from proxy.quotas import Quotas
 from proxy.till import Closing, Settled, Till
 
 if TYPE_CHECKING:
@@ -106,16 +108,20 @@ class Runtime:
         self.process_id = rows[0][0]
         self.till = Till()
         self.till.start()
-        self.limiter = Limiter()
-        self.limiter.start()
+        self.quotas = Quotas()
+        self.quotas.start()
+        self.limiter = Limiter(self.quotas)
         self.doorkeeper = Doorkeeper(self.reader)
         self.breakers = Breakers()
+        self.gates = Gates(self.quotas, self.breakers)
         self.keepalive = KeepAlive()
         self.transport = AiohttpTransport(client=open_session)
         self.catalogue = await in_thread(catalogue.load)
         self.pulses = [
             asyncio.create_task(self._forever(self.beat, CATALOGUE_POLL_S)),
             asyncio.create_task(self._forever(self.checkpoint, settings.CHECKPOINT_S)),
+            asyncio.create_task(self._forever(self.share_breakers, breakers.SHARE_EVERY_S)),
+            asyncio.create_task(self._forever(self.renew_leases, quotas.RENEW_EVERY_S)),
         ]
         self.checkpoints = Connection()
         self.beaten_at = 0.0
@@ -127,7 +133,7 @@ class Runtime:
         for pulse in self.pulses:
             pulse.cancel()
         await self.till.close()
-        await self.limiter.close()
+        await self.quotas.close()
         await self.transport.aclose()
         self.keepalive.stop()
         try:
@@ -166,11 +172,19 @@ class Runtime:
         version, processes, imported = (await self.control.rows(PULSE, parameters))[0]
         if due:
             self.beaten_at = time.monotonic()
-        self.limiter.processes = processes
+        self.quotas.share.processes = processes
         self.doorkeeper.imported_exist = imported
         change = self.catalogue.next_change_at
         if version != self.catalogue.version or (change and change <= datetime.now(tz=UTC)):
             self.catalogue = await in_thread(catalogue.load)
+
+    async def share_breakers(self) -> None:
+        """Tell the other processes which routes rest, and hear it from them."""
+        await self.breakers.share(self.quotas.redis)
+
+    async def renew_leases(self) -> None:
+        """Keep the slots of calls in flight."""
+        self.quotas.renew()
 
     async def checkpoint(self) -> None:
         """Write down what live streams have counted since the last time; extend their holds."""

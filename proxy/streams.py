@@ -71,6 +71,10 @@ class Stream:
         :raises HungUp: the caller is gone and the upstream was cancelled
         """
         self.exchange.runtime.live.add(self)
+        async with dispatch.passage(self.exchange, self.leg):
+            await self._run()
+
+    async def _run(self) -> None:
         response = await self.hangup.reading(dispatch.send(self.exchange, self.leg))
         try:
             await self._read(aiter(response.stream))  # type: ignore[arg-type]

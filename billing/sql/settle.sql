@@ -97,6 +97,7 @@ declare
     g_id bigint[]; g_money bigint[]; g_pending bigint[]; g_debit bigint[]; g_release bigint[];
     m_id bigint[]; m_day date[]; m_month date[];
     m_held bigint[]; m_day_used bigint[]; m_month_used bigint[]; m_touched boolean[];
+    m_spent bigint[];
     -- the house's accounts
     r_key text[]; r_id bigint[];
     -- answers
@@ -262,6 +263,7 @@ begin
     m_held := array_fill(0::bigint, array[m]);
     m_day_used := m_held;
     m_month_used := m_held;
+    m_spent := m_held;
     m_touched := array_fill(false, array[m]);
 
     -- Decide.
@@ -423,6 +425,7 @@ begin
             a_month_used[u] := a_month_used[u] + nanos;
         end if;
         m_held[m] := m_held[m] - released;
+        m_spent[m] := m_spent[m] + nanos + released;
         if day_ = m_day[m] then
             m_day_used[m] := m_day_used[m] + nanos;
         end if;
@@ -513,7 +516,8 @@ begin
         update billing_keymeter
         set held = greatest(held + m_held[array_position(m_id, key_id)], 0),
             day_used = greatest(day_used + m_day_used[array_position(m_id, key_id)], 0),
-            month_used = greatest(month_used + m_month_used[array_position(m_id, key_id)], 0)
+            month_used = greatest(month_used + m_month_used[array_position(m_id, key_id)], 0),
+            spent = spent + m_spent[array_position(m_id, key_id)]
         where key_id = any(m_id) and m_touched[array_position(m_id, key_id)];
     end if;
 

@@ -26,6 +26,7 @@ class UpstreamTrouble(Exception):
 
     ``outcome`` goes on the attempt row; ``reason`` and ``message`` are ours, never the
     provider's own text. ``ambiguous``: the provider may have done the work all the same.
+    ``limited``: it was not even called, because it is at a limit that we keep for it.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class UpstreamTrouble(Exception):
         fallback: bool,
         status: int | None = None,
         ambiguous: bool = False,
+        limited: bool = False,
     ) -> None:
         super().__init__(outcome)
         self.outcome = outcome
@@ -45,6 +47,7 @@ class UpstreamTrouble(Exception):
         self.fallback = fallback
         self.status = status
         self.ambiguous = ambiguous
+        self.limited = limited
 
 
 class Target(Struct, frozen=True):

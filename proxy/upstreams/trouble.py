@@ -88,6 +88,7 @@ def busy(outcome: str) -> UpstreamTrouble:
         reason="upstream_failed",
         message="The model's provider is busy. Please retry.",
         fallback=True,
+        limited=True,
     )
 
 

@@ -34,6 +34,8 @@ class Command(OperatorCommand):
         )
         parser.add_argument("--model", action="append", help="repeatable; default: every model")
         parser.add_argument("--rpm", type=int, help="requests per minute; default: the tier's")
+        parser.add_argument("--tpm", type=int, help="tokens per minute; default: no limit")
+        parser.add_argument("--max-streams", type=int, help="streams at once; default: no limit")
         parser.add_argument("--daily-usd", help="spending cap per UTC day; none = unlimited")
         parser.add_argument("--monthly-usd", help="spending cap per UTC month; none = unlimited")
         parser.add_argument("--ip", action="append", help="address or network; repeatable")
@@ -52,6 +54,8 @@ class Command(OperatorCommand):
             scopes=options["scope"] or sorted(INFERENCE | EITHER),
             models=options["model"],
             rpm=options["rpm"],
+            tpm=options["tpm"],
+            max_streams=options["max_streams"],
             ips=options["ip"] or (),
             expires_at=_moment(options["expires"]),
         )
@@ -65,6 +69,8 @@ class Command(OperatorCommand):
             "scopes": key.scopes,
             "models": key.models,
             "rpm": key.rpm,
+            "tpm": key.tpm,
+            "max_streams": key.max_streams,
             "daily_usd": _usd(daily),
             "monthly_usd": _usd(monthly),
             "ips": key.ips,
