@@ -19,6 +19,7 @@ from proxy.guard import Incoming, Receive, Scope, Send
 from proxy.runtime import Runtime
 from proxy.surfaces.chat import CHAT
 from proxy.surfaces.embeddings import EMBEDDINGS
+from proxy.surfaces.images import IMAGES
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ SURFACES: dict[str, tuple[str, Surface]] = {
     for name, method, surface in (
         ("chat/completions", "POST", forward.served(CHAT)),
         ("embeddings", "POST", forward.served(EMBEDDINGS)),
+        ("images/generations", "POST", forward.served(IMAGES)),
         ("models", "GET", listing.models),
         ("generation", "GET", receipts.generation),
         ("key", "GET", standing.key),

@@ -31,6 +31,7 @@ from proxy.wire.answers import Usage
 # More text than this per token of output limit is a provider that ignores the limit.
 RUNAWAY_BYTES_PER_TOKEN = 16
 TRAILER_S = 0.25
+LONGEST_EVENTS_BYTES = {"chat": sse.LONGEST_EVENT_BYTES, "image": 4 * sse.LONGEST_EVENT_BYTES}
 
 
 class BrokeOff(Exception):
@@ -45,7 +46,7 @@ class Stream:
         self.leg = leg
         self.hangup = hangup
         self.began = time.perf_counter()
-        self.decoder = sse.Decoder()
+        self.decoder = sse.Decoder(limit_bytes=LONGEST_EVENTS_BYTES[exchange.call.kind])
         self.reader = upstreams.of(leg.provider.kind).reader(exchange.call)
         self.rendering = exchange.surface.rendering(exchange)
         self.kept = b""
@@ -139,6 +140,8 @@ class Stream:
             self.hangup.drain_s = settings.DRAIN_TIMEOUT_S if drains else None
 
     def _check_runaway(self) -> None:
+        if self.exchange.call.kind == "image":
+            return
         limit = self.leg.output_tokens * self.exchange.call.choices
         if self.reader.size_bytes > RUNAWAY_BYTES_PER_TOKEN * limit + 65536:
             self._end(troubles.garbage())
@@ -148,12 +151,16 @@ class Stream:
         attempts = len(self.exchange.attempts) + 1
         return self.exchange.answered_headers(self.leg, attempts=attempts)
 
+    async def begin(self) -> None:
+        """Send the head of the answer, if it was not sent yet."""
+        if not self.exchange.incoming.answered:
+            await self.exchange.incoming.begin_stream(headers=self.headers())
+
     async def flush(self) -> None:
         """Send on what was read, once there is something to tell."""
         if self.kept and self.told:
             incoming = self.exchange.incoming
-            if not incoming.answered:
-                await incoming.begin_stream(headers=self.headers())
+            await self.begin()
             out, self.kept = self.kept, b""
             self.exchange.runtime.keepalive.touch(incoming)
             await incoming.write(out)
@@ -235,6 +242,7 @@ async def finish(stream: Stream) -> None:
     closing = closing_of(stream, usage, source=source, status=200, cancelled=exchange.incoming.gone)
     settled = await exchange.runtime.durable(closing)
     cost = usd(exchange.charge(leg, exchange.tokens(leg, usage)))
+    await stream.begin()
     end = await stream.rendering.end(Outcome(leg, usage, cost, settled))
     await exchange.incoming.write(end, last=True)
 
@@ -250,6 +258,7 @@ async def broke_off(stream: Stream, cause: str) -> None:
     )
     await exchange.runtime.durable(closing)
     error = ApiError("stream_interrupted", "The model's provider broke off the stream.").error()
+    await stream.begin()
     await exchange.incoming.write(stream.rendering.broken(error), last=True)
 
 

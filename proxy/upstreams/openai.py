@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from proxy.upstreams.base import Target
+from proxy.upstreams.base import ChunkReader, Target
+from proxy.upstreams.picturestream import PictureReader
 from proxy.upstreams.posting import post
 from proxy.upstreams.trouble import refusal
 from proxy.wire import results
@@ -55,6 +56,9 @@ def body(*, target: Target, call: Call) -> dict[str, Any]:
         name: value for name, value in call.fields.items() if value is not None and name not in drop
     }
     fields["model"] = target.upstream_model
+    if "reasoning_effort" in fields:
+        # OpenAI's own word for it; OpenRouter's is refused by most.
+        fields.pop("reasoning", None)
     if call.kind != "chat":
         return fields
     limit = call.output_limit if target.output_limit is None else target.output_limit
@@ -79,8 +83,10 @@ def completion(body: bytes) -> Completion:
     return results.read(body) or read_completion(body)
 
 
-def reader(call: Call) -> Reader:
+def reader(call: Call) -> ChunkReader:
     """Return a reader for one stream."""
+    if call.kind == "image":
+        return PictureReader(call)
     return Reader(choices=call.choices)
 
 

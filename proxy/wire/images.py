@@ -1,0 +1,62 @@
+"""
+A request for pictures as callers send it, and a provider's stream of them.
+
+References: https://platform.openai.com/docs/api-reference/images/create and
+https://platform.openai.com/docs/api-reference/images-streaming
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from proxy.wire import chat
+from proxy.wire.call import Call
+
+PARTIAL = "image_generation.partial_image"
+COMPLETED = "image_generation.completed"
+
+
+class ImagesRequest(Struct):
+    """The fields that this gateway reads; all others travel unread."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    prompt: Annotated[str, Meta(min_length=1, max_length=32_000)]
+    n: Annotated[int, Meta(ge=1, le=10)] | None = None
+    size: Annotated[str, Meta(pattern=r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$")] | None = None
+    quality: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}$")] | None = None
+    response_format: Literal["url", "b64_json"] | None = None
+    background: Literal["transparent", "opaque", "auto"] | None = None
+    moderation: Literal["low", "auto"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Annotated[int, Meta(ge=0, le=100)] | None = None
+    partial_images: Annotated[int, Meta(ge=0, le=3)] | None = None
+    style: Literal["vivid", "natural"] | None = None
+    stream: bool | None = None
+    user: str | None = None
+    models: Annotated[list[str], Meta(max_length=10)] | None = None
+    provider: chat.ProviderFields | None = None
+
+
+def parse(body: bytes) -> Call:
+    """
+    Read and check a request body.
+
+    :raises proxy.wire.call.BadRequest: not JSON, a wrong type or range, a field that is refused
+    """
+    fields = chat.json_object(body)
+    request = chat.converted(fields, ImagesRequest)
+    chat.refuse_ours(fields)
+    return Call(
+        kind="image",
+        model=request.model,
+        models=tuple(request.models or ()),
+        preferences=chat.preferences(request.provider),
+        fields={name: value for name, value in fields.items() if name not in chat.CONSUMED},
+        stream=bool(request.stream),
+        prompt_bytes=len(request.prompt.encode()),
+        images=request.n or 1,
+        size=request.size or "",
+        quality=request.quality or "",
+    )
