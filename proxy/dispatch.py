@@ -38,7 +38,7 @@ def upstream_request(exchange: Exchange, leg: Leg) -> httpx.Request:
         request_id=ids.form("req_", exchange.incoming.id),
         output_limit=exchange.hold.output_limit,
         max_output_tokens=leg.model.max_output_tokens,
-        drop=leg.model.unsupported,
+        drop=leg.lacking,
     )
     request = upstreams.of(leg.provider.kind).request(target=target, call=exchange.call)
     request.extensions = {

@@ -14,6 +14,7 @@ from msgspec import Struct
 LATE_EVIDENCE_H = 24
 MOST_LATE = 200
 
+# What waits for a worker belongs to no process: it is claimed, or abandoned in time.
 # A database that was away could not take heartbeats: until its gateways had the time to
 # send one, their silence means nothing, and what they spooled comes first.
 HOLDS = """
@@ -37,6 +38,9 @@ where h.id > %(after)s
   and ((silent_at <= clock.wall
         and (p.id is null or p.stopped_at is not null or p.id = any (%(dead)s)))
        or (h.expires_at <= clock.now and up_at + silence <= clock.wall))
+  and not exists (
+      select from proxy_generation g
+      where g.id = h.id and g.status = 'pending' and g.background and g.claimed_at is null)
 order by h.id
 limit %(limit)s
 """

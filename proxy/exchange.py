@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,14 +17,17 @@ from proxy.guard import Incoming
 from proxy.routing import Leg, Offer, next_leg
 from proxy.till import AttemptRow, Bill, Closing
 from proxy.upstreams.base import UpstreamTrouble
-from proxy.wire.answers import Usage
+from proxy.wire.answers import Completion, Usage
 from proxy.wire.call import Call
 
 if TYPE_CHECKING:
+    from proxy.idempotency import Claim
     from proxy.runtime import Runtime
     from proxy.surfaces.base import Surface
 
 log = structlog.get_logger(__name__)
+
+BeforeCharge = Callable[["Exchange", Leg, Completion, Usage], Awaitable[None]]
 
 
 class Exchange:
@@ -54,6 +58,11 @@ class Exchange:
         self.upstream_ms = 0
         self.checkpointed = False
         self.closed = False
+        # For calls that are made once: the right to the caller's Idempotency-Key.
+        self.claim: Claim | None = None
+        # For calls whose answer is kept: what to do before it is charged, and that it was kept.
+        self.before_charge: BeforeCharge | None = None
+        self.completed = False
         self.used_tokens = 0
 
     @property

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import httpx
 from django.conf import settings
+from msgspec import Struct
 
 from common.errors import ApiError, retry_headers
-from proxy import admission, routing, streams
+from proxy import admission, idempotency, routing, streams
 from proxy.auth import Caller
 from proxy.dispatch import complete, since_ms
 from proxy.endings import evidence_of, fail, hung_up
@@ -42,36 +43,103 @@ PATIENCE_MS = 50
 OF_THE_KEY = ("rate_limited", "too_many_streams", "model_not_allowed")
 
 
-def served(surface: Surface) -> Callable[[Runtime, Incoming], Awaitable[None]]:
+class Order(Struct, frozen=True):
+    """What a caller asks for; ``digest`` of the body only where it is to be made once."""
+
+    caller: Caller
+    call: Call
+    digest: bytes | None = None
+
+
+def served(
+    surface: Surface, answering: Callable[[Exchange], Awaitable[None]] | None = None
+) -> Callable[[Runtime, Incoming], Awaitable[None]]:
     """Return the function that serves one paid endpoint."""
 
     async def serve(runtime: Runtime, incoming: Incoming) -> None:
-        exchange = await admitted(runtime, incoming, surface)
-        if incoming.elapsed_ms() > PATIENCE_MS and await incoming.has_left():
-            runtime.till.void(exchange.hold.ask, day=exchange.hold.day)
-            return exchange.leave()
-        hangup = Hangup(incoming)
-        try:
-            if exchange.call.stream:
-                await streams.serve(exchange, hangup)
-            else:
-                await serve_whole(exchange, hangup)
-        except asyncio.CancelledError:
-            # We are being stopped. The hold goes to the sweep, which asks the provider.
-            if incoming.answered:
-                raise
-            raise draining() from None
-        except ApiError:
-            raise
-        except Exception:
-            if not exchange.closed:
-                runtime.till.settle(exchange.voided(status=500, reason="internal"))
-            raise
-        finally:
-            hangup.stop()
-            exchange.leave()
+        order = await read(runtime, incoming, surface)
+        if order.digest is not None:
+            return await once(runtime, incoming, surface, order, answering or answer)
+        exchange = await admitted(runtime, incoming, surface, order)
+        await (answering or answer)(exchange)
 
     return serve
+
+
+async def once(
+    runtime: Runtime,
+    incoming: Incoming,
+    surface: Surface,
+    order: Order,
+    answering: Callable[[Exchange], Awaitable[None]],
+) -> None:
+    """
+    Serve a request that carries an ``Idempotency-Key``: make it, or repeat what was answered.
+
+    :raises ApiError: refused, also where the key is taken
+    """
+    try:
+        claim = await idempotency.claim(
+            runtime.reader,
+            word=incoming.headers[idempotency.HEADER],
+            endpoint=surface.name,
+            caller=order.caller,
+            body_digest=order.digest or b"",
+            id=incoming.id,
+        )
+    except ApiError as error:
+        if error.status == 409:
+            # Nothing is admitted here, so what is kept of the API key is not enough.
+            await who(runtime, incoming, surface, fresh=True)
+        raise
+    if isinstance(claim, idempotency.Replay):
+        await who(runtime, incoming, surface, fresh=True)
+        incoming.id = claim.request_id
+        return await incoming.answer(
+            status=200, body=claim.body, headers=idempotency.REPLAYED
+        )
+    try:
+        exchange = await admitted(runtime, incoming, surface, order)
+        if claim.lost:
+            runtime.till.void(exchange.hold.ask, day=exchange.hold.day)
+            exchange.leave()
+            raise idempotency.in_progress()
+        exchange.claim = claim
+        await answering(exchange)
+    finally:
+        await claim.release()
+
+
+async def answer(exchange: Exchange) -> None:
+    """
+    Answer an admitted request; whatever happens, its hold is closed or left to the sweep.
+
+    :raises ApiError: no provider gave an answer, or this server is being stopped
+    """
+    runtime, incoming = exchange.runtime, exchange.incoming
+    if incoming.elapsed_ms() > PATIENCE_MS and await incoming.has_left():
+        runtime.till.void(exchange.hold.ask, day=exchange.hold.day)
+        return exchange.leave()
+    hangup = Hangup(incoming)
+    try:
+        if exchange.call.stream:
+            await streams.serve(exchange, hangup)
+        else:
+            await serve_whole(exchange, hangup)
+    except asyncio.CancelledError:
+        # We are being stopped. The hold goes to the sweep, which asks the provider.
+        if incoming.answered:
+            raise
+        raise draining() from None
+    except ApiError:
+        raise
+    except Exception:
+        if not exchange.closed:
+            runtime.till.settle(exchange.voided(status=500, reason="internal"))
+        raise
+    finally:
+        hangup.stop()
+        exchange.leave()
 
 
 def draining() -> ApiError:
@@ -83,18 +151,33 @@ def draining() -> ApiError:
     )
 
 
-async def admitted(runtime: Runtime, incoming: Incoming, surface: Surface) -> Exchange:
+async def read(runtime: Runtime, incoming: Incoming, surface: Surface) -> Order:
+    """
+    Read a request; its body is not needed any more afterwards.
+
+    :raises ApiError: refused; nothing was counted or held
+    """
+    incoming.check_framing(limit_bytes=surface.limit_bytes)
+    caller = await who(runtime, incoming, surface, fresh=False)
+    body = await incoming.body(limit_bytes=surface.limit_bytes)
+    try:
+        call = surface.parse(body)
+    except BadRequest as error:
+        raise ApiError(error.reason, error.message, param=error.param) from None
+    if idempotency.HEADER not in incoming.headers:
+        return Order(caller, call)
+    return Order(caller, call, idempotency.fingerprint(caller=caller, body=body))
+
+
+async def admitted(
+    runtime: Runtime, incoming: Incoming, surface: Surface, order: Order
+) -> Exchange:
     """
     Take a request through every check up to its hold.
 
     :raises ApiError: refused; nothing is held and no upstream was called
     """
-    incoming.check_framing(limit_bytes=surface.limit_bytes)
-    caller = await who(runtime, incoming, surface, fresh=False)
-    try:
-        call = surface.parse(await incoming.body(limit_bytes=surface.limit_bytes))
-    except BadRequest as error:
-        raise ApiError(error.reason, error.message, param=error.param) from None
+    caller, call = order.caller, order.call
     for _ in range(MOST_KEY_CHANGES):
         try:
             return await admit(runtime, incoming, surface, caller, call)
@@ -209,10 +292,14 @@ async def deliver(exchange: Exchange, leg: Leg, completion: Completion, latency_
         latency_ms=latency_ms,
         cost=exchange.upstream_cost(leg, tokens),
     )
+    if exchange.before_charge is not None:
+        await exchange.before_charge(exchange, leg, completion, usage)
     closing = exchange.settled(leg, tokens, source=source, status=200)
     settled = await exchange.runtime.durable(closing)
     cost = usd(exchange.charge(leg, tokens))
     headers = exchange.answered_headers(leg, attempts=len(exchange.attempts))
     body = await exchange.surface.whole(exchange, completion, Outcome(leg, usage, cost, settled))
     headers["x-tollgate-cost"] = cost
+    if exchange.claim is not None:
+        await exchange.claim.keep(body)
     await exchange.incoming.answer(status=200, body=body, headers=headers)

@@ -17,9 +17,12 @@ from common.errors import ApiError
 from proxy import forward, listing, receipts, standing
 from proxy.guard import Incoming, Receive, Scope, Send
 from proxy.runtime import Runtime
+from proxy.surfaces import generate, prototypes
 from proxy.surfaces.chat import CHAT
 from proxy.surfaces.embeddings import EMBEDDINGS
 from proxy.surfaces.images import IMAGES
+from proxy.surfaces.generate import GENERATE
+from proxy.surfaces.prototypes import PROTOTYPES
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +43,12 @@ SURFACES: dict[str, tuple[str, Surface]] = {
         ("key", "GET", standing.key),
         ("credits", "GET", standing.credits),
     )
+}
+SURFACES |= {
+    "/api/v2/generate": ("POST", forward.served(GENERATE, generate.answer)),
+    "/api/v2/generate/status": ("GET", generate.status),
+    "/api/ds-prototypes/chat/completions": ("POST", forward.served(PROTOTYPES)),
+    "/api/ds-prototypes/health": ("GET", prototypes.healthy),
 }
 MODEL_PREFIXES = tuple(f"{base}/models/" for base in BASES)
 

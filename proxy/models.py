@@ -18,6 +18,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from common import crypto
+from proxy.models_kept import Generation, IdempotencyKey
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
@@ -335,3 +336,19 @@ class TaskHeartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+__all__ = [
+    "Attempt",
+    "CatalogueVersion",
+    "Checkpoint",
+    "GatewayProcess",
+    "Generation",
+    "IdempotencyKey",
+    "Model",
+    "ModelAlias",
+    "Provider",
+    "Route",
+    "TaskHeartbeat",
+    "route_subject",
+]

@@ -61,10 +61,17 @@ class Leg(Struct, frozen=True):
         )
         return min(self.output_tokens, output // self.call.choices)
 
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Return the parameters that this leg cannot take."""
+        undeclared = self.call.undeclared
+        if undeclared:
+            undeclared -= self.model.capabilities & undeclared
+        return self.model.unsupported | upstreams.of(self.provider.kind).UNSUPPORTED | undeclared
+
     def ignored(self) -> list[str]:
         """Return what the caller sent and this leg cannot take."""
-        taken_by = upstreams.of(self.provider.kind)
-        lacking = self.model.unsupported | taken_by.UNSUPPORTED
+        lacking = self.lacking - self.call.assumed
         return sorted(name for name in lacking if self.call.fields.get(name) is not None)
 
 

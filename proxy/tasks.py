@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
-from celery import shared_task
+from typing import Any
+from uuid import UUID
 
-from proxy import heartbeats
+import msgspec
+from celery import Task, shared_task
+
+from proxy import background, heartbeats, keeping
 from proxy import sweep as sweeping
 
 
@@ -20,3 +23,17 @@ def sweep() -> None:
 def heartbeat() -> None:
     """Leave the proof that beat schedules and a worker works."""
     heartbeats.beat(name="beat")
+
+
+@shared_task(bind=True, max_retries=None)
+def make_generation(self: Task[Any, None], generation_id: str) -> None:
+    """Begin to make one generation of /api/v2/generate, unless another worker has begun."""
+    if not background.MAKER.begin(UUID(generation_id)):
+        raise self.retry(countdown=2)
+
+
+@shared_task
+def tidy_kept() -> None:
+    """End and delete what is kept too long; queue again what no worker has taken."""
+    for generation_id in keeping.tidy().waiting:
+        make_generation.delay(str(generation_id))

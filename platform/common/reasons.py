@@ -106,7 +106,10 @@ REASON_LIST: Mapping[str, Reason] = {
         409, "The Idempotency-Key was used with another body.", "Use a new key."
     ),
     "idempotency_completed": Reason(
-        409, "The stream with this Idempotency-Key has ended.", "Fetch its receipt."
+        409,
+        "The call with this Idempotency-Key has ended and its answer is not kept: it was a"
+        " stream, or longer than 1 MB. `receipt_id` names its receipt.",
+        "Fetch the receipt.",
     ),
     "rate_limited": Reason(
         429, "Too many requests per minute.", "Wait for `Retry-After`; official SDKs do."

@@ -231,6 +231,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "proxy.tasks.sweep", "schedule": 60.0, "options": {"expires": 60}},
     "heartbeat": {"task": "proxy.tasks.heartbeat", "schedule": 30.0, "options": {"expires": 30}},
+    "keeping": {"task": "proxy.tasks.tidy_kept", "schedule": 20.0, "options": {"expires": 20}},
     "partitions": {"task": "billing.tasks.make_partitions", "schedule": crontab(minute=7)},
     "verify-ledger": {"task": "billing.tasks.verify_ledger", "schedule": crontab(minute=17)},
     "ledger-checkpoint": {
@@ -258,6 +259,7 @@ KEEPALIVE_S = env.float("KEEPALIVE_S", 15.0)
 HEARTBEAT_S = env.float("HEARTBEAT_S", 5.0)
 SILENT_AFTER_S = env.float("SILENT_AFTER_S", 20.0)
 CHECKPOINT_S = env.float("CHECKPOINT_S", 1.0)
+GENERATION_TTL_H = env.int("GENERATION_TTL_H", 24)
 SANDBOX_URL = env.str("SANDBOX_URL", "").rstrip("/")
 SANDBOX_TOKEN = env.str("SANDBOX_TOKEN", "")
 
