@@ -243,7 +243,7 @@ def tool_calls(message: dict[str, Any], *, place: str) -> list[ToolCall]:
 
     :raises BadRequest: one that is not a function's, or whose arguments are not an object
     """
-    calls = message.get("tool_calls") or ()
+    calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         raise invalid(f"{place}.tool_calls", "expected a list")
     return [_tool_call(call, f"{place}.tool_calls[{n}]") for n, call in enumerate(calls)]
