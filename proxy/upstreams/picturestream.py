@@ -33,6 +33,7 @@ class PictureReader:
         self.done = False
         self.upstream_id = ""
         self.error: dict[str, Any] | None = None
+        self.contradicted = False
 
     def read(self, data: bytes) -> list[dict[str, Any]]:
         """
@@ -65,7 +66,9 @@ class PictureReader:
 
     def _count(self, event: dict[str, Raw]) -> None:
         self.made += 1
-        told = {n: msgspec.json.decode(event[n]) for n in ("size", "quality") if n in event}
+        told: dict[str, Any] = {
+            name: msgspec.json.decode(event[name]) for name in ("size", "quality") if name in event
+        }
         self.usage = pictures_made(self.made, told)
         self.finished = self.done = self.made >= self.expected
 

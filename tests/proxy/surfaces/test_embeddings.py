@@ -49,7 +49,7 @@ class TestAnswer:
     ) -> None:
         upstream.script(vectors([0.1, -0.25], "AACAPw=="))
 
-        response = client.post(f"{base}/embeddings", json=ask(input=["a", "b"]))
+        response = client.post(f"{base}/embeddings", json=ask(input=["words", "words"]))
 
         body = response.json()
         assert [one["embedding"] for one in body["data"]] == [[0.1, -0.25], "AACAPw=="]
