@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import uvicorn
 from django.conf import settings
 
 from config.asgi import Application
+from tests.fakes.ports import free_port
 
 
 class GatewayServer:
@@ -144,10 +144,3 @@ class GatewayProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(15)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,7 +8,8 @@ from django.test import override_settings
 
 from proxy.models import Provider
 from tests.fakes import upstream as fake
-from tests.fakes.gateway import GatewayServer, free_port
+from tests.fakes.gateway import GatewayServer
+from tests.fakes.ports import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import Shop, hello, request_id
 
