@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.http import Http404
+from django.utils.translation import gettext as _
 
 from accounts import keys
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Workspace
 from accounts.scopes import Scope
 from accounts.seats import Seat
 from billing.models import KeyMeter
@@ -71,7 +72,7 @@ def _row(
         key=key,
         owner=str(key.owner),
         owner_is_service=key.service_account_id is not None,
-        workspaces=[workspace.name for workspace in carried],
+        workspaces=_names(carried, seats),
         state=state,
         ends_at=key.expires_at,
         window=Window.of(meter, today=now.date()),
@@ -80,6 +81,14 @@ def _row(
         may_change=own or keeps,
         may_rotate=state == "active" and (own or (key.user_id is None and keeps)),
     )
+
+
+def _names(carried: Sequence[Workspace], seats: Sequence[Seat]) -> list[str]:
+    """Return the names of a key's workspaces; those of strangers are only counted."""
+    known = {other.workspace.pk for other in seats}
+    names = [workspace.name for workspace in carried if workspace.pk in known]
+    hidden = len(carried) - len(names)
+    return [*names, _("%(count)d more") % {"count": hidden}] if hidden else names
 
 
 def _state(key: ApiKey, *, now: datetime) -> str:

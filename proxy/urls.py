@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, register_converter
 
 from proxy import views, views_keys, views_models, views_quickstart
+
+
+class KeyId:
+    """The public id of a key in an address."""
+
+    regex = "key_[0-9A-Za-z]{1,40}"
+
+    def to_python(self, value: str) -> str:
+        """Take it as it is."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """Write it as it is."""
+        return value
+
+
+register_converter(KeyId, "key")
 
 urlpatterns = [
     path("dashboard", views.overview, name="overview"),
@@ -14,11 +31,11 @@ urlpatterns = [
     ),
     path("dashboard/keys", views_keys.key_list, name="keys"),
     path("dashboard/keys/new", views_keys.create, name="key_create"),
-    path("dashboard/keys/<str:public_id>", views_keys.detail, name="key"),
-    path("dashboard/keys/<str:public_id>/disable", views_keys.disable, name="key_disable"),
-    path("dashboard/keys/<str:public_id>/enable", views_keys.enable, name="key_enable"),
-    path("dashboard/keys/<str:public_id>/rotate", views_keys.rotate, name="key_rotate"),
-    path("dashboard/keys/<str:public_id>/delete", views_keys.delete, name="key_delete"),
+    path("dashboard/keys/<key:public_id>", views_keys.detail, name="key"),
+    path("dashboard/keys/<key:public_id>/disable", views_keys.disable, name="key_disable"),
+    path("dashboard/keys/<key:public_id>/enable", views_keys.enable, name="key_enable"),
+    path("dashboard/keys/<key:public_id>/rotate", views_keys.rotate, name="key_rotate"),
+    path("dashboard/keys/<key:public_id>/delete", views_keys.delete, name="key_delete"),
     path("models", views_models.models, name="models"),
     path("models.json", views_models.models_json, name="models_json"),
 ]

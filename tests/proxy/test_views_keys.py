@@ -86,6 +86,23 @@ class TestKeyList:
         assert "expired" in pages.browser(alice).get("/dashboard/keys").content.decode()
 
 
+    def test_the_name_of_a_workspace_of_strangers_is_not_told(
+        self, alice: User, bob: User, home: Workspace
+    ) -> None:
+        members.add(workspace=home, user=bob, role="developer", by=alice)
+        secret = workspaces.create(name="Project Secret", owner=bob)
+        keys.create(name="k", workspaces=[home, secret], user=bob, by=bob, scopes=["chat"])
+
+        page = pages.browser(alice).get("/dashboard/keys").content.decode()
+
+        assert "1 more" in page
+        assert "Project Secret" not in page
+
+    @pytest.mark.parametrize("odd", ["%00", "key_%00", "..", "key_"])
+    def test_an_odd_address_is_not_found(self, alice: User, odd: str) -> None:
+        assert pages.browser(alice).get(f"/dashboard/keys/{odd}").status_code == 404
+
+
 class TestCreate:
     def test_the_key_is_shown_once_and_works(self, alice: User, home: Workspace) -> None:
         browser = pages.browser(alice)
