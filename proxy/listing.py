@@ -53,21 +53,43 @@ async def listener(runtime: Runtime, incoming: Incoming) -> Caller:
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """Return one entry; prices are exact decimal strings in USD per 1,000 tokens."""
-    rates = model.rates
+    """Return one entry."""
     return {
         "id": model.slug,
         "object": "model",
         "created": model.created,
         "owned_by": model.owned_by,
-        "pricing": {
-            "prompt": per_thousand(rates.prompt),
-            "completion": per_thousand(rates.completion),
-        },
-        "context_length": model.context_length,
+        "pricing": pricing_of(model),
+        "context_length": None if model.kind == "image" else model.context_length,
     }
+
+
+def pricing_of(model: Model) -> dict[str, Any]:
+    """
+    Return prices as exact decimal strings in USD.
+
+    Tokens by the thousand, pictures by the piece, ``request`` for what each call costs.
+    """
+    rates = model.rates
+    prices: dict[str, Any] = {}
+    if model.kind != "image":
+        prices["prompt"] = per_thousand(rates.prompt)
+        prices["completion"] = per_thousand(rates.completion)
+    if model.kind == "image":
+        prices["image"] = {
+            size: {quality: usd(pico) for quality, pico in by_quality.items()}
+            for size, by_quality in (rates.image or {}).items()
+        }
+    if rates.per_call:
+        prices["request"] = usd(rates.per_call)
+    return prices
+
+
+def usd(pico: int) -> str:
+    """Return a price with at least four decimals."""
+    return money.usd_from_pico(pico, at_least=4)
 
 
 def per_thousand(pico_per_token: int) -> str:
     """Return a price per 1,000 tokens with at least four decimals."""
-    return money.usd_from_pico(pico_per_token * TOKENS_PER_PRICE, at_least=4)
+    return usd(pico_per_token * TOKENS_PER_PRICE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 
 from billing.pricing import Rates
+from proxy.models import Model
 from tests.fakes.gateway import GatewayServer
 from tests.proxy.conftest import AddModel, Shop
 
@@ -28,6 +29,20 @@ class TestModels:
         assert "gpt-4o" not in listed
         assert listed["openai/gpt-4o"]["context_length"] == 8000
         assert isinstance(listed["openai/gpt-4o"]["created"], int)
+
+    def test_pictures_are_priced_by_size_and_quality(self, add_model: AddModel, shop: Shop) -> None:
+        """NG-07, NA-13: exact strings; a picture has no context."""
+        prices = {"1024x1024": {"low": 11_000_000_000, "high": 167_000_000_000}}
+        model = add_model("openai/gpt-image-1", rates=Rates(image=prices))
+        by_call = add_model("test/pictures", rates=Rates(per_call=50_000_000_000))
+        Model.objects.filter(pk__in=(model.pk, by_call.pk)).update(kind="image")
+        with GatewayServer() as gateway, gateway.client(shop.secret) as client:
+            listed = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
+
+        priced = listed["openai/gpt-image-1"]
+        assert priced["pricing"] == {"image": {"1024x1024": {"low": "0.0110", "high": "0.1670"}}}
+        assert priced["context_length"] is None
+        assert listed["test/pictures"]["pricing"] == {"image": {}, "request": "0.0500"}
 
     def test_needs_a_key(self, gateway: GatewayServer) -> None:
         with gateway.client() as client:
