@@ -96,9 +96,9 @@ class ModelEntry(Struct, forbid_unknown_fields=True, kw_only=True):
     max_output_tokens: int | None = None
     max_image_tokens: int = 1500
     prompt_overhead_tokens: int = 100
-    capabilities: list[Literal["vision", "tools", "json_schema", "reasoning", "web_search"]] = (
-        msgspec.field(default_factory=list)
-    )
+    capabilities: list[
+        Literal["vision", "tools", "json_schema", "reasoning", "web_search", "repetition_penalty"]
+    ] = msgspec.field(default_factory=list)
     parameters: ParametersEntry = msgspec.field(default_factory=ParametersEntry)
     effective_from: str | None = None
     enabled: bool = True
