@@ -19,6 +19,7 @@ from proxy.guard import Incoming, Receive, Scope, Send
 from proxy.runtime import Runtime
 from proxy.surfaces import generate, prototypes
 from proxy.surfaces.chat import CHAT
+from proxy.surfaces.completions import COMPLETIONS
 from proxy.surfaces.embeddings import EMBEDDINGS
 from proxy.surfaces.images import IMAGES
 from proxy.surfaces.generate import GENERATE
@@ -36,6 +37,7 @@ SURFACES: dict[str, tuple[str, Surface]] = {
     for base in BASES
     for name, method, surface in (
         ("chat/completions", "POST", forward.served(CHAT)),
+        ("completions", "POST", forward.served(COMPLETIONS)),
         ("embeddings", "POST", forward.served(EMBEDDINGS)),
         ("images/generations", "POST", forward.served(IMAGES)),
         ("models", "GET", listing.models),
