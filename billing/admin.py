@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from billing.models import (
+    CONTRADICTION,
     Account,
     Hold,
     KeyMeter,
@@ -110,15 +111,33 @@ class PriceAdmin(ReadOnlyAdmin):
     search_fields = ("subject",)
 
 
+class Quarantine(admin.SimpleListFilter):
+    """Calls whose provider told a usage that contradicts itself; the charge is an estimate."""
+
+    title = "quarantine"
+    parameter_name = "quarantine"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Usage]
+    ) -> list[tuple[str, str]]:
+        """Return the one choice."""
+        return [(CONTRADICTION, "Usage contradicts itself")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Usage]) -> QuerySet[Usage]:
+        """Return the calls so marked; an index of its own has them."""
+        return queryset.filter(reason=CONTRADICTION) if self.value() else queryset
+
+
 @admin.register(Usage)
 class UsageAdmin(ReadOnlyAdmin):
-    """Closed calls; the filter `unknown` lists those that staff has to look into."""
+    """Closed calls; `unknown` and `quarantine` list those that staff has to look into."""
 
     list_display = (
         "id", "closed_at", "workspace_id", "key_id", "model", "served", "provider", "state",
         "source", "unknown", "asset", "charged", "uncollected", "status",
+        "reason",
     )  # fmt: skip
-    list_filter = ("state", "source", "unknown")
+    list_filter = ("state", "source", "unknown", Quarantine)
     search_fields = ("=id",)
     date_hierarchy = "day"
 

@@ -19,6 +19,8 @@ from accounts.models import ApiKey, Workspace
 from billing.fields import UnitsField
 
 NEVER = "1970-01-01"
+# The reason on a call whose provider told a usage that cannot be true.
+CONTRADICTION = "usage_contradiction"
 
 
 class Account(models.Model):

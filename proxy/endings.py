@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import structlog
+
+from billing.models import CONTRADICTION
+from common import ids
 from common.errors import NO_RETRY, ApiError
 from proxy.dispatch import since_ms
 from proxy.evidence import proven
@@ -10,8 +14,27 @@ from proxy.routing import Leg
 from proxy.upstreams.base import UpstreamTrouble
 from proxy.wire.answers import Usage, estimated_tokens
 
+log = structlog.get_logger(__name__)
+
 CLOSED_BY_CALLER = 499
 CALLERS_FAULT = ("upstream_rejected", "context_length_exceeded", "content_filter")
+
+
+def quarantined(exchange: Exchange, leg: Leg, *, contradicted: bool) -> str:
+    """
+    Return the mark of a call whose usage contradicts itself, and alert; else nothing.
+
+    Staff lists such calls; the charge rests on other evidence.
+    """
+    if not contradicted:
+        return ""
+    log.error(
+        "A provider's usage contradicts itself",
+        id=ids.form("req_", exchange.incoming.id),
+        provider=leg.provider.slug,
+        model=leg.route.upstream_model,
+    )
+    return CONTRADICTION
 
 
 async def evidence_of(

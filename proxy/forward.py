@@ -23,7 +23,7 @@ from common.errors import ApiError, retry_headers
 from proxy import admission, idempotency, routing, streams
 from proxy.auth import Caller
 from proxy.dispatch import complete, since_ms
-from proxy.endings import evidence_of, fail, hung_up
+from proxy.endings import evidence_of, fail, hung_up, quarantined
 from proxy.exchange import Exchange, usd
 from proxy.guard import Incoming
 from proxy.hangup import Hangup, HungUp
@@ -294,7 +294,8 @@ async def deliver(exchange: Exchange, leg: Leg, completion: Completion, latency_
     )
     if exchange.before_charge is not None:
         await exchange.before_charge(exchange, leg, completion, usage)
-    closing = exchange.settled(leg, tokens, source=source, status=200)
+    mark = quarantined(exchange, leg, contradicted=completion.contradicted)
+    closing = exchange.settled(leg, tokens, source=source, status=200, reason=mark)
     settled = await exchange.runtime.durable(closing)
     cost = usd(exchange.charge(leg, tokens))
     headers = exchange.answered_headers(leg, attempts=len(exchange.attempts))

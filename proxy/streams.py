@@ -239,7 +239,10 @@ async def finish(stream: Stream) -> None:
     exchange, leg = stream.exchange, stream.leg
     exchange.runtime.breakers.note(leg.route, failed=False)
     usage, source = await stream.evidence()
-    closing = closing_of(stream, usage, source=source, status=200, cancelled=exchange.incoming.gone)
+    mark = endings.quarantined(exchange, leg, contradicted=stream.reader.contradicted)
+    closing = closing_of(
+        stream, usage, source=source, status=200, reason=mark, cancelled=exchange.incoming.gone
+    )
     settled = await exchange.runtime.durable(closing)
     cost = usd(exchange.charge(leg, exchange.tokens(leg, usage)))
     await stream.begin()

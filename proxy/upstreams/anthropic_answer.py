@@ -50,6 +50,7 @@ def completion(body: bytes) -> Completion:
     return completed(
         message,
         finish_reason=FINISH.get(reason, "stop"),
+        told=told.get("usage"),
         usage=read_usage(told.get("usage")),
         upstream_id=str(told.get("id") or "")[:200],
     )
@@ -130,6 +131,11 @@ class Reader:
         self.tools = 0
         self.details = 0
         self.block: dict[str, Any] = {}
+
+    @property
+    def contradicted(self) -> bool:
+        """Tell whether the usage that was told contradicts itself."""
+        return self.finished and bool(self.counts) and self.usage is None
 
     def read(self, data: bytes) -> list[dict[str, Any]]:
         """

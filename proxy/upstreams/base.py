@@ -70,7 +70,8 @@ class ChunkReader(Protocol):
 
     It keeps count: ``usage`` where the provider told it, ``size_bytes`` of text told so far,
     ``finished`` once there was a finish reason, ``done`` once nothing more will come,
-    ``error`` where the provider sent one.
+    ``error`` where the provider sent one, ``contradicted`` where what it told of the usage
+    cannot be true.
     """
 
     usage: Usage | None
@@ -79,6 +80,11 @@ class ChunkReader(Protocol):
     done: bool
     upstream_id: str
     error: dict[str, Any] | None
+
+    @property
+    def contradicted(self) -> bool:
+        """Tell whether the usage that was told contradicts itself."""
+        ...
 
     def read(self, data: bytes) -> list[dict[str, Any]]:
         """

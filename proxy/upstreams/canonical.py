@@ -39,9 +39,14 @@ def chunk(delta: dict[str, Any], *, finish_reason: str | None = None) -> dict[st
 
 
 def completed(
-    message: dict[str, Any], *, finish_reason: str, usage: Usage | None, upstream_id: str
+    message: dict[str, Any],
+    *,
+    finish_reason: str,
+    told: Any,
+    usage: Usage | None,
+    upstream_id: str,
 ) -> Completion:
-    """Return a whole answer of one choice."""
+    """Return a whole answer of one choice; ``told`` is the usage in the provider's own words."""
     choice = {
         "index": 0,
         "message": message,
@@ -49,7 +54,14 @@ def completed(
         "finish_reason": finish_reason,
     }
     size_bytes = text_bytes(message)
-    return Completion({"choices": [choice]}, believed(usage, size_bytes), size_bytes, upstream_id)
+    usage = believed(usage, size_bytes)
+    return Completion(
+        {"choices": [choice]},
+        usage,
+        size_bytes,
+        upstream_id,
+        contradicted=bool(told) and usage is None,
+    )
 
 
 def believed(usage: Usage | None, size_bytes: int) -> Usage | None:

@@ -69,6 +69,7 @@ def completion(body: bytes) -> Completion:
     return completed(
         message,
         finish_reason=_finish(reason, called=bool(calls)),
+        told=told.get("usageMetadata"),
         usage=read_usage(told.get("usageMetadata")),
         upstream_id=str(told.get("responseId") or "")[:200],
     )
@@ -169,6 +170,12 @@ class Reader:
         self.error: dict[str, Any] | None = None
         self.tools = 0
         self.begun = False
+        self.counted = False
+
+    @property
+    def contradicted(self) -> bool:
+        """Tell whether the usage that was told contradicts itself."""
+        return self.finished and self.counted and self.usage is None
 
     def read(self, data: bytes) -> list[dict[str, Any]]:
         """
@@ -215,6 +222,7 @@ class Reader:
 
         In the middle of an answer there may be no count of it yet, which says nothing.
         """
+        self.counted = True
         counted = read_usage(usage)
         if counted is not None and self.usage is not None and counted.output < self.usage.output:
             counted = None

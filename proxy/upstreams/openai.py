@@ -96,6 +96,7 @@ class Reader:
     def __init__(self, *, choices: int = 1) -> None:
         self.choices = choices
         self.usage: Usage | None = None
+        self.contradicted = False
         self.size_bytes = 0
         self.finished = False
         self.ended: set[object] = set()
@@ -122,8 +123,10 @@ class Reader:
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             raise Garbage("no choices")
-        if chunk.get("usage") is not None:
-            self.usage = read_usage(chunk["usage"]) or self.usage
+        if chunk.get("usage"):
+            # Counts are cumulative, so the last ones tell all.
+            self.usage = read_usage(chunk["usage"])
+            self.contradicted = self.usage is None
         self.upstream_id = self.upstream_id or clean_id(chunk.get("id"))
         for choice in choices:
             self._look_at(choice)

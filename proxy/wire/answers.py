@@ -94,13 +94,18 @@ def text_bytes(delta: dict[str, Any]) -> int:
 
 
 class Completion(Struct):
-    """A whole answer, ready to be sent on."""
+    """
+    A whole answer, ready to be sent on.
+
+    ``contradicted``: the provider told a usage that cannot be true.
+    """
 
     fields: dict[str, Any]
     usage: Usage | None
     size_bytes: int
     upstream_id: str
     error: dict[str, Any] | None = None
+    contradicted: bool = False
 
 
 def read_completion(body: bytes) -> Completion:
@@ -125,8 +130,13 @@ def read_completion(body: bytes) -> Completion:
         if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
             raise Garbage("a choice without a message")
         size += text_bytes(choice["message"])
+    usage = read_usage(fields.get("usage"))
     return Completion(
-        fields, read_usage(fields.get("usage")), size, clean_id(fields.get("id"))
+        fields,
+        usage,
+        size,
+        clean_id(fields.get("id")),
+        contradicted=bool(fields.get("usage")) and usage is None,
     )
 
 

@@ -60,7 +60,7 @@ def read(body: bytes) -> Completion | None:
         for name, value in fields.items()
     }
     usage = pictures_made(pictures, told) if pictures else read_usage(told.get("usage"))
-    return Completion(told, usage, 0, "")
+    return Completion(told, usage, 0, "", contradicted=bool(told.get("usage")) and usage is None)
 
 
 def pictures_made(count: int, told: dict[str, Any]) -> Usage:

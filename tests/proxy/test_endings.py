@@ -1,0 +1,106 @@
+"""Usage that contradicts itself: an alert, a mark that staff can list, an estimate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from tests.fakes import upstream as fake
+from tests.fakes.upstream import FakeUpstream
+from tests.proxy.conftest import Shop, hello
+
+CHAT = "/v1/chat/completions"
+ABSURD: list[dict[str, Any]] = [
+    fake.usage(10, 3, prompt_tokens_details={"cached_tokens": 11}),
+    fake.usage(10, 3, completion_tokens_details={"reasoning_tokens": 4}),
+    fake.usage(10, -3),
+    {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 14},
+    {"prompt_tokens": "10", "completion_tokens": 3},
+    {"completion_tokens": 3},
+]
+
+
+def whole(usage: dict[str, Any]) -> fake.Reply:
+    return fake.completion("x" * 40, with_usage=False, usage=usage)
+
+
+def streamed(usage: dict[str, Any]) -> fake.Reply:
+    chunks = [
+        fake.chunk({"content": "x" * 40}),
+        fake.chunk({}, finish_reason="stop"),
+        fake.chunk(choices=[], usage=usage),
+    ]
+    return fake.events(chunks)
+
+
+class TestQuarantined:
+    @pytest.mark.parametrize("usage", ABSURD, ids=json.dumps)
+    @pytest.mark.parametrize(("reply", "stream"), [(whole, False), (streamed, True)])
+    def test_a_contradiction_is_marked_and_estimated(
+        self,
+        client: httpx.Client,
+        shop: Shop,
+        upstream: FakeUpstream,
+        caplog: pytest.LogCaptureFixture,
+        usage: dict[str, Any],
+        reply: Callable[[dict[str, Any]], fake.Reply],
+        stream: bool,
+    ) -> None:
+        upstream.script(reply(usage))
+
+        response = client.post(CHAT, json=hello(stream=stream))
+
+        assert response.status_code == 200
+        last = shop.last
+        assert (last.state, last.reason) == ("settled", "usage_contradiction")
+        # 40 bytes are counted as ten tokens.
+        assert (last.source, last.output_tokens) == ("count", 10)
+        assert "A provider's usage contradicts itself" in caplog.text
+
+    @pytest.mark.parametrize("reply", [fake.completion(), fake.completion(with_usage=False)])
+    def test_usage_that_fits_or_lacks_is_not(
+        self, client: httpx.Client, shop: Shop, upstream: FakeUpstream, reply: fake.Reply
+    ) -> None:
+        upstream.script(reply)
+
+        client.post(CHAT, json=hello())
+
+        assert shop.last.reason == ""
+
+    def test_the_last_usage_of_a_stream_counts(
+        self, client: httpx.Client, shop: Shop, upstream: FakeUpstream
+    ) -> None:
+        chunks = [
+            fake.chunk({"content": "a"}, usage=ABSURD[0]),
+            fake.chunk({}, finish_reason="stop"),
+            fake.chunk(choices=[], usage=fake.usage(10, 1)),
+        ]
+        upstream.script(fake.events(chunks))
+
+        client.post(CHAT, json=hello(stream=True))
+
+        assert (shop.last.reason, shop.last.source) == ("", "provider")
+
+    def test_staff_can_list_them(
+        self, client: httpx.Client, shop: Shop, upstream: FakeUpstream
+    ) -> None:
+        upstream.script(whole(ABSURD[0]), fake.completion())
+        for _ in range(2):
+            client.post(CHAT, json=hello())
+        staff = get_user_model().objects.create_superuser(
+            email="staff@example.com", password="a-long-pass-word"
+        )
+        browser = Client()
+        browser.force_login(staff)
+
+        page = browser.get("/admin/billing/usage/", {"quarantine": "usage_contradiction"})
+
+        assert page.status_code == 200
+        assert page.content.decode().count('<td class="field-reason">usage_contradiction</td>') == 1
+        assert "1 usage" in page.content.decode()
