@@ -1,0 +1,115 @@
+"""The fake Gemini is one by the judgement of the official SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from google import genai
+from google.genai import errors, types
+
+from tests.fakes import gemini as fake
+from tests.fakes.gemini import FakeGemini
+
+MODEL = "gemini-3-flash-preview"
+WEATHER = types.Tool(
+    function_declarations=[
+        types.FunctionDeclaration(
+            name="weather",
+            parameters_json_schema={
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+            },
+        )
+    ]
+)
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeGemini]:
+    with FakeGemini() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def client(upstream: FakeGemini) -> Iterator[genai.Client]:
+    options = types.HttpOptions(base_url=upstream.url)
+    with genai.Client(api_key="key", http_options=options) as client:
+        yield client
+
+
+class TestTheOfficialSdk:
+    def test_reads_a_whole_answer(self, client: genai.Client) -> None:
+        told = client.models.generate_content(model=MODEL, contents="hi")
+
+        assert told.text == "hello from upstream"
+        assert told.usage_metadata is not None
+        assert told.usage_metadata.total_token_count == 13
+
+    def test_reads_a_stream(self, client: genai.Client) -> None:
+        chunks = list(client.models.generate_content_stream(model=MODEL, contents="hi"))
+
+        assert "".join(chunk.text or "" for chunk in chunks) == "hello from upstream"
+        assert chunks[-1].candidates is not None
+        assert chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
+
+    def test_calls_a_tool_and_goes_on(self, client: genai.Client) -> None:
+        config = types.GenerateContentConfig(
+            tools=[WEATHER],
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+            thinking_config=types.ThinkingConfig(include_thoughts=True),
+        )
+        asked = types.Content(role="user", parts=[types.Part(text="hi")])
+        first = client.models.generate_content(model=MODEL, contents=[asked], config=config)
+        assert first.function_calls is not None
+        assert first.candidates is not None
+        [call] = first.function_calls
+        assert (call.name, call.args) == ("weather", {"city": "Köln"})
+        made = first.candidates[0].content
+        assert made is not None
+
+        result = types.FunctionResponse(id=call.id, name="weather", response={"sky": "clear"})
+        answered = types.Content(role="user", parts=[types.Part(function_response=result)])
+        contents: list[types.ContentUnion] = [asked, made, answered]
+        second = client.models.generate_content(model=MODEL, contents=contents, config=config)
+
+        assert second.text == "hello from upstream"
+
+    @pytest.mark.parametrize(
+        ("status", "kind", "error"),
+        [
+            (400, "INVALID_ARGUMENT", errors.ClientError),
+            (429, "RESOURCE_EXHAUSTED", errors.ClientError),
+            (503, "UNAVAILABLE", errors.ServerError),
+        ],
+    )
+    def test_raises_its_errors(
+        self,
+        client: genai.Client,
+        upstream: FakeGemini,
+        status: int,
+        kind: str,
+        error: type[errors.APIError],
+    ) -> None:
+        upstream.script(fake.failure(status, kind, "no"))
+
+        with pytest.raises(error) as raised:
+            client.models.generate_content(model=MODEL, contents="hi")
+
+        assert (raised.value.code, raised.value.status) == (status, kind)
+
+    def test_reads_that_a_prompt_was_blocked(
+        self, client: genai.Client, upstream: FakeGemini
+    ) -> None:
+        upstream.script(fake.blocked())
+
+        feedback = client.models.generate_content(model=MODEL, contents="hi").prompt_feedback
+
+        assert feedback is not None
+        assert feedback.block_reason == types.BlockedReason.SAFETY
+
+    def test_is_refused_what_breaks_a_rule(self, client: genai.Client) -> None:
+        config = types.GenerateContentConfig(stop_sequences=list("abcdef"))
+
+        with pytest.raises(errors.ClientError, match="stop sequences"):
+            client.models.generate_content(model=MODEL, contents="hi", config=config)
