@@ -102,6 +102,10 @@ def short_of_money(granted: Granted, *, offer: Offer, ask: Ask, asset: str) -> A
     needed = money.usd(ask.need * ask.unit, at_least=6)
     affordable = max(0, offer.affordable((granted.granted or 0) * ask.unit))
     extra: dict[str, Any] = {"asset": asset, "needed_usd": needed}
+    what = f"{needed} USD"
+    if asset != "USD":
+        extra["needed_tokens"] = ask.need
+        what = f"{ask.need} platform tokens ({asset})"
     covers = ""
     if offer.legs[0].call.kind == "chat":
         extra["affordable_max_tokens"] = affordable
@@ -109,13 +113,13 @@ def short_of_money(granted: Granted, *, offer: Offer, ask: Ask, asset: str) -> A
     if granted.v == "balance_reserved":
         return ApiError(
             "balance_reserved",
-            f"This call needs {needed} USD, which calls in flight hold right now. Please retry.",
+            f"This call needs {what}, which calls in flight hold right now. Please retry.",
             headers=retry_headers(after_ms=RESERVED_RETRY_MS),
             **extra,
         )
     return ApiError(
         "insufficient_balance",
-        f"This call can cost up to {needed} USD and the balance does not cover it{covers}. "
+        f"This call can cost up to {what} and the balance does not cover it{covers}. "
         "Add credit in the dashboard, or send less.",
         headers=NO_RETRY,
         **extra,

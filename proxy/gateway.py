@@ -21,8 +21,8 @@ from proxy.surfaces import generate, prototypes
 from proxy.surfaces.chat import CHAT
 from proxy.surfaces.completions import COMPLETIONS
 from proxy.surfaces.embeddings import EMBEDDINGS
-from proxy.surfaces.images import IMAGES
 from proxy.surfaces.generate import GENERATE
+from proxy.surfaces.images import IMAGES
 from proxy.surfaces.prototypes import PROTOTYPES
 
 log = structlog.get_logger(__name__)

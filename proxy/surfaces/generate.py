@@ -7,6 +7,7 @@ Paid in platform tokens. Every generation is a row that its workspace can fetch 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -41,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 TEMPERATURE = 0.7
 TASK = "proxy.tasks.make_generation"
+PUBLISH_TIMEOUT_S = 2.0
 # Its answer has one text: there is no place in it for these.
 PLACELESS = ("tools", "tool_choice", "functions", "function_call", "logprobs")
 
@@ -204,7 +206,7 @@ async def answer(exchange: Exchange) -> None:
 
 async def make(exchange: Exchange) -> None:
     """
-    Make a generation; whatever becomes of it, its row ends.
+    Make a generation and end its row; where we die, ``generations.resolve`` ends it.
 
     :raises ApiError: it failed
     """
@@ -212,7 +214,9 @@ async def make(exchange: Exchange) -> None:
     try:
         await forward.answer(exchange)
     except ApiError as error:
-        await generations.fail(reader, id=id_, error=error)
+        # Where we are being stopped, the ledger tells later what became of it.
+        if error.reason != "draining":
+            await generations.fail(reader, id=id_, error=error)
         raise
     if not exchange.completed:
         message = f"The generation broke off. Its receipt is {ids.form('req_', id_)}."
@@ -240,7 +244,11 @@ async def submit(exchange: Exchange) -> None:
         # It is written down, so a worker will make it; only the balance cannot be told.
         log.warning("A balance was not read", error=type(error).__name__)
         row = None
-    await in_thread(publish, incoming.id)
+    try:
+        async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+            await in_thread(publish, incoming.id)
+    except TimeoutError:
+        log.warning("The workers' queue did not answer; a generation waits for beat")
     row = row or Row(incoming.id, "pending", exchange.call.model, None, 0, None)
     body = row.body()
     if exchange.claim is not None:

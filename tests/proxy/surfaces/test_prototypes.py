@@ -144,7 +144,7 @@ class TestChatCompletions:
             "response_format": {"type": "json_object"},
         }
 
-        assert client.post(URL, json=hello(**sent)).status_code == 200
+        assert client.post(URL, json=hello() | sent).status_code == 200
         assert sent.items() <= upstream.calls[0].body.items()
 
     @pytest.mark.parametrize("given", [SCHEMA, {"name": "named", "schema": SCHEMA, "strict": True}])
@@ -190,7 +190,7 @@ class TestChatCompletions:
         effort: str | None,
     ) -> None:
         """NF-03: reasoning {effort, max_tokens, enabled, exclude} and reasoning_effort."""
-        assert client.post(URL, json=hello(**fields)).status_code == 200
+        assert client.post(URL, json=hello() | fields).status_code == 200
 
         body = upstream.calls[0].body
         assert body.get("reasoning_effort") == effort
@@ -204,10 +204,14 @@ class TestChatCompletions:
             fake.chunk({"content": "Yes."}),
             fake.chunk({}, finish_reason="stop"),
         ]
-        for fields, seen in (({}, True), ({"reasoning": {"exclude": True}}, False)):
+        cases: list[tuple[dict[str, Any], bool]] = [
+            ({}, True),
+            ({"reasoning": {"exclude": True}}, False),
+        ]
+        for fields, seen in cases:
             upstream.script(fake.completion(message=message), fake.events(chunks))
-            whole = client.post(URL, json=hello(**fields)).text
-            streamed = client.post(URL, json=hello(stream=True, **fields)).text
+            whole = client.post(URL, json=hello() | fields).text
+            streamed = client.post(URL, json=hello(stream=True) | fields).text
             assert "Yes." in whole
             assert "Yes." in streamed
             assert ("Hm." in whole, "Hm." in streamed) == (seen, seen)
@@ -219,7 +223,7 @@ class TestChatCompletions:
         silent = client.post(URL, json=hello(repetition_penalty=1.1))
         refused = client.post(URL, json=hello(web_search_options={"search_context_size": "low"}))
         both = {"repetition_penalty": 1.1, "web_search_options": {"search_context_size": "low"}}
-        declared = client.post(URL, json=hello("test/declares", **both))
+        declared = client.post(URL, json=hello("test/declares") | both)
 
         assert silent.headers["x-tollgate-ignored"] == "repetition_penalty"
         assert "repetition_penalty" not in upstream.calls[0].body
