@@ -1,0 +1,150 @@
+"""The cheaper of two routes fails in each of ten ways: one good answer, one charge."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import pytest
+from django.test import override_settings
+
+from billing import prices
+from billing.pricing import Rates
+from proxy.models import Provider, Route
+from tests.fakes import upstream as fake
+from tests.fakes.gateway import GatewayServer
+from tests.fakes.upstream import FakeUpstream
+from tests.proxy.conftest import PAST, AddModel, Shop, hello, make_provider, request_id
+
+CHAT = "/v1/chat/completions"
+ROLE = fake.event(fake.chunk({"role": "assistant", "content": ""}))
+ERROR = {"error": {"message": "Scripted failure.", "code": "boom"}}
+# 10 tokens at $1 and 3 at $2 per million.
+CHARGE_NANOS = 16_000
+
+
+@contextmanager
+def answering(reply: Callable[[bool], fake.Reply]) -> Iterator[str]:
+    """Return the address of a provider that answers calls like this, streamed or not."""
+    with FakeUpstream() as upstream:
+        upstream.script(lambda call: reply(call.stream))
+        yield upstream.base_url
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    yield f"{fake.unreachable_url()}/v1"
+
+
+@contextmanager
+def nameless() -> Iterator[str]:
+    # RFC 6761: this name never exists.
+    yield "http://provider.invalid/v1"
+
+
+@contextmanager
+def deaf() -> Iterator[str]:
+    """Return an address whose queue of connections is full, so that no new one comes about."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+def error_body(stream: bool) -> fake.Reply:
+    return [fake.STREAM_HEAD, fake.event(ERROR)] if stream else fake.answer(ERROR)
+
+
+def cut(stream: bool) -> fake.Reply:
+    if stream:
+        return [fake.STREAM_HEAD, ROLE, fake.Pause(0.02), fake.Cut()]
+    return fake.cut_at(fake.completion(), 40)
+
+
+Way = Callable[[], "contextmanager[str]"]
+WAYS = {
+    "refused": (refusing, "connect_failed"),
+    "dns": (nameless, "connect_failed"),
+    "connect timeout": (deaf, "connect_timeout"),
+    "read timeout": (lambda: answering(lambda stream: fake.silence()), "read_timeout"),
+    **{
+        str(status): (
+            lambda status=status: answering(lambda stream: fake.error(status)),
+            f"http_{status}",
+        )
+        for status in (408, 429, 500, 503)
+    },
+    "200 with an error body": (lambda: answering(error_body), "error_in_body"),
+    "cut before the first content": (lambda: answering(cut), "disconnected"),
+}
+
+
+@pytest.fixture
+def dear(shop: Shop, provider: Provider, add_model: AddModel) -> Provider:
+    """``test/two``: ``first`` works and costs us more than ``cheap``, which is added here."""
+    cheap = make_provider("cheap", "http://127.0.0.1:9/v1")
+    rates = Rates(prompt=1_000_000, completion=2_000_000)
+    add_model("test/two", rates=rates, providers=(provider, cheap))
+    for route in Route.objects.filter(model__slug="test/two"):
+        cost = 100 if route.provider == cheap else 200
+        prices.set_price(
+            subject=route.subject, role="cost", rates=Rates(prompt=cost, completion=cost), now=PAST
+        )
+    return cheap
+
+
+def text_of(response: httpx.Response, *, stream: bool) -> str:
+    """Return what was answered."""
+    if not stream:
+        return str(response.json()["choices"][0]["message"]["content"])
+    events = [line[6:] for line in response.text.splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    chunks = [json.loads(one) for one in events[:-1]]
+    assert all("error" not in chunk for chunk in chunks)
+    return "".join(
+        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
+    )
+
+
+class TestTheCheaperRouteFails:
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+    @pytest.mark.parametrize("way", WAYS)
+    @override_settings(CONNECT_TIMEOUT_S=0.4, FIRST_BYTE_TIMEOUT_S=0.4)
+    def test_one_good_answer_one_charge_all_attempts_listed(
+        self, shop: Shop, dear: Provider, upstream: FakeUpstream, way: str, stream: bool
+    ) -> None:
+        failing, cause = WAYS[way]
+        with failing() as address:
+            Provider.objects.filter(pk=dear.pk).update(base_url=address)
+            with GatewayServer() as gateway, gateway.client(shop.secret) as client:
+                response = client.post(CHAT, json=hello("test/two", stream=stream))
+                receipt = client.get(
+                    "/v1/generation", params={"id": str(response.headers["x-request-id"])}
+                )
+
+        assert response.status_code == 200, response.text
+        assert text_of(response, stream=stream) == "hello from upstream"
+        assert response.headers["x-tollgate-provider"] == "first"
+        assert response.headers["x-tollgate-attempts"] == "2"
+        assert [row.charged for row in shop.usage] == [CHARGE_NANOS]
+        assert shop.balance.total == 10_000_000_000 - CHARGE_NANOS
+        assert (shop.balance.held, shop.holds, len(upstream.calls)) == (0, 0, 1)
+        lost, won = shop.attempts(request_id(response))
+        assert (lost.provider, lost.outcome, lost.cause) == ("cheap", "lost", cause)
+        assert (won.provider, won.outcome) == ("first", "won")
+        listed = [
+            (attempt["provider"], attempt["outcome"], attempt["cause"])
+            for attempt in receipt.json()["data"]["attempts"]
+        ]
+        assert listed == [("cheap", "lost", cause), ("first", "won", None)]
+
+    def test_there_are_ten_ways(self) -> None:
+        assert len(WAYS) == 10
