@@ -23,6 +23,7 @@ from proxy.surfaces.completions import COMPLETIONS
 from proxy.surfaces.embeddings import EMBEDDINGS
 from proxy.surfaces.generate import GENERATE
 from proxy.surfaces.images import IMAGES
+from proxy.surfaces.responses import RESPONSES
 from proxy.surfaces.prototypes import PROTOTYPES
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ SURFACES: dict[str, tuple[str, Surface]] = {
     for name, method, surface in (
         ("chat/completions", "POST", forward.served(CHAT)),
         ("completions", "POST", forward.served(COMPLETIONS)),
+        ("responses", "POST", forward.served(RESPONSES)),
         ("embeddings", "POST", forward.served(EMBEDDINGS)),
         ("images/generations", "POST", forward.served(IMAGES)),
         ("models", "GET", listing.models),
