@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts import keys
+from accounts import keys, workspaces
 from accounts.models import Tier
 from billing import grants, invariants
 from common import ids
@@ -218,6 +218,29 @@ class TestTheScope:
         assert other.status_code == 200
         assert "idempotent-replayed" not in other.headers
         assert len(upstream.calls) == 2
+
+    def test_another_workspace_of_the_key_is_another_request(
+        self, gateway: GatewayServer, shop: Shop, upstream: FakeUpstream
+    ) -> None:
+        other = workspaces.create(name="Other", owner=shop.user)
+        grants.grant(workspace=other, asset="USD", amount=10**9, reason="test")
+        _, secret = keys.create(
+            name="both",
+            workspaces=[shop.workspace, other],
+            user=shop.user,
+            by=shop.user,
+            scopes=["chat"],
+        )
+        here = KEY | {"x-workspace-id": shop.workspace.public_id}
+        there = KEY | {"x-workspace-id": other.public_id}
+
+        with gateway.client(secret) as client:
+            first = client.post(CHAT, json=hello(), headers=here)
+            second = client.post(CHAT, json=hello(), headers=there)
+
+        assert first.status_code == 200
+        assert (second.status_code, reason(second)) == (409, "idempotency_key_reused")
+        assert len(upstream.calls) == 1
 
     @pytest.mark.parametrize("word", ["", "x" * 256])
     def test_a_key_has_1_to_255_characters(

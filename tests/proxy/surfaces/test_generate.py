@@ -288,6 +288,34 @@ class TestAStream:
         assert "[DONE]" not in response.text
         assert status(box, last["id"]).json()["status"] == "failed"
 
+    @pytest.mark.parametrize(
+        ("on_disconnect", "expected"), [("drain", "completed"), ("cancel", "failed")]
+    )
+    def test_whose_caller_left_can_be_fetched(
+        self,
+        box: httpx.Client,
+        gateway: GatewayServer,
+        upstream: FakeUpstream,
+        shop: Shop,
+        on_disconnect: str,
+        expected: str,
+    ) -> None:
+        """NB-04, NB-10: it goes on where the provider bills it anyway."""
+        Provider.objects.update(on_disconnect=on_disconnect)
+        time.sleep(0.8)
+        upstream.script(fake.stream(["word"] * 20, every_s=0.05, prompt_tokens=142))
+        with (
+            gateway.client(shop.secret) as leaver,
+            leaver.stream("POST", URL, json=ask(stream=True)) as response,
+        ):
+            first = next(line for line in response.iter_lines() if line)
+        id_ = json.loads(first.removeprefix("data: "))["id"]
+
+        told = ended(box, id_)
+
+        assert told["status"] == expected
+        assert told["content"] == ("word" * 20 if expected == "completed" else None)
+
 
 class TestStatus:
     def test_takes_any_form_of_the_id(self, box: httpx.Client) -> None:
