@@ -157,7 +157,7 @@ def resumed(runtime: Runtime, claimed: Claimed) -> Exchange:
     :raises ApiError: what it needs is not there any more
     """
     submission = opened(claimed)
-    caller = caller_of(claimed)
+    caller = caller_of(claimed, submission)
     exchange = Exchange(
         runtime=runtime,
         incoming=incoming_of(claimed.id),
@@ -235,7 +235,7 @@ def hold_of(claimed: Claimed, submission: Submission) -> Hold:
     return Hold(ask, claimed.day, nanos, submission.output_limit)
 
 
-def caller_of(claimed: Claimed) -> Caller:
+def caller_of(claimed: Claimed, submission: Submission) -> Caller:
     """Return who submitted; whether the key may call the model was judged at admission."""
     key = KeyRecord(
         id=claimed.key_id,
@@ -245,6 +245,7 @@ def caller_of(claimed: Claimed) -> Caller:
         scopes=frozenset({"chat"}),
         models=None,
         rpm=None,
+        tpm=submission.tpm,
         ips=(),
         expires_at=None,
         disabled=False,

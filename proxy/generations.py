@@ -130,6 +130,7 @@ class Submission(Struct, frozen=True):
     call: Call
     output_limit: int | None
     terms: tuple[Term, ...]
+    tpm: int | None = None
 
 
 class Claimed(Struct, frozen=True):

@@ -230,7 +230,8 @@ def submission_of(exchange: Exchange) -> Submission:
     terms = tuple(
         Term(leg.route.id, leg.route.price_id, leg.route.rates) for leg in exchange.offer.legs
     )
-    return Submission(exchange.call, exchange.hold.output_limit, terms)
+    tpm = exchange.caller.key.tpm
+    return Submission(exchange.call, exchange.hold.output_limit, terms, tpm)
 
 
 async def submit(exchange: Exchange) -> None:
