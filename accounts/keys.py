@@ -290,8 +290,9 @@ def rotate(*, key: ApiKey, overlap: timedelta, by: Actor) -> tuple[ApiKey, str]:
     """
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
         raise Invalid("The old key may live on for up to 90 days.", param="overlap")
-    now = timezone.now()
     old = _locked(key)
+    # Read after the lock: whoever waited for another rotation must see the key as ended.
+    now = timezone.now()
     if old.disabled_at is not None or (old.expires_at is not None and old.expires_at <= now):
         raise Invalid("This key works no more; create a new one.")
     carried = open_workspaces(Workspace.objects.filter(key_workspaces__key=old))
