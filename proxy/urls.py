@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
-from proxy import views, views_keys, views_models, views_quickstart
+from proxy import views, views_keys, views_models, views_openapi, views_quickstart
 
 
 class KeyId:
@@ -38,4 +38,5 @@ urlpatterns = [
     path("dashboard/keys/<key:public_id>/delete", views_keys.delete, name="key_delete"),
     path("models", views_models.models, name="models"),
     path("models.json", views_models.models_json, name="models_json"),
+    path("openapi/gateway.json", views_openapi.gateway, name="gateway_openapi"),
 ]
