@@ -12,7 +12,7 @@ import msgspec
 
 from proxy.upstreams import thoughts
 from proxy.upstreams.canonical import believed, chunk, completed, count, json_object
-from proxy.wire.answers import Completion, Garbage, Usage, text_bytes
+from proxy.wire.answers import Completion, Garbage, Usage, clean_id, text_bytes
 
 FINISH = {
     "end_turn": "stop",
@@ -52,7 +52,7 @@ def completion(body: bytes) -> Completion:
         finish_reason=FINISH.get(reason, "stop"),
         told=told.get("usage"),
         usage=read_usage(told.get("usage")),
-        upstream_id=str(told.get("id") or "")[:200],
+        upstream_id=clean_id(told.get("id")),
     )
 
 
@@ -135,7 +135,7 @@ class Reader:
     @property
     def contradicted(self) -> bool:
         """Tell whether the usage that was told contradicts itself."""
-        return self.finished and bool(self.counts) and self.usage is None
+        return self.finished and "output_tokens" in self.counts and self.usage is None
 
     def read(self, data: bytes) -> list[dict[str, Any]]:
         """
@@ -156,8 +156,10 @@ class Reader:
             case {"type": "error"}:
                 self.error = _error(event)
             case {"type": "message_start", "message": dict(message)}:
-                self.upstream_id = str(message.get("id") or "")[:200]
+                self.upstream_id = clean_id(message.get("id"))
                 self._count(message.get("usage"))
+                # Of an answer that only begins this is no count.
+                self.counts.pop("output_tokens", None)
                 return [chunk({"role": "assistant", "content": ""})]
             case {"type": "content_block_start", "content_block": dict(block)}:
                 return self._begin(block)

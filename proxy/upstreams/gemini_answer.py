@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from proxy.upstreams.canonical import believed, chunk, completed, count, json_object
-from proxy.wire.answers import Completion, Garbage, Usage, text_bytes
+from proxy.wire.answers import Completion, Garbage, Usage, clean_id, text_bytes
 
 FINISH = {
     "STOP": "stop",
@@ -71,7 +71,7 @@ def completion(body: bytes) -> Completion:
         finish_reason=_finish(reason, called=bool(calls)),
         told=told.get("usageMetadata"),
         usage=read_usage(told.get("usageMetadata")),
-        upstream_id=str(told.get("responseId") or "")[:200],
+        upstream_id=clean_id(told.get("responseId")),
     )
 
 
@@ -186,7 +186,7 @@ class Reader:
         if not data.strip():
             return []
         told = json_object(data)
-        self.upstream_id = self.upstream_id or str(told.get("responseId") or "")[:200]
+        self.upstream_id = self.upstream_id or clean_id(told.get("responseId"))
         self.error = error_of(told)
         if self.error is not None:
             return []

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from billing.models import CONTRADICTION
 from tests.fakes import anthropic as fake
 from tests.fakes import replies
 from tests.fakes.anthropic import FakeAnthropic
@@ -15,6 +16,7 @@ from tests.fakes.replies import STREAM_HEAD, cut_at
 from tests.fakes.steps import Cut, Pause, Reply, Stall, Step
 from tests.proxy.conftest import AddModel, Shop, request_id
 from tests.proxy.upstreams.vendor import (
+    PIXEL,
     WEATHER,
     answer,
     ask,
@@ -135,6 +137,31 @@ class TestAnAnswer:
         response = ask(client, seed=1, frequency_penalty=0.5, temperature=0.5)
 
         assert response.headers["x-tollgate-ignored"] == "frequency_penalty, seed"
+
+    @pytest.mark.parametrize("size", [1, 7, 64])
+    def test_may_come_in_any_pieces(
+        self, client: httpx.Client, claude: FakeAnthropic, shop: Shop, size: int
+    ) -> None:
+        counts = {"input_tokens": 10, "output_tokens": 3}
+        blocks = [fake.text("привет мир"), fake.tool_use("toolu_1", "weather", city="Köln")]
+        events = fake.events(blocks, counts, stop_reason="tool_use")
+        claude.script(replies.in_pieces([STREAM_HEAD, *events], size))
+
+        told = answer(ask(client, tools=[WEATHER], stream=True))
+
+        assert told["content"] == "привет мир"
+        assert told["tool_calls"][0]["function"]["arguments"] == {"city": "Köln"}
+        assert (shop.last.charged, shop.last.source) == (75_000, "provider")
+
+    def test_can_be_about_pictures(self, client: httpx.Client, claude: FakeAnthropic) -> None:
+        url = f"data:image/png;base64,{PIXEL}"
+        picture = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
+
+        told = answer(ask(client, {"role": "user", "content": [picture]}))
+
+        assert told["content"] == "hello from upstream"
+        [block] = claude.calls[0].body["messages"][0]["content"]
+        assert block["source"]["data"] == PIXEL
 
 
 class TestAToolConversation:
@@ -438,6 +465,7 @@ class TestAUsageThatContradictsItself:
         assert answer(ask(client, stream=stream))["content"] == "12345678"
 
         assert (shop.last.source, shop.last.output_tokens) == ("count", 2)
+        assert shop.last.reason == CONTRADICTION
 
     def test_nor_is_one_that_shrinks(
         self, client: httpx.Client, claude: FakeAnthropic, shop: Shop
@@ -446,4 +474,14 @@ class TestAUsageThatContradictsItself:
 
         ask(client, stream=True)
 
-        assert shop.last.source == "count"
+        assert (shop.last.source, shop.last.reason) == ("count", CONTRADICTION)
+
+    def test_one_that_is_missing_is_counted_and_contradicts_nothing(
+        self, client: httpx.Client, claude: FakeAnthropic, shop: Shop
+    ) -> None:
+        end = fake.event("message_delta", delta={"stop_reason": "end_turn"})
+        claude.script([*TOLD, end, fake.event("message_stop")])
+
+        ask(client, stream=True)
+
+        assert (shop.last.source, shop.last.output_tokens, shop.last.reason) == ("count", 2, "")

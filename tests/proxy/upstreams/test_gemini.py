@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from billing.models import CONTRADICTION
 from tests.fakes import gemini as fake
 from tests.fakes import replies
 from tests.fakes.gemini import FakeGemini
@@ -15,6 +16,7 @@ from tests.fakes.replies import STREAM_HEAD
 from tests.fakes.steps import Cut, Pause, Reply, Stall, Step
 from tests.proxy.conftest import AddModel, Shop, request_id
 from tests.proxy.upstreams.vendor import (
+    PIXEL,
     WEATHER,
     answer,
     ask,
@@ -122,6 +124,30 @@ class TestAnAnswer:
         response = ask(client, seed=1, logit_bias={"1": 1}, user="me")
 
         assert response.headers["x-tollgate-ignored"] == "logit_bias, user"
+
+    @pytest.mark.parametrize("size", [1, 7, 64])
+    def test_may_come_in_any_pieces(
+        self, client: httpx.Client, gemini: FakeGemini, shop: Shop, size: int
+    ) -> None:
+        parts = [fake.text("привет мир"), fake.function_call("weather", city="Köln")]
+        events = fake.events(*parts, usage=fake.usage())
+        gemini.script(replies.in_pieces([STREAM_HEAD, *events], size))
+
+        told = answer(ask(client, tools=[WEATHER], stream=True))
+
+        assert told["content"] == "привет мир"
+        assert told["tool_calls"][0]["function"]["arguments"] == {"city": "Köln"}
+        assert (shop.last.charged, shop.last.source) == (75_000, "provider")
+
+    def test_can_be_about_pictures(self, client: httpx.Client, gemini: FakeGemini) -> None:
+        url = f"data:image/png;base64,{PIXEL}"
+        picture = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
+
+        told = answer(ask(client, {"role": "user", "content": [picture]}))
+
+        assert told["content"] == "hello from upstream"
+        [part] = gemini.calls[0].body["contents"][0]["parts"]
+        assert part == {"inlineData": {"mimeType": "image/png", "data": PIXEL}}
 
 
 class TestAToolConversation:
@@ -400,6 +426,7 @@ class TestAUsageThatContradictsItself:
         assert answer(ask(client, stream=stream))["content"] == "12345678"
 
         assert (shop.last.source, shop.last.output_tokens) == ("count", 2)
+        assert shop.last.reason == CONTRADICTION
 
     def test_nor_is_one_that_shrinks(
         self, client: httpx.Client, gemini: FakeGemini, shop: Shop
@@ -410,4 +437,15 @@ class TestAUsageThatContradictsItself:
 
         ask(client, stream=True)
 
-        assert shop.last.source == "count"
+        assert (shop.last.source, shop.last.reason) == ("count", CONTRADICTION)
+
+    @WHOLE_AND_STREAM
+    def test_one_that_is_missing_is_counted_and_contradicts_nothing(
+        self, client: httpx.Client, gemini: FakeGemini, shop: Shop, stream: bool
+    ) -> None:
+        body = fake.chunk(fake.text("12345678"), finish_reason="STOP")
+        gemini.script([STREAM_HEAD, fake.event(body)] if stream else replies.answer(body))
+
+        ask(client, stream=stream)
+
+        assert (shop.last.source, shop.last.output_tokens, shop.last.reason) == ("count", 2, "")
