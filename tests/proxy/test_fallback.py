@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -69,21 +69,30 @@ def cut(stream: bool) -> fake.Reply:
     return fake.cut_at(fake.completion(), 40)
 
 
-Way = Callable[[], "contextmanager[str]"]
-WAYS = {
+Way = Callable[[], AbstractContextManager[str]]
+
+
+def saying(reply: Callable[[bool], fake.Reply]) -> Way:
+    """Return a way to fail: a provider that answers like this."""
+    return lambda: answering(reply)
+
+
+def status(code: int) -> Way:
+    """Return a way to fail: a provider that answers with an error's status."""
+    return saying(lambda stream: fake.error(code))
+
+
+WAYS: dict[str, tuple[Way, str]] = {
     "refused": (refusing, "connect_failed"),
     "dns": (nameless, "connect_failed"),
     "connect timeout": (deaf, "connect_timeout"),
-    "read timeout": (lambda: answering(lambda stream: fake.silence()), "read_timeout"),
-    **{
-        str(status): (
-            lambda status=status: answering(lambda stream: fake.error(status)),
-            f"http_{status}",
-        )
-        for status in (408, 429, 500, 503)
-    },
-    "200 with an error body": (lambda: answering(error_body), "error_in_body"),
-    "cut before the first content": (lambda: answering(cut), "disconnected"),
+    "read timeout": (saying(lambda stream: fake.silence()), "read_timeout"),
+    "408": (status(408), "http_408"),
+    "429": (status(429), "http_429"),
+    "500": (status(500), "http_500"),
+    "503": (status(503), "http_503"),
+    "200 with an error body": (saying(error_body), "error_in_body"),
+    "cut before the first content": (saying(cut), "disconnected"),
 }
 
 
