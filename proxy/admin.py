@@ -16,6 +16,8 @@ from proxy.models import (
     CatalogueVersion,
     Checkpoint,
     GatewayProcess,
+    Generation,
+    IdempotencyKey,
     Model,
     ModelAlias,
     Provider,
@@ -207,3 +209,21 @@ class CatalogueVersionAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[CatalogueVersion]:
         """Return the one row."""
         return CatalogueVersion.objects.filter(pk=1)
+
+
+@admin.register(Generation)
+class GenerationAdmin(ReadOnlyAdmin):
+    """Generations that can still be fetched; what was said in them is sealed and not shown."""
+
+    list_display = ("id", "status", "model", "tokens_used", "created_at", "expires_at")
+    list_filter = ("status",)
+    exclude = ("sealed",)
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ReadOnlyAdmin):
+    """Requests that are made once; their answers are sealed and not shown."""
+
+    list_display = ("id", "endpoint", "request_id", "finished_at", "expires_at")
+    list_filter = ("endpoint",)
+    exclude = ("digest", "fingerprint", "answer")

@@ -36,7 +36,7 @@ def addresses(key_id: str) -> Iterator[str]:
     """Every address of ours, with the id of a real key where one is asked."""
     for pattern in OURS:
         assert isinstance(pattern, URLPattern)
-        yield "/" + str(pattern.pattern).replace("<str:public_id>", key_id)
+        yield "/" + str(pattern.pattern).replace("<key:public_id>", key_id)
 
 
 @pytest.fixture

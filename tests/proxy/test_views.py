@@ -53,7 +53,7 @@ class TestOverview:
     def test_the_balance_has_two_decimals(self, alice: User, home: Workspace) -> None:
         give(home, nanos=1_234_567_890_000)
 
-        assert shown(text(alice), "available") == "$1,234.57"
+        assert shown(text(alice), "available") == "$1,234.56"
 
     def test_a_request_is_shown_with_its_exact_price(self, alice: User, home: Workspace) -> None:
         give(home, nanos=5 * 10**9)
