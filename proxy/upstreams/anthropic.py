@@ -97,7 +97,7 @@ def body(*, target: Target, call: Call) -> dict[str, Any]:
     if user := sent.get("safety_identifier") or sent.get("user"):
         made["metadata"] = {"user_id": user}
     made |= _tools(sent, messages, version(target.upstream_model))
-    made |= _sampling(sent)
+    made |= _sampling(sent, call.assumed)
     _, schema = asked.schema(sent)
     if schema is not None:
         made["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
@@ -120,13 +120,17 @@ def version(model: str) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 0
 
 
-def _sampling(sent: dict[str, Any]) -> dict[str, Any]:
-    """Return the sampling parameters: Anthropic's temperature ends at 1 and excludes top_p."""
+def _sampling(sent: dict[str, Any], assumed: frozenset[str]) -> dict[str, Any]:
+    """
+    Return the sampling parameters: Anthropic's temperature ends at 1 and excludes top_p.
+
+    A temperature that the caller did not name gives way.
+    """
     made: dict[str, Any] = {}
-    if (temperature := sent.get("temperature")) is not None:
-        made["temperature"] = min(temperature, 1)
-    elif (top_p := sent.get("top_p")) is not None:
-        made["top_p"] = top_p
+    if "temperature" in sent and not ("temperature" in assumed and "top_p" in sent):
+        made["temperature"] = min(sent["temperature"], 1)
+    elif "top_p" in sent:
+        made["top_p"] = sent["top_p"]
     if (top_k := sent.get("top_k")) is not None:
         made["top_k"] = top_k
     return made

@@ -26,7 +26,7 @@ def conversation(messages: list[dict[str, Any]]) -> tuple[list[Block], list[dict
         place = f"messages[{n}]"
         match message["role"]:
             case "system" | "developer":
-                system += _user(message, place)
+                system += _system(message, place)
             case "user":
                 _add(turns, "user", _user(message, place))
             case "assistant":
@@ -56,6 +56,11 @@ def _trim_prefill(turn: dict[str, Any]) -> None:
     last = turn["content"][-1]
     if turn["role"] == "assistant" and last["type"] == "text":
         last["text"] = last["text"].rstrip()
+
+
+def _system(message: dict[str, Any], place: str) -> list[Block]:
+    found = asked.texts(message.get("content"), place=f"{place}.content")
+    return [_cached(_block(what), fields) for what, fields in found if what]
 
 
 def _user(message: dict[str, Any], place: str) -> list[Block]:

@@ -206,6 +206,18 @@ def _text_part(part: dict[str, Any], place: str) -> str:
     return found
 
 
+def texts(content: Any, *, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """
+    Yield the texts of a message that can hold nothing else, each with its fields.
+
+    :raises BadRequest: it holds something else
+    """
+    for what, part in parts(content, place=place):
+        if isinstance(what, Image):
+            raise unsupported(place, "A picture here")
+        yield what, part
+
+
 def parts(content: Any, *, place: str) -> Iterator[tuple[str | Image, dict[str, Any]]]:
     """
     Yield what a user's message holds, each with its fields.

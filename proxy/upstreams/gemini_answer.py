@@ -105,6 +105,8 @@ def _deltas(candidate: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what each part of a candidate says; kinds that are not known are passed over."""
     content = candidate.get("content") or {}
     parts = content.get("parts") if isinstance(content, dict) else None
+    if parts is not None and not isinstance(parts, list):
+        raise Garbage("parts that are no list")
     for part in parts or ():
         match part:
             case {"text": str(text), "thought": True}:

@@ -32,7 +32,7 @@ def conversation(
         place = f"messages[{n}]"
         match message["role"]:
             case "system" | "developer":
-                system += _user(message, place)
+                system += _system(message, place)
             case "user":
                 _add(contents, "user", _user(message, place))
             case "assistant":
@@ -58,6 +58,11 @@ def _add(contents: list[dict[str, Any]], role: str, parts: list[Part]) -> None:
         contents[-1]["parts"] += parts
     else:
         contents.append({"role": role, "parts": parts})
+
+
+def _system(message: dict[str, Any], place: str) -> list[Part]:
+    found = asked.texts(message.get("content"), place=f"{place}.content")
+    return [_part(what) for what, _ in found if what]
 
 
 def _user(message: dict[str, Any], place: str) -> list[Part]:

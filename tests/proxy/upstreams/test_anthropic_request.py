@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from proxy.upstreams import anthropic
 from tests.fakes import anthropic as fake
-from tests.proxy.upstreams.vendor import PARAMETERS, PIXEL, WEATHER, call_of, target_of
+from tests.proxy.upstreams.vendor import PARAMETERS, PICTURE, PIXEL, WEATHER, call_of, target_of
 
 BUDGET, ADAPTIVE, NEWEST = "claude-haiku-4-5", "claude-opus-4-6", "claude-opus-5-5"
 
@@ -118,6 +119,16 @@ class TestParameters:
 
         assert body["temperature"] == 1
         assert "top_p" not in body
+
+    def test_an_assumed_temperature_gives_way_to_top_p(self) -> None:
+        call = msgspec.structs.replace(
+            call_of(temperature=0.7, top_p=0.5), assumed=frozenset({"temperature"})
+        )
+
+        body = anthropic.body(target=target_of(ADAPTIVE), call=call)
+
+        assert body["top_p"] == 0.5
+        assert "temperature" not in body
 
     def test_what_the_model_does_not_take_is_dropped(self) -> None:
         dropped = {"drop": frozenset({"temperature", "top_p"})}
@@ -264,6 +275,10 @@ class TestMisfit:
             ),
             ({"messages": [user("x"), result(7)]}, "messages[1].tool_call_id"),  # type: ignore[arg-type]
             ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
+            (
+                {"messages": [{"role": "system", "content": [PICTURE]}]},
+                "messages[0].content",
+            ),
             (
                 {"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]},
                 "messages[0].tool_calls[0]",

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.upstreams import gemini
 from tests.fakes import gemini as fake
-from tests.proxy.upstreams.vendor import PARAMETERS, PIXEL, WEATHER, call_of, target_of
+from tests.proxy.upstreams.vendor import PARAMETERS, PICTURE, PIXEL, WEATHER, call_of, target_of
 
 BUDGET, LEVEL = "gemini-2.5-flash", "gemini-3-flash-preview"
 
@@ -269,6 +269,10 @@ class TestMisfit:
             ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]"),
             ({"messages": [user("x"), result("unknown")]}, "messages[1].tool_call_id"),
             ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
+            (
+                {"messages": [{"role": "system", "content": [PICTURE]}]},
+                "messages[0].content",
+            ),
         ],
     )
     def test_names_what_has_no_words(self, fields: dict[str, Any], param: str) -> None:

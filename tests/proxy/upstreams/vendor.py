@@ -26,6 +26,7 @@ WEATHER = {
     },
 }
 PIXEL = "aGVsbG8="
+PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
 PATH = "/v1/chat/completions"
 
 
