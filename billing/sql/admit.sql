@@ -76,8 +76,9 @@ begin
         order by ordinality
     ) item;
 
-    -- Lock and read. No second condition: whatever another index could serve, a plan made
-    -- while the table is small would serve with it, and walk that whole index for ever.
+    -- Lock and read. The ids are all that an index may serve here: a plan made while the
+    -- table is small would take any other chance (a second condition, the order), and walk
+    -- a whole index ever after. So there is no other condition, and the order is of id + 0.
     if careful then
         select array_agg(id), array_agg(workspace_id), array_agg(asset), array_agg(granted_id),
                array_agg(frozen), array_agg(credits_posted - debits_posted - floor),
@@ -88,21 +89,21 @@ begin
              a_day, a_day_used, a_month_used, a_held, a_day_cap, a_month_cap
         from (
             select * from billing_account where id = any(i_account || i_usd)
-            order by id for no key update skip locked
+            order by id + 0 for no key update skip locked
         ) home;
         select array_agg(id), array_agg(credits_posted - debits_posted - floor),
                array_agg(credits_posted - debits_posted - floor - debits_pending)
         into g_id, g_posted, g_free
         from (
             select * from billing_account where id = any(a_granted)
-            order by id for no key update skip locked
+            order by id + 0 for no key update skip locked
         ) granted;
         select array_agg(key_id), array_agg(day), array_agg(day_used), array_agg(month_used),
                array_agg(held), array_agg(day_cap), array_agg(month_cap)
         into m_id, m_day, m_day_used, m_month_used, m_held, m_day_cap, m_month_cap
         from (
             select * from billing_keymeter where key_id = any(i_key)
-            order by key_id for no key update skip locked
+            order by key_id + 0 for no key update skip locked
         ) meter;
     else
         select array_agg(id), array_agg(workspace_id), array_agg(asset), array_agg(granted_id),
@@ -114,7 +115,7 @@ begin
              a_day, a_day_used, a_month_used, a_held, a_day_cap, a_month_cap
         from (
             select * from billing_account where id = any(i_account || i_usd)
-            order by id for no key update
+            order by id + 0 for no key update
         ) home;
         -- Under the home's lock nobody changes these: an empty one needs no lock of its own.
         select array_agg(id), array_agg(credits_posted - debits_posted - floor),
@@ -123,14 +124,14 @@ begin
         from (
             select * from billing_account
             where id = any(a_granted) and credits_posted > debits_posted
-            order by id for no key update
+            order by id + 0 for no key update
         ) granted;
         select array_agg(key_id), array_agg(day), array_agg(day_used), array_agg(month_used),
                array_agg(held), array_agg(day_cap), array_agg(month_cap)
         into m_id, m_day, m_day_used, m_month_used, m_held, m_day_cap, m_month_cap
         from (
             select * from billing_keymeter where key_id = any(i_key)
-            order by key_id for no key update
+            order by key_id + 0 for no key update
         ) meter;
     end if;
 

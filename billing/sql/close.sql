@@ -56,8 +56,7 @@ declare
 begin
     select array_agg(id) into open
     from (
-        select id from billing_hold where id = any(ids) order by id
-        for no key update skip locked
+        select id from billing_hold where id = any(ids) for no key update skip locked
     ) h;
     update billing_hold
     set expires_at = greatest(expires_at, billing_now() + make_interval(secs => ttl))

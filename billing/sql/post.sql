@@ -30,10 +30,10 @@ begin
     select array_agg(id) into homes from billing_account where granted_id = any(ids);
     perform 1 from billing_account
     where id = any(ids || homes) and coalesce(granted_id, 0) > 0
-    order by id for no key update;
+    order by id + 0 for no key update;
     perform 1 from billing_account
     where id = any(ids) and bounded and coalesce(granted_id, 0) = 0
-    order by id for no key update;
+    order by id + 0 for no key update;
 
     for item in
         select *

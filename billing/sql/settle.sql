@@ -147,9 +147,9 @@ begin
             any_late := true;
             h_account := h_account || z_account;
             h_key := h_key || z_key;
-            select h_usd || array_agg(id) into h_usd
-            from billing_account
-            where workspace_id = any(z_workspace) and kind = 'paid' and asset = 'USD';
+            select h_usd || array_agg(id) filter (where kind = 'paid' and asset = 'USD')
+            into h_usd
+            from billing_account where workspace_id = any(z_workspace);
         end if;
     end if;
 
@@ -161,20 +161,20 @@ begin
         into a_id, a_workspace, a_asset, a_granted, a_money, a_pending, a_day, a_month
         from (
             select * from billing_account where id = any(h_account || h_usd)
-            order by id for no key update skip locked
+            order by id + 0 for no key update skip locked
         ) home;
         select array_agg(id), array_agg(credits_posted - debits_posted - floor),
                array_agg(debits_pending)
         into g_id, g_money, g_pending
         from (
             select * from billing_account where id = any(a_granted)
-            order by id for no key update skip locked
+            order by id + 0 for no key update skip locked
         ) granted;
         select array_agg(key_id), array_agg(day), array_agg(date_trunc('month', day)::date)
         into m_id, m_day, m_month
         from (
             select * from billing_keymeter where key_id = any(h_key)
-            order by key_id for no key update skip locked
+            order by key_id + 0 for no key update skip locked
         ) meter;
     elsif h_account is not null then
         select array_agg(id), array_agg(workspace_id), array_agg(asset), array_agg(granted_id),
@@ -183,7 +183,7 @@ begin
         into a_id, a_workspace, a_asset, a_granted, a_money, a_pending, a_day, a_month
         from (
             select * from billing_account where id = any(h_account || h_usd)
-            order by id for no key update
+            order by id + 0 for no key update
         ) home;
         if any_late or 0 < any(h_granted) then
             select array_agg(id), array_agg(credits_posted - debits_posted - floor),
@@ -192,14 +192,14 @@ begin
             from (
                 select * from billing_account
                 where id = any(a_granted)
-                order by id for no key update
+                order by id + 0 for no key update
             ) granted;
         end if;
         select array_agg(key_id), array_agg(day), array_agg(date_trunc('month', day)::date)
         into m_id, m_day, m_month
         from (
             select * from billing_keymeter where key_id = any(h_key)
-            order by key_id for no key update
+            order by key_id + 0 for no key update
         ) meter;
     end if;
     now_ := billing_now();

@@ -9,10 +9,13 @@ from django.utils import timezone
 from accounts.models import ApiKey
 from billing import ledger
 from billing.models import Account, Hold
+from common import ids
 from tests.billing.bank import (
+    Customer,
     admit,
     bill,
     customer,
+    expire,
     set_clock,
     settle,
     verdicts,
@@ -395,20 +398,39 @@ class TestPlans:
     """
 
     def test_plans_made_while_tables_were_small_stay_good(self) -> None:
-        one = customer(usd=10**6, granted=10)
+        one = customer(usd=10**6, granted=100, tokens=10)
         with connection.cursor() as cursor:
             for _ in range(3):
-                one.use(5)
-            with transaction.atomic():
-                hold, _ = one.hold(5)
-                void(hold)
+                cursor.execute("analyze")
+                self.every_way(one)
             cursor.execute(self.GROW)
             with transaction.atomic():
                 cursor.execute(self.READ)
                 before = cursor.fetchone()[0]
-                hold, _ = one.hold(5)
-                settle(bill(hold, 3))
-                void(one.hold(5)[0])
+                self.every_way(one)
                 cursor.execute(self.READ)
-                assert cursor.fetchone()[0] - before < 100
+                assert cursor.fetchone()[0] - before < 300
             cursor.execute("delete from billing_hold where account_id = 1")
+
+    @staticmethod
+    def every_way(one: Customer) -> None:
+        """Call every function, with and without care."""
+        for careful in (False, True):
+            items = [one.ask(3), one.ask(1, tokens=True), one.ask(3), one.ask(3)]
+            assert verdicts(admit(*items, careful=careful)) == ["ok"] * 4
+            first, second, third, fourth = (item["id"] for item in items)
+            day = datetime.now(UTC).date().isoformat()
+            closed = settle(bill(first, 3), bill(second, 1, day=day), careful=careful)
+            assert verdicts(closed) == ["ok"] * 2
+            assert void(third) == expire(fourth) == ["ok"]
+            assert verdicts(settle(bill(fourth, 1), careful=careful)) == ["late"]
+        ledger.post(
+            ledger.Transfer(
+                kind="refund",
+                source=ids.request_id(),
+                debit=one.usd,
+                credit=ledger.house_account(kind="clearing:test", asset="USD"),
+                asset="USD",
+                amount=1,
+            )
+        )

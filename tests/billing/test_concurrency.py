@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -19,7 +19,6 @@ from django.db import connection
 from billing import invariants, ledger
 from common import ids
 from tests.billing.bank import (
-    Answer,
     Customer,
     admit,
     bill,
@@ -34,10 +33,10 @@ from tests.billing.bank import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Retried = Callable[[], list[Answer]]
+T = TypeVar("T")
 
 
-def patiently(ask: Retried) -> list[Answer]:
+def patiently(ask: Callable[[], T]) -> T:
     """Ask again while a row is locked, as the gateway does."""
     while True:
         try:
@@ -131,7 +130,8 @@ class TestSettle:
         run = run_on(own)
         if number == 0:
             return verdicts(patiently(lambda: settle(bill(hold, 7), run=run)))[0]
-        return (void if number == 1 else expire)(hold, run=run)[0]
+        give_back = void if number == 1 else expire
+        return patiently(lambda: give_back(hold, run=run))[0]
 
 
 class TestPost:
