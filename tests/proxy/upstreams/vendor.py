@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 
 from billing.pricing import Rates
-from proxy.upstreams.base import Target
-from proxy.wire import chat
+from proxy.upstreams.base import ChunkReader, Target
+from proxy.wire import chat, sse
+from proxy.wire.answers import Completion
 from proxy.wire.call import Call
 from tests.proxy.conftest import AddModel, Shop, make_provider
 
@@ -132,3 +133,24 @@ def wait_until_closed(shop: Shop) -> None:
         assert time.monotonic() < deadline, "the call was not settled"
         time.sleep(0.02)
     assert shop.holds == 0
+
+
+def read_pieces(reader: ChunkReader, data: bytes, cuts: list[int]) -> dict[str, Any]:
+    """Return the message that a reader makes of a stream cut into pieces of these sizes."""
+    decoder = sse.Decoder()
+    message: dict[str, Any] = {}
+    finish = None
+    for size in [*cuts, len(data)]:
+        piece, data = data[:size], data[size:]
+        for event in decoder.feed(piece):
+            for chunk in reader.read(event):
+                [choice] = chunk["choices"]
+                add(message, choice["delta"])
+                finish = choice["finish_reason"] or finish
+    return _told(message, finish)
+
+
+def told_whole(completion: Completion) -> dict[str, Any]:
+    """Return what a whole answer says."""
+    [choice] = completion.fields["choices"]
+    return _told(choice["message"], choice["finish_reason"])
