@@ -1,9 +1,10 @@
 """
 Identifiers.
 
-A request has one UUIDv7 (RFC 9562, section 5.7), written in three forms over one
-26-character body in Crockford's base32, lower case (the ULID alphabet):
-``req_X`` (the x-request-id header), ``chatcmpl-X`` (the body) and ``gen_X``.
+A request has one UUIDv7 (RFC 9562, section 5.7), written in forms over one 26-character
+body in Crockford's base32, lower case (the ULID alphabet): ``req_X`` (the x-request-id
+header), ``chatcmpl-X`` (the body), ``gen_X``; ``cmpl-X`` and ``resp_X`` where an endpoint's
+answers have such ids.
 Everything else that a person may copy has a prefixed random id.
 """
 
@@ -19,7 +20,7 @@ BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 CROCKFORD_VALUES = {letter: value for value, letter in enumerate(CROCKFORD)}
 PAIRS = tuple(high + low for high in CROCKFORD for low in CROCKFORD)
-REQUEST_PREFIXES = ("req_", "chatcmpl-", "gen_")
+REQUEST_PREFIXES = ("req_", "chatcmpl-", "gen_", "cmpl-", "resp_")
 BODY_LENGTH = 26
 SOURCES = UUID("5b0dbe0e-9bb4-5b2f-8f0e-6f0d0b6a4c55")
 
@@ -45,7 +46,7 @@ def form(prefix: str, value: UUID) -> str:
 
 
 def parse_request(text: str) -> UUID | None:
-    """Read a request id in any of its three forms; None if it is none of them."""
+    """Read a request id in any of its forms; None if it is none of them."""
     for prefix in REQUEST_PREFIXES:
         if text.startswith(prefix):
             return _parse_body(text.removeprefix(prefix))

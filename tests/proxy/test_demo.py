@@ -11,7 +11,7 @@ from billing import ledger
 from billing.models import Price
 from proxy import catalogue, demo
 from proxy.demo import Demo
-from proxy.models import Model, Provider
+from proxy.models import Model, Provider, Route
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +62,25 @@ class TestSeed:
             assert route.provider.api_key == "sandbox-token"
             assert route.provider.on_disconnect == "cancel"
             assert route.provider.generation_lookup == "sandbox"
+
+    def test_vectors_and_pictures_are_for_sale_too(self) -> None:
+        seed()
+        snapshot = catalogue.load()
+        assert snapshot.models["sandbox/embedding"].rates.prompt > 0
+        prices = snapshot.models["sandbox/image"].rates.image
+        assert prices is not None
+        assert {quality for by_quality in prices.values() for quality in by_quality} == {
+            "low",
+            "medium",
+            "high",
+        }
+
+    def test_what_an_older_demo_lacks_is_added(self) -> None:
+        first = seed()
+        Route.objects.filter(model__slug="sandbox/image").delete()
+        Model.objects.filter(slug="sandbox/image").delete()
+        seed(first)
+        assert Model.objects.filter(slug="sandbox/image", routes__enabled=True).exists()
 
     def test_seeding_again_changes_nothing(self) -> None:
         first = seed()

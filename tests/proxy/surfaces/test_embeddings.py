@@ -10,20 +10,22 @@ import openai
 import pytest
 
 from billing.pricing import Rates
+from proxy.models import Provider
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.sandbox import SandboxServer
 from tests.fakes.upstream import FakeUpstream
-from tests.proxy.conftest import Shop, request_id
+from tests.proxy.conftest import Shop, make_provider, request_id
 from tests.proxy.surfaces.conftest import Sell
 
 PATH = "/v1/embeddings"
+RATES = Rates(prompt=1_000_000)
 
 
 @pytest.fixture
 def models(sell: Sell) -> None:
     """``test/vectors`` costs $1 per million tokens."""
-    sell("test/vectors", kind="embedding", rates=Rates(prompt=1_000_000), context_length=100)
+    sell("test/vectors", kind="embedding", rates=RATES, context_length=100)
 
 
 def vectors(*embeddings: Any, tokens: int | None = 5) -> fake.Reply:
@@ -85,6 +87,23 @@ class TestAnswer:
         assert call.body == {"model": "up-test/vectors", "input": "hello", **wishes}
 
     def test_another_provider_is_asked_where_one_fails(
+        self, provider: Provider, sell: Sell, shop: Shop, upstream: FakeUpstream
+    ) -> None:
+        """NA-02"""
+        with FakeUpstream() as second:
+            others = (provider, make_provider("second", second.base_url))
+            sell("two/routes", kind="embedding", rates=RATES, providers=others)
+            upstream.script(fake.error(500))
+            second.script(vectors([1.0]))
+            _, secret = shop.new_key(scopes=["embeddings"])
+            with GatewayServer() as gateway, gateway.client(secret) as client:
+                response = client.post(PATH, json=ask(model="two/routes"))
+
+        assert response.json()["data"][0]["embedding"] == [1.0]
+        assert response.headers["x-tollgate-attempts"] == "2"
+        assert (shop.last.charged, shop.last.provider, shop.holds) == (5_000, "second", 0)
+
+    def test_a_failing_provider_costs_nothing(
         self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
     ) -> None:
         upstream.script(fake.error(500))
