@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -124,6 +125,19 @@ class TestAGeneration:
         }
         assert tokens_left(shop) == 297
         assert (shop.last.asset, shop.last.charged, shop.last.surface) == ("TOK", 3, "generate")
+
+    def test_short_names_are_aliases(
+        self, box: httpx.Client, add_model: AddModel, upstream: FakeUpstream
+    ) -> None:
+        """NB-02: the slugs that the reference names; the answer has the name that was asked."""
+        for alias in ("gpt-5", "gemini-3-pro", "deepseek-r1"):
+            add_model(f"vendor/{alias}", rates=Rates(completion=1_000_000), alias=alias)
+        time.sleep(0.8)
+
+        for alias in ("gpt-5", "gemini-3-pro", "deepseek-r1"):
+            answer = box.post(URL, json=ask() | {"model": alias})
+            assert answer.json()["model"] == alias
+            assert upstream.calls[-1].body["model"] == f"up-vendor/{alias}"
 
     def test_the_smallest_call_costs_one_token(
         self, box: httpx.Client, upstream: FakeUpstream
@@ -336,6 +350,37 @@ class TestStatus:
             refused = status(other, body["id"])
 
         assert (refused.status_code, refused.json()["error"]["reason"]) == (404, "not_found")
+
+    def test_of_one_whose_gateway_died_is_failed_after_the_sweep(
+        self, box: httpx.Client, upstream: FakeUpstream, shop: Shop, settings: Settings
+    ) -> None:
+        """NB-10: what the ledger knows is told, nothing is charged without evidence."""
+        upstream.script([fake.Stall()])
+        with GatewayProcess() as gateway, ThreadPoolExecutor(1) as thread:
+            call = thread.submit(
+                httpx.post,
+                f"{gateway.url}{URL}",
+                json=ask(),
+                headers={"authorization": f"Bearer {shop.secret}"},
+                timeout=30,
+                trust_env=False,
+            )
+            upstream.wait_for_calls(1)
+            gateway.kill()
+            assert isinstance(call.exception(), httpx.TransportError)
+        id_ = ids.form("gen_", Generation.objects.get().id)
+        assert status(box, id_).json()["status"] == "pending"
+        settings.SILENT_AFTER_S = 0.01
+        ProcessRow.objects.filter(id=Hold.objects.get().process_id).update(
+            stopped_at=timezone.now()
+        )
+
+        sweep()
+        time.sleep(0.1)
+
+        told = status(box, id_).json()
+        assert (told["status"], told["tokens_used"]) == ("failed", 0)
+        assert told["balance_remaining"] == 300
 
     def test_ends_with_its_time(self, box: httpx.Client) -> None:
         """NB-10: after 24 hours it is gone, also from the table."""
@@ -578,8 +623,3 @@ def requeue() -> None:
     """Send every generation's message again, as a broker may."""
     for row in Generation.objects.all():
         make_generation.delay(str(row.id))
-
-
-def test_a_provider_without_lookup_is_what_these_tests_have(provider: Provider) -> None:
-    """NB-10: evidence of a killed worker is then: none, listed as unknown, not charged."""
-    assert provider.generation_lookup == "none"
