@@ -36,7 +36,7 @@ FIXED: dict[str, Any] = {
 }
 CUT_SHORT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 # It sends an item's id back in place of the item, which nobody keeps.
-REFERS = b"ai-sdk/openai/"
+REFERS = b"ai-sdk/"
 
 
 def response_of(

@@ -18,7 +18,10 @@ from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import Shop
 
 PATH = "/v1/responses"
-AI_SDK = {"user-agent": "ai-sdk/openai/3.0.141 ai-sdk/provider-utils/4.0.1 runtime/node.js/22"}
+AI_SDK = (
+    "ai/6.0.326 ai-sdk/provider-utils/4.0.66 runtime/node.js/v20.20.2",
+    "ai-sdk/openai/3.0.141 ai-sdk/provider-utils/4.0.66 runtime/node.js/v20.20.2",
+)
 WEATHER: dict[str, Any] = {
     "type": "function",
     "name": "weather",
@@ -267,15 +270,15 @@ class TestTranslation:
 
 
 class TestReferences:
-    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize(("stream", "agent"), zip((False, True), AI_SDK, strict=True))
     def test_the_ai_sdk_may_send_ids_back(
-        self, client: httpx.Client, upstream: FakeUpstream, stream: bool
+        self, client: httpx.Client, upstream: FakeUpstream, stream: bool, agent: str
     ) -> None:
         """NG-12: the Vercel AI SDK refers to earlier items; their ids carry them."""
         upstream.script(
             fake.stream(["Hello, ", "мир"]) if stream else fake.completion("Hello, мир")
         )
-        answer = client.post(PATH, json=ask(stream=stream), headers=AI_SDK)
+        answer = client.post(PATH, json=ask(stream=stream), headers={"user-agent": agent})
         answered = events(answer.text)[-1]["response"] if stream else answer.json()
         reference = {"type": "item_reference", "id": answered["output"][0]["id"]}
         upstream.script(fake.completion())
