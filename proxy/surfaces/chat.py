@@ -15,6 +15,13 @@ from proxy.wire import chat as chat_wire
 from proxy.wire.answers import Completion
 from proxy.wire.call import Call
 
+# What of a provider's answer is passed on: its other fields carry its ids, its name, its cost.
+PASSED_ON = ("choices", "service_tier", "system_fingerprint", "citations")
+COUNTS = (
+    *("prompt_tokens", "completion_tokens", "total_tokens"),
+    *("prompt_tokens_details", "completion_tokens_details"),
+)
+
 
 class Chat:
     """Chat completions, paid in US dollars."""
@@ -34,14 +41,17 @@ class Chat:
 
     async def whole(self, exchange: Exchange, completion: Completion, outcome: Outcome) -> bytes:
         """Return a chat completion under our id and the name that was asked for."""
-        fields = completion.fields
-        fields["id"] = exchange.answer_id
-        fields["object"] = "chat.completion"
-        fields["created"] = exchange.created
-        fields["model"] = exchange.name_of(outcome.leg)
+        fields = {
+            "id": exchange.answer_id,
+            "object": "chat.completion",
+            "created": exchange.created,
+            "model": exchange.name_of(outcome.leg),
+            **passed_on(completion.fields),
+        }
         ours = answers.usage_object(outcome.usage, cost=outcome.cost)
-        told = fields.get("usage") if completion.usage is not None else None
-        fields["usage"] = ours if told is None else {**told, "cost": ours["cost"]}
+        usage = completion.fields.get("usage") if completion.usage is not None else None
+        told = {name: usage[name] for name in COUNTS if name in usage} if usage else ours
+        fields["usage"] = {**told, "cost": ours["cost"]}
         return msgspec.json.encode(fields)
 
     def rendering(self, exchange: Exchange) -> ChatRendering:
@@ -60,12 +70,10 @@ class ChatRendering:
     def chunk(self, chunk: dict[str, Any], leg: Leg) -> bytes:
         """Return one chunk under our id and the name that was asked for."""
         self.model = self.exchange.name_of(leg)
-        chunk.update(self._head())
+        fields = self._head() | passed_on(chunk)
         if self.include_usage:
-            chunk["usage"] = None
-        else:
-            chunk.pop("usage", None)
-        return sse.event(msgspec.json.encode(chunk))
+            fields["usage"] = None
+        return sse.event(msgspec.json.encode(fields))
 
     async def end(self, outcome: Outcome) -> bytes:
         """Return the usage chunk, where it was asked for, and [DONE]."""
@@ -89,6 +97,13 @@ class ChatRendering:
 
     def _event(self, **fields: Any) -> bytes:
         return sse.event(msgspec.json.encode(self._head() | fields))
+
+
+def passed_on(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a provider's answer or chunk a caller may see; no error of a choice."""
+    for choice in fields["choices"]:
+        choice.pop("error", None)
+    return {name: fields[name] for name in PASSED_ON if name in fields}
 
 
 CHAT = Chat()
