@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MOST_KEY_CHANGES = 3
 # A caller is only looked for after an admission that took longer than this.
 PATIENCE_MS = 50
+LARGE_BYTES = 256 * 1024
 OF_THE_KEY = ("rate_limited", "too_many_streams", "model_not_allowed")
 
 
@@ -95,9 +96,7 @@ async def once(
     if isinstance(claim, idempotency.Replay):
         await who(runtime, incoming, surface, fresh=True)
         incoming.id = claim.request_id
-        return await incoming.answer(
-            status=200, body=claim.body, headers=idempotency.REPLAYED
-        )
+        return await incoming.answer(status=200, body=claim.body, headers=idempotency.REPLAYED)
     try:
         exchange = await admitted(runtime, incoming, surface, order)
         if claim.lost:
@@ -161,7 +160,11 @@ async def read(runtime: Runtime, incoming: Incoming, surface: Surface) -> Order:
     caller = await who(runtime, incoming, surface, fresh=False)
     body = await incoming.body(limit_bytes=surface.limit_bytes)
     try:
-        call = surface.parse(body)
+        if len(body) > LARGE_BYTES:
+            # A large body takes long to read; others are served meanwhile.
+            call = await asyncio.to_thread(surface.parse, body)
+        else:
+            call = surface.parse(body)
     except BadRequest as error:
         raise ApiError(error.reason, error.message, param=error.param) from None
     if idempotency.HEADER not in incoming.headers:

@@ -45,7 +45,11 @@ class TestBody:
         assert not {"logprobs", "user", "max_tokens"} & body.keys()
 
     def test_what_we_consume_never_travels(self) -> None:
-        consumed: dict[str, Any] = {"models": ["other"], "provider": {"order": ["x"]}, "async": True}
+        consumed: dict[str, Any] = {
+            "models": ["other"],
+            "provider": {"order": ["x"]},
+            "async": True,
+        }
 
         assert not (consumed.keys() | {"sandbox"}) & sent(**consumed, sandbox={}).keys()
 
