@@ -99,6 +99,29 @@ class TextCompletion(Struct):
     usage: Usage
 
 
+class ResponseUsage(Struct):
+    input_tokens: Count
+    output_tokens: Count
+    total_tokens: Count
+    cost: Usd
+    input_tokens_details: PromptDetails
+    output_tokens_details: CompletionDetails
+
+
+class Response(Struct):
+    """What was asked, repeated, and the items of the answer; nothing of it is kept."""
+
+    id: Annotated[str, Meta(pattern="^resp_")]
+    object: Literal["response"]
+    created_at: int
+    status: Literal["completed", "incomplete"]
+    model: str
+    output: Annotated[list[dict[str, Any]], Meta(min_length=1)]
+    usage: ResponseUsage
+    store: bool
+    incomplete_details: dict[str, Any] | None
+
+
 class EmbeddingsUsage(Struct):
     prompt_tokens: Count
     total_tokens: Count
@@ -279,6 +302,7 @@ SHAPES: tuple[type[Struct], ...] = (
     Error,
     ChatCompletion,
     TextCompletion,
+    Response,
     Embeddings,
     Pictures,
     Generation,

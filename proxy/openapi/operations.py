@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     request: str = ""
     example: Mapping[str, Any] = {}
     answered: Mapping[str, Any] = {}
-    streams: bool = False
+    streamed: str = ""
     query: str = ""
     keyed: bool = True
     limited: bool = True
@@ -40,6 +41,26 @@ def _call(**terms: Any) -> Operation:
 
 def _reading(**terms: Any) -> Operation:
     return Operation(**({"method": "get"} | terms))
+
+
+def _events(*told: Mapping[str, Any], named: bool = False, done: bool = True) -> str:
+    """Return a stream as it is written."""
+    lines = []
+    for each in told:
+        head = f"event: {each['type']}\n" if named else ""
+        lines.append(f"{head}data: {json.dumps(each)}\n\n")
+    return "".join([*lines, *(["data: [DONE]\n\n"] if done else [])])
+
+
+def _chunk(delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return {
+        "id": f"chatcmpl-{ID}",
+        "object": "chat.completion.chunk",
+        "created": 1772971200,
+        "model": "openai/gpt-4o",
+        "choices": [choice],
+    }
 
 
 CHAT_EXAMPLE = {"model": "openai/gpt-4o", "messages": HELLO}
@@ -57,6 +78,7 @@ CHAT_ANSWER = {
     ],
     "usage": {**USAGE, "cost": 0.00006},
 }
+CHAT_STREAM = _events(_chunk({"role": "assistant", "content": "Hello!"}), _chunk({}, "stop"))
 MODEL_ANSWER = {
     "id": "openai/gpt-4o",
     "object": "model",
@@ -84,7 +106,7 @@ COMMON: tuple[Operation, ...] = (
         summary="Continue a conversation",
         request="ChatRequest",
         answer="ChatCompletion",
-        streams=True,
+        streamed=CHAT_STREAM,
         example=CHAT_EXAMPLE,
         answered=CHAT_ANSWER,
     ),
@@ -94,7 +116,17 @@ COMMON: tuple[Operation, ...] = (
         summary="Continue a text (legacy)",
         request="CompletionsRequest",
         answer="TextCompletion",
-        streams=True,
+        streamed=_events(
+            {
+                "id": f"cmpl-{ID}",
+                "object": "text_completion",
+                "created": 1772971200,
+                "model": "openai/gpt-4o",
+                "choices": [
+                    {"text": "Hello!", "index": 0, "logprobs": None, "finish_reason": "stop"}
+                ],
+            }
+        ),
         example={"model": "openai/gpt-4o", "prompt": "Say hello."},
         answered={
             "id": f"cmpl-{ID}",
@@ -104,6 +136,19 @@ COMMON: tuple[Operation, ...] = (
             "choices": [{"text": "Hello!", "index": 0, "logprobs": None, "finish_reason": "stop"}],
             "usage": {**USAGE, "cost": 0.00006},
         },
+    ),
+    _call(
+        path="responses",
+        name="create_response",
+        summary="Continue a conversation that comes whole; nothing is kept",
+        request="ResponsesRequest",
+        answer="Response",
+        streamed=_events(
+            {"type": "response.output_text.delta", "output_index": 0, "delta": "Hello!"},
+            named=True,
+            done=False,
+        ),
+        example={"model": "openai/gpt-4o", "input": "Say hello."},
     ),
     _call(
         path="embeddings",
@@ -125,7 +170,11 @@ COMMON: tuple[Operation, ...] = (
         summary="Make pictures",
         request="ImagesRequest",
         answer="Pictures",
-        streams=True,
+        streamed=_events(
+            {"type": "image_generation.completed", "b64_json": "iVBORw0KGgo="},
+            named=True,
+            done=False,
+        ),
         example={"model": "gpt-image-1", "prompt": "A tollgate.", "quality": "auto"},
         answered={"created": 1772971200, "data": [{"b64_json": "iVBORw0KGgo="}]},
     ),
@@ -175,7 +224,9 @@ ALONE: tuple[Operation, ...] = (
         summary="Generate a text, paid in platform tokens",
         request="GenerateRequest",
         answer="Generation",
-        streams=True,
+        streamed=_events(
+            {"id": f"gen_{ID}", "model": "claude-sonnet-4.5", "delta": "Hello!"}, GENERATION
+        ),
         example={"model": "claude-sonnet-4.5", "messages": HELLO, "temperature": 0.7},
         answered=GENERATION,
     ),
@@ -195,7 +246,7 @@ ALONE: tuple[Operation, ...] = (
         summary="Continue a conversation; an empty object means that a field is not given",
         request="PrototypeRequest",
         answer="ChatCompletion",
-        streams=True,
+        streamed=CHAT_STREAM,
         example=CHAT_EXAMPLE | {"temperature": {}, "reasoning": {"effort": "low"}},
         answered=CHAT_ANSWER,
     ),

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from proxy.surfaces import generate, prototypes
-from proxy.wire import chat, completions, embeddings, images
+from proxy.wire import chat, completions, embeddings, images, responses
 
 Schema = dict[str, Any]
 REF = "#/components/schemas/{name}"
@@ -27,6 +27,7 @@ MERELY_CHAT = frozenset(
 )
 # They are refused; unknown fields are not described either.
 REFUSED_COMPLETIONS = frozenset({"suffix", "best_of", "logprobs"})
+REFUSED_RESPONSES = frozenset({"background", "truncation", "top_logprobs"})
 REFUSED_GENERATE = frozenset((*generate.PLACELESS, "top_logprobs", "parallel_tool_calls"))
 TEXT_PART: Schema = {
     "type": "object",
@@ -79,6 +80,31 @@ RULES: Mapping[str, Schema] = {
             {"type": "string"},
             {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1},
         ]
+    },
+    "items": {
+        "anyOf": [
+            {"type": "string"},
+            {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "role": {"enum": ["user", "assistant", "system", "developer"]},
+                        "content": {"type": "string"},
+                    },
+                    "required": ["role", "content"],
+                },
+                "minItems": 1,
+            },
+        ]
+    },
+    "functions": {
+        "type": ["array", "null"],
+        "items": {
+            "type": "object",
+            "properties": {"type": {"const": "function"}, "name": {"type": "string"}},
+            "required": ["type", "name"],
+        },
     },
     "input": {
         "anyOf": [
@@ -140,38 +166,48 @@ def schemas() -> dict[str, Schema]:
     for name in REFUSED_COMPLETIONS:
         del legacy["properties"][name]
     made |= {"CompletionsRequest": legacy, **_generate(chats), **_prototypes(chats)}
+    made |= _responses(chats)
     for shape in made.values():
         _explain(shape)
     return made
 
 
-def _of(shape: type[Struct]) -> dict[str, Schema]:
+def _of(shape: type[Struct], **names: str) -> dict[str, Schema]:
+    """Return a type and what it refers to, some of it under other names."""
     _, made = msgspec.json.schema_components([shape], ref_template=REF)
-    return made
+    text = msgspec.json.encode(made).decode()
+    for name, ours in names.items():
+        text = text.replace(f'"{REF.format(name=name)}"', f'"{REF.format(name=ours)}"')
+    shapes: dict[str, Schema] = msgspec.json.decode(text)
+    return {names.get(name, name): shape for name, shape in shapes.items()}
 
 
 def _generate(chats: Schema) -> dict[str, Schema]:
-    own = _of(generate.GenerateRequest)
-    body = _joined(chats, own["GenerateRequest"], REFUSED_GENERATE)
-    body["properties"]["messages"] = {
-        "type": "array",
-        "items": {"$ref": REF.format(name="GenerateMessage")},
-        "minItems": 1,
-    }
-    message = own["Message"] | {"title": "GenerateMessage"}
-    message["properties"]["content"] = RULES["content"]
-    return {"GenerateRequest": body, "GenerateMessage": message}
+    made = _of(generate.GenerateRequest, Message="GenerateMessage")
+    made["GenerateMessage"]["properties"]["content"] = RULES["content"]
+    made["GenerateRequest"] = _joined(chats, made["GenerateRequest"], REFUSED_GENERATE)
+    return made
+
+
+def _responses(chats: Schema) -> dict[str, Schema]:
+    made = _of(responses.ResponsesRequest, Reasoning="ResponsesReasoning")
+    other = frozenset(chats["properties"].keys() - {*responses.SAME})
+    body = _joined(chats, made["ResponsesRequest"], other)
+    body["properties"] |= {"input": RULES["items"], "tools": RULES["functions"]}
+    for name in REFUSED_RESPONSES:
+        del body["properties"][name]
+    return made | {"ResponsesRequest": body}
 
 
 def _prototypes(chats: Schema) -> dict[str, Schema]:
-    own = _of(prototypes.PrototypeRequest)
-    body = _joined(chats, own["PrototypeRequest"], frozenset())
+    made = _of(prototypes.PrototypeRequest)
+    body = _joined(chats, made["PrototypeRequest"], frozenset())
     empty = {"type": "object", "maxProperties": 0, "description": "Not given."}
     body["properties"] = {
         name: rule if name in prototypes.REQUIRED else {"anyOf": [rule, empty]}
         for name, rule in body["properties"].items()
     }
-    return {"PrototypeRequest": body, "Reasoning": own["Reasoning"]}
+    return made | {"PrototypeRequest": body}
 
 
 def _joined(base: Schema, more: Schema, without: frozenset[str]) -> Schema:
