@@ -106,11 +106,19 @@ def item_id(exchange: Exchange, prefix: str, position: int) -> str:
     return f"{name}_{position}" if position else name
 
 
-def final(exchange: Exchange, item: dict[str, Any]) -> dict[str, Any]:
-    """Return a finished item; its id carries it for callers who send back ids alone."""
+def memory(exchange: Exchange, output: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the item that carries an answer's words, for callers who send back ids alone."""
     if REFERS not in exchange.incoming.headers.get(b"user-agent", b""):
-        return item
-    return item | {"id": references.carry(item)}
+        return None
+    words = {
+        item["id"]: "".join(part["text"] for part in item["content"] if "text" in part)
+        for item in output
+        if item["type"] == "message"
+    }
+    if not words:
+        return None
+    id = references.carrier(ids.form(references.PREFIX, exchange.incoming.id), words)
+    return {"id": id, "type": "reasoning", "summary": []}
 
 
 def usage_of(outcome: Outcome) -> dict[str, Any]:

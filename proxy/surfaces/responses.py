@@ -37,10 +37,12 @@ class Responses:
         choice = completion.fields["choices"][0]
         end = parts.ending(choice.get("finish_reason"))
         output = items(exchange, choice["message"], status=end["status"])
+        if (memory := parts.memory(exchange, output)) is not None:
+            output.append(memory)
         answer = parts.response_of(
             exchange,
             model=exchange.name_of(outcome.leg),
-            output=[parts.final(exchange, item) for item in output],
+            output=output,
             usage=parts.usage_of(outcome),
             **end,
         )

@@ -53,6 +53,11 @@ class ResponseRendering:
         """Return the ends of all items and of the response; there is no [DONE]."""
         end = parts.ending(self.finish_reason)
         events = self._begin() + self._close_all(status=end["status"])
+        if (memory := parts.memory(self.exchange, self.output)) is not None:
+            place = len(self.output)
+            events += self._add(memory) + self._event(
+                "response.output_item.done", output_index=place, item=memory
+            )
         response = self._response(usage=parts.usage_of(outcome), **end)
         return events + self._event(f"response.{end['status']}", response=response)
 
@@ -142,7 +147,6 @@ class ResponseRendering:
                 "response.function_call_arguments.done", position, item, **done
             )
         item["status"] = status
-        item = self.output[position] = parts.final(self.exchange, item)
         return events + self._event("response.output_item.done", output_index=position, item=item)
 
     def _close_part(self, position: int, item: dict[str, Any]) -> bytes:

@@ -59,17 +59,25 @@ def messages(given: str | list[Any]) -> list[Message]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     told: list[Message] = []
+    known = words_by_id(given)
     for position, item in enumerate(given):
         place = f"input[{position}]"
         try:
-            add(told, item)
+            add(told, item, known)
         except BadRequest as error:
             param = f"{place}.{error.param}" if error.param else place
             raise BadRequest(error.reason, error.message, param=param) from None
     return told
 
 
-def add(told: list[Message], item: Any, *, referred: bool = False) -> None:
+def words_by_id(given: list[Any]) -> dict[str, str]:
+    """Return the words of earlier messages that ids in the input carry."""
+    ids = (item.get("id") for item in given if isinstance(item, dict))
+    words = (references.carried(id) for id in ids if isinstance(id, str))
+    return {id: text for each in words for id, text in each.items()}
+
+
+def add(told: list[Message], item: Any, known: dict[str, str]) -> None:
     """
     Add an item to the messages.
 
@@ -84,8 +92,8 @@ def add(told: list[Message], item: Any, *, referred: bool = False) -> None:
         _add_call(told, chat.converted(item, FunctionCall))
     elif kind == "function_call_output":
         _add_output(told, chat.converted(item, FunctionCallOutput))
-    elif kind == "item_reference" and not referred:
-        _add_reference(told, chat.converted(item, Reference))
+    elif kind == "item_reference":
+        _add_reference(told, chat.converted(item, Reference), known)
     elif kind != "reasoning":
         raise _unsupported(f"Input items of type {str(kind)[:40]!r} are not supported.", "type")
 
@@ -121,19 +129,17 @@ def _add_output(told: list[Message], item: FunctionCallOutput) -> None:
     told.append({"role": "tool", "tool_call_id": item.call_id, "content": content})
 
 
-def _add_reference(told: list[Message], item: Reference) -> None:
+def _add_reference(told: list[Message], item: Reference, known: dict[str, str]) -> None:
     # Reasoning is not sent back to a model, so nothing is lost.
-    if item.id.startswith("rs_"):
+    if item.id.startswith(references.PREFIX):
         return
-    try:
-        referred = references.carried(item.id)
-    except references.Unreadable:
+    if item.id not in known:
         message = (
             "Responses are not kept here, so an id does not find its item: send the item itself. "
             "In the AI SDK set providerOptions.openai.store to false."
         )
-        raise _unsupported(message, "id") from None
-    add(told, referred, referred=True)
+        raise _unsupported(message, "id")
+    _add_message(told, MessageItem("assistant", known[item.id]))
 
 
 def _is_open(told: list[Message]) -> bool:

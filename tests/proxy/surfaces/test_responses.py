@@ -270,7 +270,7 @@ class TestTranslation:
 
 
 class TestReferences:
-    @pytest.mark.parametrize(("stream", "agent"), zip((False, True), AI_SDK, strict=True))
+    @pytest.mark.parametrize(("stream", "agent"), [(False, AI_SDK[0]), (True, AI_SDK[1])])
     def test_the_ai_sdk_may_send_ids_back(
         self, client: httpx.Client, upstream: FakeUpstream, stream: bool, agent: str
     ) -> None:
@@ -280,23 +280,29 @@ class TestReferences:
         )
         answer = client.post(PATH, json=ask(stream=stream), headers={"user-agent": agent})
         answered = events(answer.text)[-1]["response"] if stream else answer.json()
-        reference = {"type": "item_reference", "id": answered["output"][0]["id"]}
+        ids = [item["id"] for item in answered["output"]]
+        references = [{"type": "item_reference", "id": id} for id in ids]
         upstream.script(fake.completion())
 
-        body = sent(client, upstream, input=[reference, {"role": "user", "content": "And?"}])
+        body = sent(client, upstream, input=[*references, {"role": "user", "content": "And?"}])
 
         assert body["messages"] == [
             {"role": "assistant", "content": "Hello, мир"},
             {"role": "user", "content": "And?"},
         ]
 
-    @pytest.mark.parametrize(
-        "id", ["msg_1", "msg_1.", "msg_1.AAAA", "msg_1.!", "msg_1.eJyrBQABBwEA"]
-    )
-    def test_others_find_nothing(self, client: httpx.Client, id: str) -> None:
-        error = client.post(PATH, json=ask(input=[{"type": "item_reference", "id": id}])).json()
+    @pytest.mark.parametrize("id", ["msg_1", "msg_1.AAAA", "fc_1", ""])
+    def test_ids_that_carry_nothing_find_nothing(self, client: httpx.Client, id: str) -> None:
+        told = [{"type": "item_reference", "id": one} for one in (id, "rs_1.!", "rs_1.AAAA")]
 
-        assert error["error"]["param"] == "input[0].id"
+        error = client.post(PATH, json=ask(input=told)).json()["error"]
+
+        assert (error["reason"], error["param"]) == ("unsupported_parameter", "input[0].id")
+
+    def test_nobody_else_gets_an_item_more(self, client: httpx.Client) -> None:
+        answer = client.post(PATH, json=ask()).json()
+
+        assert [item["type"] for item in answer["output"]] == ["message"]
 
 
 class TestRefusals:
