@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 from django.db.utils import DatabaseError
 
-from accounts.models import ApiKey, Tier, Workspace
+from accounts.models import Tier, Workspace
 from billing.models import Account, KeyMeter
 
 USD: Final = "USD"
@@ -236,16 +235,3 @@ def lock_homes(*, workspace_id: int, assets: Sequence[str] = ASSETS) -> list[Acc
     """
     homes = Q(workspace_id=workspace_id, kind=Account.Kind.PAID, asset__in=list(assets))
     return list(Account.objects.filter(homes).order_by("id").select_for_update(no_key=True))
-
-
-def token_value_nanos() -> int:
-    """Return what one platform token is worth now, in nano-dollars."""
-    return int(settings.TOKEN_VALUE_NANOS)
-
-
-def key_of(*, public_id: str) -> ApiKey:
-    """Return the key with a public id.
-
-    :raises accounts.models.ApiKey.DoesNotExist: there is none
-    """
-    return ApiKey.objects.get(public_id=public_id)
