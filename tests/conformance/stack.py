@@ -44,6 +44,7 @@ class Stack:
     alias: str = ALIAS
     embedding_model: str = "sandbox/embedding"
     image_model: str = "sandbox/image"
+    slow_s: float = SLOW_S
 
     def told(self) -> str:
         """Return it as JSON, for programs."""

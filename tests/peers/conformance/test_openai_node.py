@@ -1,0 +1,25 @@
+"""The official OpenAI SDK for Node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.shapes import CLIENTS
+from tests.conformance.stack import Stack
+from tests.peers.conformance import clients
+
+CLIENT = "openai-node"
+
+
+@pytest.fixture(scope="module")
+def outcomes(node: str, node_folder: Path, stack: Stack) -> clients.Outcomes:
+    return clients.outcomes(
+        client=CLIENT, command=[node, "openai.mjs"], folder=node_folder, stack=stack
+    )
+
+
+@pytest.mark.parametrize("shape", CLIENTS[CLIENT].shapes)
+def test_is_served(outcomes: clients.Outcomes, shape: str) -> None:
+    clients.check(outcomes, shape)
