@@ -296,7 +296,7 @@ async def status(runtime: Runtime, incoming: Incoming) -> None:
         raise store_away(error) from error
     if not row:
         raise ApiError("not_found", "There is no such generation.", param="id")
-    headers = {"cache-control": "no-store"}
+    headers = {"cache-control": "no-store", **await runtime.limiter.peek(caller)}
     await incoming.answer(status=200, body=row.body(), headers=headers)
 
 

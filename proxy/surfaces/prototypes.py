@@ -143,14 +143,15 @@ async def healthy(runtime: Runtime, incoming: Incoming) -> None:
 
     :raises ApiError: 401, 403; 503 not ready
     """
-    await runtime.doorkeeper.caller(
+    caller = await runtime.doorkeeper.caller(
         headers=incoming.headers, address=incoming.address, scope=None, fresh=True
     )
     lines = await in_thread(health.check_all, NEEDED)
     if missing := [line.name for line in lines if not line.ok]:
         message = f"Not ready: {', '.join(missing)}."
         raise ApiError("store_unavailable", message, headers=retry_headers(after_ms=1000))
-    await incoming.answer(status=200, body=b'{"status":"ok"}', headers={})
+    headers = await runtime.limiter.peek(caller)
+    await incoming.answer(status=200, body=b'{"status":"ok"}', headers=headers)
 
 
 PROTOTYPES = Prototypes()

@@ -67,6 +67,31 @@ class TestRpm:
             keylimits.rpm(limit, carried=[], past_tier=True)
 
 
+class TestTpm:
+    def test_nothing_means_no_limit_and_zero_means_nothing(self) -> None:
+        assert keylimits.tpm(None) is None
+        assert keylimits.tpm(0) == 0
+        assert keylimits.tpm(1_000_000_000) == 1_000_000_000
+
+    @pytest.mark.parametrize("limit", [-1, 1_000_000_001])
+    def test_absurd_rates_are_refused(self, limit: int) -> None:
+        with pytest.raises(Invalid) as refused:
+            keylimits.tpm(limit)
+        assert refused.value.param == "tpm"
+
+
+class TestMaxStreams:
+    def test_nothing_means_no_limit_and_zero_means_none(self) -> None:
+        assert keylimits.max_streams(None) is None
+        assert keylimits.max_streams(0) == 0
+
+    @pytest.mark.parametrize("limit", [-1, 100_001])
+    def test_absurd_numbers_are_refused(self, limit: int) -> None:
+        with pytest.raises(Invalid) as refused:
+            keylimits.max_streams(limit)
+        assert refused.value.param == "max_streams"
+
+
 class TestExpiry:
     def test_the_future_is_kept(self) -> None:
         later = NOW + timedelta(seconds=1)

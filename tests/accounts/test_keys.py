@@ -200,6 +200,16 @@ class TestUpdate:
         assert (updated.rpm, updated.ips, updated.scopes) == (10, ["10.0.0.1/32"], ["chat"])
         assert updated.version > key.version
 
+    def test_limits_of_tokens_and_streams_are_set_and_lifted(
+        self, alice: User, home: Workspace
+    ) -> None:
+        key, text = new(alice, home, tpm=500, max_streams=2)
+        assert (record(text).tpm, record(text).max_streams) == (500, 2)
+        keys.update(key=key, by=alice, tpm=None, max_streams=7)
+        assert (record(text).tpm, record(text).max_streams) == (None, 7)
+        fresh, _ = keys.rotate(key=key, overlap=HOUR, by=alice)
+        assert (fresh.tpm, fresh.max_streams) == (None, 7)
+
     def test_new_scopes_are_proved_like_a_new_keys(
         self, bob: User, home: Workspace, join: Join
     ) -> None:

@@ -26,11 +26,13 @@ pytestmark = pytest.mark.django_db
 
 
 def assert_whole(one: Customer) -> None:
-    """Nothing is held and pending, everywhere."""
+    """Nothing is held and pending, everywhere; the key's meter knows all that it spent."""
     assert one.holds() == []
     for account in Account.objects.filter(workspace=one.workspace):
         assert account.debits_pending == account.held == 0
     assert one.meter().held == 0
+    rows = Usage.objects.filter(key=one.key)
+    assert one.meter().spent == sum(min(row.cost, row.charged * row.unit_nanos) for row in rows)
 
 
 class TestSettle:

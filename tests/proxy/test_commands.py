@@ -146,13 +146,15 @@ class TestIssueKey:
         issued = run_json(
             "issue_key", "--workspace", workspace.public_id, "--service-account", "bot",
             "--name", "CI", "--scope", "chat", "--scope", "models:read", "--model", "a/b",
-            "--rpm", "100000", "--daily-usd", "none", "--monthly-usd", "2.5",
+            "--rpm", "100000", "--tpm", "5000", "--max-streams", "3",
+            "--daily-usd", "none", "--monthly-usd", "2.5",
             "--ip", "10.0.0.0/8", "--expires", "2999-01-01",
         )  # fmt: skip
         key = ApiKey.objects.get()
         assert key.service_account == ServiceAccount.objects.get(name="bot")
         assert (key.name, key.scopes, key.models) == ("CI", ["chat", "models:read"], ["a/b"])
         assert (key.rpm, key.ips) == (100_000, ["10.0.0.0/8"])
+        assert (key.tpm, key.max_streams) == (issued["tpm"], issued["max_streams"]) == (5000, 3)
         assert limits.key_caps(key=key) == (None, 2_500_000_000)
         assert issued["expires_at"] == "2999-01-01T00:00:00+00:00"
         run("issue_key", "--workspace", workspace.public_id, "--service-account", "bot")

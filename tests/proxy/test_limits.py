@@ -76,14 +76,20 @@ class TestTheHeaders:
         assert response.json()["error"]["reason"] == "rate_limited"
         assert response.headers["x-should-retry"] == "false"
 
-    @pytest.mark.parametrize("path", ["models", "models/test/tokens", "key", "credits"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/v1/models", "/v1/models/test/tokens", "/v1/key", "/api/v1/credits"),
+            "/api/ds-prototypes/health",
+        ],
+    )
     def test_free_answers_have_them_and_use_nothing(
         self, gateway: GatewayServer, shop: Shop, path: str
     ) -> None:
         _, secret = shop.new_key(rpm=3, tpm=100)
         with gateway.client(secret) as client:
             for _ in range(2):
-                response = client.get(f"/v1/{path}")
+                response = client.get(path)
                 assert response.status_code == 200
                 assert response.headers["x-ratelimit-remaining-requests"] == "3"
                 assert response.headers["x-ratelimit-remaining-tokens"] == "100"
