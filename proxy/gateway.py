@@ -23,8 +23,8 @@ from proxy.surfaces.completions import COMPLETIONS
 from proxy.surfaces.embeddings import EMBEDDINGS
 from proxy.surfaces.generate import GENERATE
 from proxy.surfaces.images import IMAGES
-from proxy.surfaces.responses import RESPONSES
 from proxy.surfaces.prototypes import PROTOTYPES
+from proxy.surfaces.responses import RESPONSES
 
 log = structlog.get_logger(__name__)
 
