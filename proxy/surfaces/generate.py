@@ -198,7 +198,11 @@ async def answer(exchange: Exchange) -> None:
         )
     except AWAY as error:
         exchange.runtime.till.void(exchange.hold.ask, day=exchange.hold.day)
+        exchange.leave()
         raise store_away(error) from error
+    except asyncio.CancelledError:
+        exchange.leave()
+        raise
     if call.background:
         return await submit(exchange)
     await make(exchange)
