@@ -1,6 +1,7 @@
 # make run            the whole product on http://127.0.0.1:8000
 # make test           the test suite, on its own PostgreSQL and Redis
-# make test-peers     tests that need more: Chromium, node
+# make test-peers     tests that need more: Chromium, node, other clients
+# make compatibility  docs/compatibility.md, from a run of every client
 # make check          format, lint, types, import contracts, migrations in step
 # make bench          what one gateway process forwards with everything on
 # make assets         the stylesheet and scripts (needs node)
@@ -28,7 +29,7 @@ ifeq ($(and $(DATABASE_URL),$(REDIS_URL)),)
 RUN_NEEDS += $(EMBEDDED)
 endif
 
-.PHONY: run test test-peers check bench assets lock
+.PHONY: run test test-peers compatibility check bench assets lock
 
 run: $(RUN_NEEDS)
 	@exec $(BIN)/python -m embedded.run
@@ -38,6 +39,11 @@ test: $(EMBEDDED) $(DEV)
 
 test-peers: $(EMBEDDED) $(DEV)
 	$(BIN)/pytest tests/peers --override-ini 'addopts=--import-mode=importlib --strict-markers -ra' $(ARGS)
+
+compatibility: $(EMBEDDED) $(DEV)
+	$(BIN)/python -m pytest -p tests.conformance.table tests/conformance tests/peers/conformance \
+		--override-ini 'addopts=--import-mode=importlib --strict-markers -ra' \
+		--deselect tests/conformance/test_table.py $(ARGS)
 
 check: $(EMBEDDED) $(DEV)
 	$(BIN)/ruff format --check .

@@ -18,7 +18,8 @@ from tests.conformance.stack import Stack
 ROOT = Path(__file__).resolve().parents[3]
 PEERS = ROOT / "tests" / "peers"
 CACHE = ROOT / ".cache" / "peers"
-WITHIN_S = 240
+WITHIN_S = 120
+INSTALLED_WITHIN_S = 240
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 Outcomes = Mapping[str, str | None]
 
@@ -29,7 +30,7 @@ def outcomes(*, client: str, command: list[str], folder: Path, stack: Stack) -> 
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**environment, "STACK": stack.told()},
+        env={**environment, "PYTHONPATH": str(ROOT), "STACK": stack.told()},
         text=True,
         stdout=subprocess.PIPE,
         timeout=WITHIN_S,
@@ -58,7 +59,7 @@ def modules(*, npm: str) -> Path:
         (folder / name).write_bytes((source / name).read_bytes())
     if _is_stale(folder, source / "package-lock.json"):
         flags = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        subprocess.run([npm, "ci", *flags], cwd=folder, check=True)
+        subprocess.run([npm, "ci", *flags], cwd=folder, check=True, timeout=INSTALLED_WITHIN_S)
         _mark(folder, source / "package-lock.json")
     # Node looks for packages beside a program, so the programs go beside the packages.
     for program in source.glob("*.mjs"):
@@ -74,7 +75,11 @@ def python(*, name: str) -> Path:
     if _is_stale(folder, requirements):
         venv.create(folder, with_pip=True, clear=True)
         pip = [str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--require-hashes", "-r", str(requirements)], check=True)
+        subprocess.run(
+            [*pip, "--require-hashes", "-r", str(requirements)],
+            check=True,
+            timeout=INSTALLED_WITHIN_S,
+        )
         _mark(folder, requirements)
     return program
 

@@ -20,6 +20,7 @@ def outcomes(node: str, node_folder: Path, stack: Stack) -> clients.Outcomes:
     )
 
 
+@pytest.mark.timeout(clients.INSTALLED_WITHIN_S + clients.WITHIN_S)
 @pytest.mark.parametrize("shape", CLIENTS[CLIENT].shapes)
 def test_is_served(outcomes: clients.Outcomes, shape: str) -> None:
     clients.check(outcomes, shape)
