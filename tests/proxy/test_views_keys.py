@@ -85,7 +85,6 @@ class TestKeyList:
 
         assert "expired" in pages.browser(alice).get("/dashboard/keys").content.decode()
 
-
     def test_the_name_of_a_workspace_of_strangers_is_not_told(
         self, alice: User, bob: User, home: Workspace
     ) -> None:
