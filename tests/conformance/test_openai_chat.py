@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.conformance.shapes import proves
-from tests.conformance.stack import ALIAS, MODEL
+from tests.conformance.stack import ALIAS, MODEL, Stack
 
 CLIENT = "openai-python"
 pytestmark = pytest.mark.xdist_group("conformance")
@@ -95,6 +96,17 @@ class TestChat:
 
         assert len(deltas) > 1
         assert "".join(deltas) == final.choices[0].message.content == "Hello out there"
+
+    def test_the_asynchronous_client_streams_too(self, stack: Stack) -> None:
+        async def read() -> str:
+            async with (
+                openai.AsyncOpenAI(api_key=stack.key, base_url=stack.base_url) as client,
+                client.chat.completions.stream(model=MODEL, messages=says("Hello")) as stream,
+            ):
+                final = await stream.get_final_completion()
+            return final.choices[0].message.content or ""
+
+        assert asyncio.run(read()) == "Hello"
 
     @proves("chat-choices")
     def test_several_choices_come_in_order(self, client: openai.OpenAI) -> None:

@@ -92,6 +92,14 @@ class TestRefusals:
         assert first == again == "Hello"
         assert sdk.statuses == [200, 200, 409]
 
+    def test_a_lost_balance_is_told_before_a_stream_begins(
+        self, sdk: Sdk, client: openai.OpenAI
+    ) -> None:
+        with pytest.raises(openai.APIStatusError) as caught:
+            chat(client, "fake/dear", stream=True)
+
+        assert (caught.value.status_code, sdk.sent) == (402, 1)
+
     @proves("error-429-cap")
     def test_a_cap_that_is_reached(self, sdk: Sdk) -> None:
         with (

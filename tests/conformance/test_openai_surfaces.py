@@ -53,6 +53,11 @@ class TestEmbeddings:
         assert first == pytest.approx(plain.data[0].embedding, abs=1e-6)
         assert packed.usage.total_tokens > 0
 
+    def test_tokens_are_taken_instead_of_texts(self, client: openai.OpenAI, stack: Stack) -> None:
+        answer = client.embeddings.create(model=stack.embedding_model, input=[[1, 2], [3]])
+
+        assert [each.index for each in answer.data] == [0, 1]
+
 
 class TestImages:
     @proves("images")
