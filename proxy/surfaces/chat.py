@@ -73,7 +73,7 @@ class ChatRendering:
         fields = self._head() | passed_on(chunk)
         if self.include_usage:
             fields["usage"] = None
-        return sse.event(msgspec.json.encode(fields))
+        return b"".join(sse.event(msgspec.json.encode(each)) for each in told_apart(fields))
 
     async def end(self, outcome: Outcome) -> bytes:
         """Return the usage chunk, where it was asked for, and [DONE]."""
@@ -104,6 +104,26 @@ def passed_on(fields: dict[str, Any]) -> dict[str, Any]:
     for choice in fields["choices"]:
         choice.pop("error", None)
     return {name: fields[name] for name in PASSED_ON if name in fields}
+
+
+def told_apart(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a chunk, or two where an end comes with last words: an end has an empty delta."""
+    choices = fields["choices"]
+    if not any(choice.get("finish_reason") and choice.get("delta") for choice in choices):
+        return [fields]
+    words = [choice | {"finish_reason": None} for choice in choices if says_something(choice)]
+    ends = [
+        choice | {"delta": {}} | ({"logprobs": None} if "logprobs" in choice else {})
+        for choice in choices
+        if choice.get("finish_reason")
+    ]
+    return [fields | {"choices": each} for each in (words, ends) if each]
+
+
+def says_something(choice: dict[str, Any]) -> bool:
+    """Tell whether a choice of a chunk has more than an empty text."""
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and any(delta.values())
 
 
 CHAT = Chat()

@@ -171,6 +171,24 @@ class TestAnswers:
         assert {part["finish_reason"] for part in parts} == {None}
         assert (last["delta"], last["finish_reason"]) == ({}, "stop")
 
+    @pytest.mark.parametrize(("last", "parts"), [("b", ["a", "b"]), ("", ["a"]), (None, ["a"])])
+    def test_a_stream_ends_with_an_empty_delta_whatever_the_provider_sends(
+        self, client: httpx.Client, upstream: FakeUpstream, last: str | None, parts: list[str]
+    ) -> None:
+        """NG-06"""
+        end = fake.chunk({"content": last}, finish_reason="stop")
+        upstream.script(fake.events([fake.chunk({"content": "a"}), end]))
+
+        response = client.post(URL, json=hello(MODEL, stream=True))
+
+        *chunks, done = events(response.text)
+        told = [json.loads(chunk)["choices"][0] for chunk in chunks]
+        assert done == "[DONE]"
+        assert [(one["delta"], one["finish_reason"]) for one in told] == [
+            *(({"content": part}, None) for part in parts),
+            ({}, "stop"),
+        ]
+
     def test_models_are_listed_as_documented(self, client: httpx.Client) -> None:
         """NG-07"""
         body = client.get("/v1/models").json()
