@@ -35,6 +35,8 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "NA-02": (
         NA + "TestRoutes::test_the_cheapest_is_taken",
         NA + "TestRoutes::test_another_follows_where_it_fails",
+        "tests/proxy/test_fallback.py::TestTheCheaperRouteFails"
+        "::test_one_good_answer_one_charge_all_attempts_listed",
         IMAGES + "TestTrouble::test_another_route_is_tried_where_none_was_made",
     ),
     "NA-03": (
