@@ -240,6 +240,10 @@ def arguments(demand: Demand) -> tuple[str | int | float, ...]:
     )
 
 
+# Far below a microsecond, far above the error of a float.
+HAIR = 1e-3
+
+
 class Share:
     """What this process counts by itself: all leases it holds, and rates without Redis."""
 
@@ -264,16 +268,17 @@ class Share:
 
     def ask(self, demand: Demand) -> Level:
         """Answer a demand as the script does, by this process's share."""
-        now = time.monotonic() * 1_000_000
+        # Whole microseconds, or sums would come out a hair short of what they are.
+        now = float(time.monotonic_ns() // 1000)
         quota = demand.quota
         requests = Bucket(self, f"rpm:{quota.owner}", quota.rpm, now)
         tokens = Bucket(self, f"tpm:{quota.owner}", quota.tpm, now)
         held = len(self.leases.get(quota.owner, ()))
         verdict = OK
         if demand.check:
-            if requests.space < requests.interval * demand.requests:
+            if requests.space + HAIR < requests.interval * demand.requests:
                 verdict = NO_REQUESTS
-            elif tokens.space < tokens.interval:
+            elif tokens.space + HAIR < tokens.interval:
                 verdict = NO_TOKENS
             elif quota.slots is not None and demand.lease_us > 0 and held >= self._slots(quota):
                 verdict = NO_SLOTS
@@ -312,7 +317,7 @@ class Bucket:
     @property
     def left(self) -> int:
         """Return how many are left."""
-        return int(self.space / self.interval) if self.interval else 0
+        return int(self.space / self.interval + HAIR) if self.interval else 0
 
     @property
     def reset_us(self) -> int:

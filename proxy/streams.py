@@ -82,7 +82,10 @@ class Stream:
         except (HungUp, BrokeOff, UpstreamTrouble):
             raise
         except dispatch.BROKEN as error:
-            self._end(troubles.unreachable(error))
+            # After a finish_reason nothing of the answer is missing.
+            if not (self.complete and self.told):
+                self._end(troubles.unreachable(error))
+            await self.flush()
         except (answers.Garbage, sse.EventTooLong):
             self._end(troubles.garbage())
         except Exception as error:

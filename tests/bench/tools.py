@@ -47,7 +47,7 @@ def upstream() -> Iterator[tuple[str, int]]:
             port = free_port()
             config = Path(folder) / "nginx.conf"
             config.write_text(NGINX.format(folder=folder, port=port, body=BODY.decode()))
-            process = subprocess.Popen([nginx, "-c", str(config), "-p", folder])
+            process = subprocess.Popen([nginx, "-c", str(config), "-p", folder], text=True)
         else:
             process = subprocess.Popen(
                 [sys.executable, str(HERE / "stub.py")], stdout=subprocess.PIPE, text=True
