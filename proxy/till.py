@@ -31,6 +31,8 @@ ADMIT_DEADLINE_S = 3.0
 BUSY_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 LONGEST_ANSWER_S = 8.0
+# Longer than the server lets a statement run.
+VOID_AGAIN_AFTER_S = 6.0
 RETRYABLE = (psycopg.Error, OSError, TimeoutError)
 POISON = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)
 
@@ -328,6 +330,8 @@ class Till:
             granted = await self.admission.put(ask)
         except StoreAway:
             self.void(ask)
+            # The question may still run on the server, and would be granted after this void.
+            asyncio.get_running_loop().call_later(VOID_AGAIN_AFTER_S, self.void, ask)
             raise
         if granted.v == "busy":
             raise StoreAway
