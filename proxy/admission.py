@@ -143,7 +143,8 @@ def over_cap(window: str, *, held: bool) -> ApiError:
     seconds = max(1, int((reset - now).total_seconds()) + 1)
     return ApiError(
         "cap_reached",
-        f"The {period} spending cap of this {owner} is reached. It resets at {reset_at}.",
+        f"The {period} spending cap of this {owner} is reached. It resets at {reset_at}. "
+        f"Please retry after {seconds} seconds.",
         headers={"retry-after": str(seconds), **NO_RETRY},
         reset_at=reset_at,
         **extra,

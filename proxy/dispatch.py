@@ -18,6 +18,7 @@ from proxy.upstreams import trouble
 from proxy.upstreams.base import Target, UpstreamTrouble
 from proxy.wire import answers
 from proxy.wire.answers import Completion
+from proxy.wire.call import Call
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +121,17 @@ async def _complete(exchange: Exchange, leg: Leg) -> Completion:
         await response.aclose()
     if completion.error is not None:
         raise trouble.error_in_body(completion.error)
+    if not fits(exchange.call, completion):
+        raise trouble.garbage()
     return completion
+
+
+def fits(call: Call, completion: Completion) -> bool:
+    """Tell whether an answer is of the kind that was asked for."""
+    if call.kind == "chat":
+        return "choices" in completion.fields
+    pictures = bool(completion.usage and completion.usage.pictures)
+    return "data" in completion.fields and pictures == (call.kind == "image")
 
 
 async def read_body(response: httpx.Response, *, limit_bytes: int) -> bytes:

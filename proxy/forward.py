@@ -94,9 +94,10 @@ async def once(
             await who(runtime, incoming, surface, fresh=True)
         raise
     if isinstance(claim, idempotency.Replay):
-        await who(runtime, incoming, surface, fresh=True)
+        caller = await who(runtime, incoming, surface, fresh=True)
+        headers = {**await runtime.limiter.peek(caller), **idempotency.REPLAYED}
         incoming.id = claim.request_id
-        return await incoming.answer(status=200, body=claim.body, headers=idempotency.REPLAYED)
+        return await incoming.answer(status=200, body=claim.body, headers=headers)
     try:
         exchange = await admitted(runtime, incoming, surface, order)
         if claim.lost:

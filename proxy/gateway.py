@@ -108,7 +108,7 @@ class Gateway:
                 status=405,
                 headers={"allow": f"{allowed}, OPTIONS"},
             )
-        if self.runtime.draining:
+        if self.runtime.draining and surface is not livez:
             raise forward.draining()
         await surface(self.runtime, incoming)
 

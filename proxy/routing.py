@@ -124,7 +124,9 @@ def offer(
 
     :raises ApiError: unknown model, no route that may take it, a limit beyond the model's
     """
-    models = [find_model(catalogue, name, key, kind=call.kind) for name in asked(call)]
+    named = [find_model(catalogue, name, key, kind=call.kind) for name in asked(call)]
+    # An alias and its slug are one model.
+    models = list({model.slug: model for model in named}.values())
     legs = [leg for model in models for leg in _legs(model, call, breakers)]
     if not legs:
         raise ApiError(
@@ -206,7 +208,7 @@ def _picture_refusal(leg: Leg, call: Call) -> ApiError | None:
         value = call.size if param == "size" else call.quality
         message = f"{leg.model.slug!r} makes no pictures of {param} {value!r}."
         return bad_parameter(message, param=param)
-    if call.images > 1 and "n" in leg.model.unsupported:
+    if call.images > 1 and ("n" in leg.model.unsupported or not leg.rates.image):
         return bad_parameter(f"{leg.model.slug!r} makes one picture a request.", param="n")
     return None
 
@@ -224,7 +226,7 @@ def _beyond_limit(leg: Leg, call: Call) -> ApiError | None:
 def _too_dear(leg: Leg, wishes: Preferences) -> bool:
     """Tell whether a leg costs more than the caller's ceiling, USD per million tokens."""
     ceilings = (
-        (wishes.max_prompt_price, leg.rates.prompt),
+        (wishes.max_prompt_price, max(leg.rates.prompt, leg.rates.cached, leg.rates.written)),
         (wishes.max_completion_price, leg.rates.completion),
     )
     try:
@@ -257,7 +259,7 @@ def _output_bound(model: Model, call: Call) -> int:
 
 def next_leg(legs: tuple[Leg, ...], tried: Leg, *, longer: bool) -> Leg | None:
     """Return the leg after one that failed; ``longer`` asks for a longer context."""
-    rest = legs[legs.index(tried) + 1 :]
+    rest = legs[next(i for i, leg in enumerate(legs) if leg is tried) + 1 :]
     if not longer:
         return rest[0] if rest else None
     length = tried.model.context_length or 0

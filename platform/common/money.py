@@ -51,7 +51,7 @@ def _scaled(text: str | int | Decimal, *, digits: int, what: str) -> int:
         raise ValueError(f"{str(text)[:40]!r} is not a number; write e.g. '2.50'.") from None
     if not number.is_finite():
         raise ValueError(f"{str(text)[:40]!r} is not a number; write e.g. '2.50'.")
-    if abs(number) > Decimal(LARGEST).scaleb(-digits):
+    if number.adjusted() > 30 or abs(number) > Decimal(LARGEST).scaleb(-digits):
         raise ValueError(f"{str(text)[:40]} is too large for {what}.")
     scaled = number.scaleb(digits)
     if scaled != scaled.to_integral_value():

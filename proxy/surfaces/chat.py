@@ -17,6 +17,11 @@ from proxy.wire.call import Call
 
 # What of a provider's answer is passed on: its other fields carry its ids, its name, its cost.
 PASSED_ON = ("choices", "service_tier", "system_fingerprint", "citations")
+CHOICE = ("index", "message", "delta", "finish_reason", "logprobs")
+SPOKEN = (
+    *("role", "content", "refusal", "tool_calls", "function_call", "annotations", "images"),
+    *("reasoning", "reasoning_content", "reasoning_details"),
+)
 COUNTS = (
     *("prompt_tokens", "completion_tokens", "total_tokens"),
     *("prompt_tokens_details", "completion_tokens_details"),
@@ -66,21 +71,28 @@ class ChatRendering:
         self.exchange = exchange
         self.include_usage = exchange.call.include_usage
         self.model = exchange.call.model
+        self.open: set[int] = set()
 
     def chunk(self, chunk: dict[str, Any], leg: Leg) -> bytes:
         """Return one chunk under our id and the name that was asked for."""
         self.model = self.exchange.name_of(leg)
         fields = self._head() | passed_on(chunk)
+        for choice in fields["choices"]:
+            ended = choice.get("finish_reason")
+            (self.open.discard if ended else self.open.add)(choice.get("index") or 0)
         if self.include_usage:
             fields["usage"] = None
         return b"".join(sse.event(msgspec.json.encode(each)) for each in told_apart(fields))
 
     async def end(self, outcome: Outcome) -> bytes:
         """Return the usage chunk, where it was asked for, and [DONE]."""
-        if not self.include_usage:
-            return sse.DONE
-        usage = answers.usage_object(outcome.usage, cost=outcome.cost)
-        return self._event(choices=[], usage=usage) + sse.DONE
+        # Some providers say [DONE] without an end; clients wait for one of each choice.
+        ends = [{"index": i, "delta": {}, "finish_reason": "stop"} for i in sorted(self.open)]
+        told = self._event(choices=ends) if ends else b""
+        if self.include_usage:
+            usage = answers.usage_object(outcome.usage, cost=outcome.cost)
+            told += self._event(choices=[], usage=usage)
+        return told + sse.DONE
 
     def broken(self, error: dict[str, Any]) -> bytes:
         """Return a chunk with finish_reason "error" and the error; official SDKs raise on it."""
@@ -101,9 +113,17 @@ class ChatRendering:
 
 def passed_on(fields: dict[str, Any]) -> dict[str, Any]:
     """Return what of a provider's answer or chunk a caller may see; no error of a choice."""
-    for choice in fields["choices"]:
-        choice.pop("error", None)
-    return {name: fields[name] for name in PASSED_ON if name in fields}
+    choices = [told_of(choice) for choice in fields["choices"]]
+    return {name: fields[name] for name in PASSED_ON if name in fields} | {"choices": choices}
+
+
+def told_of(choice: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a choice a caller may see: an answer's own fields, none of a provider's."""
+    told = {name: choice[name] for name in CHOICE if name in choice}
+    for holder in ("message", "delta"):
+        if isinstance(told.get(holder), dict):
+            told[holder] = {name: told[holder][name] for name in SPOKEN if name in told[holder]}
+    return told
 
 
 def told_apart(fields: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from proxy.upstreams import thoughts
-from proxy.upstreams.canonical import believed, chunk, completed, count, json_object
-from proxy.wire.answers import Completion, Garbage, Usage, clean_id, text_bytes
+from proxy.upstreams.canonical import chunk, completed, count, json_object
+from proxy.wire.answers import Completion, Garbage, Usage, believed, clean_id, text_bytes
 
 FINISH = {
     "end_turn": "stop",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.wire.answers import Completion, Garbage, Usage, text_bytes
+from proxy.wire.answers import Completion, Garbage, Usage, believed, text_bytes
 
 MOST_TOKENS = 2**31
 
@@ -62,8 +62,3 @@ def completed(
         upstream_id,
         contradicted=bool(told) and usage is None,
     )
-
-
-def believed(usage: Usage | None, size_bytes: int) -> Usage | None:
-    """Return a usage, None where it denies that there was an answer that we have."""
-    return None if usage is not None and size_bytes and not usage.output else usage

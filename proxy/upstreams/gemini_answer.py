@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from proxy.upstreams.canonical import believed, chunk, completed, count, json_object
-from proxy.wire.answers import Completion, Garbage, Usage, clean_id, text_bytes
+from proxy.upstreams.canonical import chunk, completed, count, json_object
+from proxy.wire.answers import Completion, Garbage, Usage, believed, clean_id, text_bytes
 
 FINISH = {
     "STOP": "stop",
@@ -195,7 +195,7 @@ class Reader:
         chunks = list(self._chunks(told))
         for one in chunks:
             self.size_bytes += text_bytes(one["choices"][0]["delta"])
-        if "usageMetadata" in told:
+        if told.get("usageMetadata") is not None:
             self._count(told["usageMetadata"])
         elif not chunks and "candidates" not in told:
             raise Garbage("no candidates")

@@ -16,6 +16,7 @@ from proxy.wire.answers import (
     Completion,
     Garbage,
     Usage,
+    believed,
     clean_id,
     read_completion,
     read_usage,
@@ -104,6 +105,7 @@ class Reader:
         self.upstream_id = ""
         self.error: dict[str, Any] | None = None
         self.tools_seen: dict[tuple[int, int], set[str]] = {}
+        self.tool_ids: dict[int, list[object]] = {}
 
     def read(self, data: bytes) -> list[dict[str, Any]]:
         """
@@ -124,13 +126,18 @@ class Reader:
         if not isinstance(choices, list):
             raise Garbage("no choices")
         if chunk.get("usage"):
-            # Counts are cumulative, so the last ones tell all.
-            self.usage = read_usage(chunk["usage"])
-            self.contradicted = self.usage is None
+            self._count(chunk["usage"])
         self.upstream_id = self.upstream_id or clean_id(chunk.get("id"))
         for choice in choices:
             self._look_at(choice)
         return [chunk] if choices else []
+
+    def _count(self, told: Any) -> None:
+        """Take a usage object: counts are cumulative, so the last tell all and none shrinks."""
+        before, usage = self.usage, read_usage(told)
+        shrunk = before is not None and usage is not None and usage.output < before.output
+        self.usage = None if shrunk else believed(usage, self.size_bytes)
+        self.contradicted = self.usage is None
 
     def _decode(self, data: bytes) -> dict[str, Any]:
         try:
@@ -156,13 +163,23 @@ class Reader:
             self.ended.add(choice.get("index") or 0)
             self.finished = len(self.ended) >= self.choices
 
+    def _tool_index(self, choice_index: int, call: dict[str, Any], position: int) -> int:
+        """Return the index of a fragment that has none: a new id opens a call, none goes on."""
+        opened = self.tool_ids.setdefault(choice_index, [])
+        name = call.get("id")
+        if name is None:
+            return max(len(opened) - 1, position)
+        if name not in opened:
+            opened.append(name)
+        return opened.index(name)
+
     def _mend_tools(self, choice_index: int, calls: list[Any]) -> None:
         """Give every fragment an integer index, and each call its id and name once."""
         for position, call in enumerate(calls):
             if not isinstance(call, dict):
                 raise Garbage("a tool call that is not an object")
             if type(call.get("index")) is not int:
-                call["index"] = position
+                call["index"] = self._tool_index(choice_index, call, position)
             seen = self.tools_seen.setdefault((choice_index, call["index"]), set())
             function = call.get("function")
             for holder, name in ((call, "id"), (call, "type"), (function, "name")):

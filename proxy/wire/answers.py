@@ -66,6 +66,11 @@ def read_usage(usage: Any) -> Usage | None:
     )
 
 
+def believed(usage: Usage | None, size_bytes: int) -> Usage | None:
+    """Return a usage, None where it denies that there was an answer that we have."""
+    return None if usage is not None and size_bytes and not usage.output else usage
+
+
 def clean_id(value: Any) -> str:
     """Return a provider's id as text that every store takes."""
     return "".join(letter for letter in str(value or "")[:200] if letter.isprintable())
@@ -129,8 +134,9 @@ def read_completion(body: bytes) -> Completion:
     for choice in choices:
         if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
             raise Garbage("a choice without a message")
+        mend(choice)
         size += text_bytes(choice["message"])
-    usage = read_usage(fields.get("usage"))
+    usage = believed(read_usage(fields.get("usage")), size)
     return Completion(
         fields,
         usage,
@@ -138,6 +144,29 @@ def read_completion(body: bytes) -> Completion:
         clean_id(fields.get("id")),
         contradicted=bool(fields.get("usage")) and usage is None,
     )
+
+
+def mend(choice: dict[str, Any]) -> None:
+    """
+    Bring a choice into the documented shape: some providers give text in parts.
+
+    :raises Garbage: it cannot be brought there
+    """
+    message = choice["message"]
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        message["content"] = "".join(part for part in parts if isinstance(part, str))
+    elif content is not None and not isinstance(content, str):
+        raise Garbage("a content that is no text")
+    calls = message.get("tool_calls")
+    if calls is not None and not (
+        isinstance(calls, list)
+        and all(isinstance(c, dict) and isinstance(c.get("function"), dict | None) for c in calls)
+    ):
+        raise Garbage("tool calls that are no objects")
+    if not isinstance(choice.get("finish_reason"), str | None):
+        raise Garbage("a finish_reason that is no word")
 
 
 def usage_object(usage: Usage, *, cost: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class PriceCeiling(Struct):
+class PriceCeiling(Struct, forbid_unknown_fields=True):
     prompt: str | int | float | None = None
     completion: str | int | float | None = None
 
@@ -65,7 +65,8 @@ class ProviderFields(Struct):
     order: list[str] = []
     only: list[str] = []
     ignore: list[str] = []
-    sort: Literal["price", "latency", "throughput"] | None = None
+    # Cheapest first is what we do; nothing else is measured yet.
+    sort: Literal["price"] | None = None
     max_price: PriceCeiling | None = None
     allow_fallbacks: bool = True
     require_parameters: bool = False

@@ -15,7 +15,7 @@ import msgspec
 
 PREFIX = "rs_"
 MARK = "."
-MOST_BYTES = 20 * 1024 * 1024
+MOST_BYTES = 1024 * 1024
 
 
 def carrier(id: str, words: dict[str, str]) -> str:

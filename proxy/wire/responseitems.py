@@ -16,6 +16,9 @@ from proxy.wire.call import BadRequest
 Message = dict[str, Any]
 TEXTS = ("input_text", "output_text", "text")
 
+# What ids carry counts like a body: as much as a body may have.
+MOST_CARRIED = 20 * 1024 * 1024
+
 
 class MessageItem(Struct):
     role: Literal["user", "assistant", "system", "developer"]
@@ -60,7 +63,12 @@ def messages(given: str | list[Any]) -> list[Message]:
         return [{"role": "user", "content": given}]
     told: list[Message] = []
     known = words_by_id(given)
+    spent = 0
     for position, item in enumerate(given):
+        if isinstance(item, dict) and isinstance(item.get("id"), str):
+            spent += len(known.get(item["id"], ""))
+        if spent > MOST_CARRIED:
+            raise _too_much()
         place = f"input[{position}]"
         try:
             add(told, item, known)
@@ -72,9 +80,23 @@ def messages(given: str | list[Any]) -> list[Message]:
 
 def words_by_id(given: list[Any]) -> dict[str, str]:
     """Return the words of earlier messages that ids in the input carry."""
-    ids = (item.get("id") for item in given if isinstance(item, dict))
-    words = (references.carried(id) for id in ids if isinstance(id, str))
-    return {id: text for each in words for id, text in each.items()}
+    ids = dict.fromkeys(
+        item["id"] for item in given if isinstance(item, dict) and isinstance(item.get("id"), str)
+    )
+    known: dict[str, str] = {}
+    spent = 0
+    for id in ids:
+        for message, text in references.carried(id).items():
+            spent += len(text)
+            if spent > MOST_CARRIED:
+                raise _too_much()
+            known[message] = text
+    return known
+
+
+def _too_much() -> BadRequest:
+    message = "The ids in the input carry more words than a request may have. Send the items."
+    return BadRequest("invalid_parameter", message, param="input")
 
 
 def add(told: list[Message], item: Any, known: dict[str, str]) -> None:

@@ -157,3 +157,13 @@ class TestTheCheaperRouteFails:
 
     def test_there_are_ten_ways(self) -> None:
         assert len(WAYS) == 10
+
+
+class TestOneModelUnderTwoNames:
+    def test_is_tried_once(self, client: httpx.Client, shop: Shop, upstream: FakeUpstream) -> None:
+        upstream.script(fake.error(500))
+
+        response = client.post("/v1/chat/completions", json=hello("tokens", models=["test/tokens"]))
+
+        assert response.status_code == 502
+        assert len(upstream.calls) == 1

@@ -69,3 +69,37 @@ class TestBody:
         body = sent(stream=True, stream_options={"include_obfuscation": False})
 
         assert body["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+
+
+def read(reader: Any, **choice: Any) -> list[dict[str, Any]]:
+    """Feed one chunk; return the tool calls it then has."""
+    chunk = {"id": "1", "choices": [{"index": 0, "delta": choice}]}
+    [told] = reader.read(json.dumps(chunk).encode())
+    calls: list[dict[str, Any]] = told["choices"][0]["delta"]["tool_calls"]
+    return calls
+
+
+class TestToolCallsWithoutAnIndex:
+    def test_a_new_id_opens_the_next_call(self) -> None:
+        reader = openai.Reader()
+
+        def call(id: str | None, arguments: str) -> dict[str, Any]:
+            named = {"id": id, "type": "function"} if id else {}
+            return named | {"function": {"arguments": arguments}}
+
+        first = read(reader, tool_calls=[call("a", "{")])
+        more = read(reader, tool_calls=[call(None, "}")])
+        second = read(reader, tool_calls=[call("b", "{}")])
+
+        assert [calls[0]["index"] for calls in (first, more, second)] == [0, 0, 1]
+        assert second[0]["id"] == "b"
+
+
+class TestUsageOfAStream:
+    def test_that_shrinks_is_not_believed(self) -> None:
+        reader = openai.Reader()
+        for output in (50, 2):
+            usage = {"prompt_tokens": 100, "completion_tokens": output}
+            reader.read(json.dumps({"id": "1", "choices": [], "usage": usage}).encode())
+
+        assert (reader.usage, reader.contradicted) == (None, True)

@@ -86,3 +86,36 @@ class TestUsageObject:
         body = msgspec.json.encode(answers.usage_object(usage, cost="0.000000001"))
 
         assert b'"cost":0.000000001' in body
+
+
+class TestMend:
+    def test_joins_a_content_in_parts(self) -> None:
+        parts = b'[{"type": "text", "text": "ab"}, {"text": "c"}]'
+        body = b'{"choices": [{"message": {"content": ' + parts + b"}}]}"
+
+        assert answers.read_completion(body).fields["choices"][0]["message"]["content"] == "abc"
+
+    @pytest.mark.parametrize(
+        "choice",
+        [
+            b'{"message": {"content": 5}}',
+            b'{"message": {"content": "a", "tool_calls": ["x"]}}',
+            b'{"message": {"content": "a", "tool_calls": 5}}',
+            b'{"message": {"content": "a"}, "finish_reason": ["x"]}',
+        ],
+    )
+    def test_refuses_what_no_client_could_read(self, choice: bytes) -> None:
+        with pytest.raises(answers.Garbage):
+            answers.read_completion(b'{"choices": [' + choice + b"]}")
+
+
+class TestBelieved:
+    def test_a_usage_that_denies_the_answer_is_a_contradiction(self) -> None:
+        body = (
+            b'{"choices": [{"message": {"content": "much text"}}],'
+            b' "usage": {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 10}}'
+        )
+        completion = answers.read_completion(body)
+
+        assert completion.usage is None
+        assert completion.contradicted
