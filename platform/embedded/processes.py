@@ -83,6 +83,8 @@ def _uvicorn(application: str, *, host: str, port: int) -> list[str]:
         "--ws=none",
         # Nothing stands in front of it here: such headers would be forged.
         "--no-proxy-headers",
+        # Longer than clients and load balancers keep an idle connection: they close first.
+        "--timeout-keep-alive=75",
         "--no-server-header",
         "--no-access-log",
     ]

@@ -102,6 +102,7 @@ class GatewayProcess:
                 *(sys.executable, "-W", "ignore", "-m", "uvicorn", "config.asgi:application"),
                 *("--port", str(self.port), "--loop", "uvloop", "--http", "httptools"),
                 *("--log-level", "warning", "--no-access-log", "--no-proxy-headers"),
+                "--timeout-keep-alive=75",
             ],
             cwd=settings.BASE_DIR,
             env={
