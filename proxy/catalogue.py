@@ -54,6 +54,7 @@ class Route(Struct, frozen=True, kw_only=True):
     upstream_model: str
     priority: int
     max_stop: int | None
+    max_searches: int | None = None
     price_id: int
     rates: Rates
     cost_price_id: int | None
@@ -218,6 +219,7 @@ def _route(row: models.Route, provider: Provider, price: Version, cost: Version 
         upstream_model=row.upstream_model,
         priority=row.priority,
         max_stop=row.max_stop,
+        max_searches=row.max_searches,
         price_id=price.id,
         rates=price.rates,
         cost_price_id=cost.id if cost else None,

@@ -192,6 +192,7 @@ class _Load:
         fields = {
             "priority": route.priority,
             "max_stop": route.max_stop,
+            "max_searches": route.max_searches,
             "enabled": route.enabled,
             "own_price": route.price is not None,
         }

@@ -79,6 +79,7 @@ class RouteEntry(Struct, forbid_unknown_fields=True, kw_only=True):
     price: PriceEntry | None = None
     priority: int = 0
     max_stop: int | None = None
+    max_searches: int | None = None
     enabled: bool = True
 
 
@@ -296,6 +297,7 @@ def _check_route(route: RouteEntry, *, kind: str, place: str) -> None:
     if not 0 < len(route.upstream_model) <= 200:
         raise CatalogueError(f"{place}: upstream_model is 1 to 200 characters")
     _check_range(route.max_stop, f"{place}: max_stop", least=0, most=1000)
+    _check_range(route.max_searches, f"{place}: max_searches", least=1, most=1000)
     _check_range(route.priority, f"{place}: priority", least=-(2**31))
     if route.price is not None:
         _check_price(route.price, kind=kind, place=f"{place}: price")

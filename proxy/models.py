@@ -205,6 +205,9 @@ class Route(models.Model):
     upstream_model = models.CharField(max_length=200)
     priority = models.IntegerField(default=0)
     max_stop = models.PositiveSmallIntegerField(null=True, blank=True)
+    max_searches = models.PositiveSmallIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
     enabled = models.BooleanField(default=True)
     own_price = models.BooleanField(default=False)
 
@@ -294,6 +297,7 @@ class Attempt(models.Model):
     status = models.SmallIntegerField(null=True)
     cost = models.BigIntegerField()
     latency_ms = models.IntegerField(null=True)
+    finish_reason = models.TextField(default="")
 
     class Meta:
         managed = False

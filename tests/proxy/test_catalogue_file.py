@@ -41,7 +41,7 @@ models:
     routes:
       - {provider: openai, upstream_model: gpt-4o,
          cost: {prompt: "2.50", completion: "10.00", cached_prompt: "1.25"},
-         priority: 0, max_stop: 4}
+         priority: 0, max_stop: 4, max_searches: 3}
   - slug: openai/gpt-image-1
     kind: image
     price: {image: {"1024x1024": {low: "0.011", medium: "0.042", high: "0.167"}}}
@@ -81,7 +81,7 @@ class TestParse:
         chat, image = file.models
         assert file.providers[0].rpm == 5000
         assert chat.parameters.output_limit == "max_completion_tokens"
-        assert chat.routes[0].max_stop == 4
+        assert (chat.routes[0].max_stop, chat.routes[0].max_searches) == (4, 3)
         assert image.context_length is None
 
     def test_an_empty_file_is_an_empty_catalogue(self) -> None:
