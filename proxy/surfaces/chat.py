@@ -14,18 +14,10 @@ from proxy.wire import answers, sse
 from proxy.wire import chat as chat_wire
 from proxy.wire.answers import Completion
 from proxy.wire.call import Call
+from proxy.wire.told import CHOICE, USAGE, only
 
 # What of a provider's answer is passed on: its other fields carry its ids, its name, its cost.
 PASSED_ON = ("choices", "service_tier", "system_fingerprint", "citations")
-CHOICE = ("index", "message", "delta", "finish_reason", "logprobs")
-SPOKEN = (
-    *("role", "content", "refusal", "tool_calls", "function_call", "annotations", "images"),
-    *("reasoning", "reasoning_content", "reasoning_details"),
-)
-COUNTS = (
-    *("prompt_tokens", "completion_tokens", "total_tokens"),
-    *("prompt_tokens_details", "completion_tokens_details"),
-)
 
 
 class Chat:
@@ -55,8 +47,7 @@ class Chat:
         }
         ours = answers.usage_object(outcome.usage, cost=outcome.cost)
         usage = completion.fields.get("usage") if completion.usage is not None else None
-        told = {name: usage[name] for name in COUNTS if name in usage} if usage else ours
-        fields["usage"] = {**told, "cost": ours["cost"]}
+        fields["usage"] = (only(usage, USAGE) if usage else ours) | {"cost": ours["cost"]}
         return msgspec.json.encode(fields)
 
     def rendering(self, exchange: Exchange) -> ChatRendering:
@@ -113,17 +104,8 @@ class ChatRendering:
 
 def passed_on(fields: dict[str, Any]) -> dict[str, Any]:
     """Return what of a provider's answer or chunk a caller may see; no error of a choice."""
-    choices = [told_of(choice) for choice in fields["choices"]]
+    choices = only(fields["choices"], CHOICE)
     return {name: fields[name] for name in PASSED_ON if name in fields} | {"choices": choices}
-
-
-def told_of(choice: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a choice a caller may see: an answer's own fields, none of a provider's."""
-    told = {name: choice[name] for name in CHOICE if name in choice}
-    for holder in ("message", "delta"):
-        if isinstance(told.get(holder), dict):
-            told[holder] = {name: told[holder][name] for name in SPOKEN if name in told[holder]}
-    return told
 
 
 def told_apart(fields: dict[str, Any]) -> list[dict[str, Any]]:

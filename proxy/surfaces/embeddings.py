@@ -9,6 +9,7 @@ from proxy.guard import MEGABYTE
 from proxy.surfaces.base import Outcome, Rendering
 from proxy.surfaces.chat import CHAT
 from proxy.wire import embeddings as wire
+from proxy.wire import results
 from proxy.wire.answers import Completion, usage_object
 from proxy.wire.call import Call
 
@@ -35,7 +36,7 @@ class Embeddings:
         return msgspec.json.encode(
             {
                 "object": "list",
-                "data": completion.fields["data"],
+                "data": results.vectors_of(completion.fields["data"]),
                 "model": exchange.name_of(outcome.leg),
                 "usage": {name: told[name] for name in ("prompt_tokens", "total_tokens", "cost")},
             }

@@ -12,12 +12,13 @@ from proxy.guard import MEGABYTE
 from proxy.routing import Leg
 from proxy.surfaces.base import Outcome
 from proxy.wire import images as wire
-from proxy.wire import sse
+from proxy.wire import results, sse
 from proxy.wire.answers import Completion
 from proxy.wire.call import Call
+from proxy.wire.told import PICTURE_USAGE, only
 
 # What a caller is told of a provider's answer; nothing else travels on.
-TOLD = ("data", "background", "output_format", "quality", "size")
+TOLD = ("background", "output_format", "quality", "size")
 TOLD_IN_EVENTS = (
     "b64_json",
     "created_at",
@@ -49,6 +50,7 @@ class Images:
         """Return the pictures as the provider encoded them."""
         fields = completion.fields
         told = {name: fields[name] for name in TOLD if fields.get(name) is not None}
+        told["data"] = results.pictures_of(fields["data"])
         usage = fields.get("usage")
         if isinstance(usage, dict):
             told["usage"] = priced(usage, outcome)
@@ -96,13 +98,14 @@ def _event(chunk: dict[str, Any], outcome: Outcome | None = None) -> bytes:
     told = {field: chunk[field] for field in TOLD_IN_EVENTS if field in chunk}
     if "usage" in chunk:
         usage = msgspec.json.decode(chunk["usage"])
-        told["usage"] = priced(usage, outcome) if outcome and isinstance(usage, dict) else usage
+        if isinstance(usage, dict):
+            told["usage"] = priced(usage, outcome) if outcome else only(usage, PICTURE_USAGE)
     return sse.event(msgspec.json.encode({"type": name, **told}), name=name)
 
 
 def priced(usage: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
     """Return a provider's counts with the price paid: a number of US dollars."""
-    return {**usage, "cost": Raw(outcome.cost.encode())}
+    return {**only(usage, PICTURE_USAGE), "cost": Raw(outcome.cost.encode())}
 
 
 IMAGES = Images()

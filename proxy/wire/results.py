@@ -26,12 +26,19 @@ class Head(Struct):
     error: dict[str, Any] | str | None = None
 
 
-class Result(Struct):
+class Picture(Struct, omit_defaults=True):
+    """A picture; what else a provider says of it is not passed on."""
+
+    b64_json: Raw = MISSING
+    url: Raw = MISSING
+    revised_prompt: Raw = MISSING
+
+
+class Result(Picture):
     """One of them; which field it has tells what it is."""
 
     embedding: Raw = MISSING
-    b64_json: Raw = MISSING
-    url: Raw = MISSING
+    index: Any = None
 
 
 def read(body: bytes) -> Completion | None:
@@ -61,6 +68,24 @@ def read(body: bytes) -> Completion | None:
     }
     usage = pictures_made(pictures, told) if pictures else read_usage(told.get("usage"))
     return Completion(told, usage, 0, "", contradicted=bool(told.get("usage")) and usage is None)
+
+
+def pictures_of(data: Raw) -> list[Picture]:
+    """Return the pictures of a list that was read, with nothing else in them."""
+    return msgspec.json.decode(data, type=list[Picture])
+
+
+def vectors_of(data: Raw) -> list[dict[str, Any]]:
+    """Return the embeddings of a list that was read, with nothing else in them."""
+    results = msgspec.json.decode(data, type=list[Result])
+    return [
+        {
+            "object": "embedding",
+            "index": position if type(one.index) is not int else one.index,
+            "embedding": one.embedding,
+        }
+        for position, one in enumerate(results)
+    ]
 
 
 def pictures_made(count: int, told: dict[str, Any]) -> Usage:
