@@ -1,4 +1,4 @@
-"""Money in the admin site: everything can be seen, nothing changed."""
+"""Money in the admin site: everything can be seen; only packages of tokens are edited."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from django.http import HttpRequest
 from billing.models import (
     CONTRADICTION,
     Account,
+    Conversion,
     Hold,
     KeyMeter,
     LedgerCheckpoint,
     Lot,
     Price,
+    TokenPackage,
     Transfer,
     Usage,
 )
+from common import money
 
 if TYPE_CHECKING:
     RowAdmin = admin.ModelAdmin[Any]
@@ -140,6 +143,32 @@ class UsageAdmin(ReadOnlyAdmin):
     list_filter = ("state", "source", "unknown", Quarantine)
     search_fields = ("=id",)
     date_hierarchy = "day"
+
+
+@admin.register(Conversion)
+class ConversionAdmin(ReadOnlyAdmin):
+    """Exchanges, among them purchases of tokens."""
+
+    list_display = (
+        "source", "at", "debit", "credit", "amount", "gross", "spread", "rate_source", "rate_at",
+    )  # fmt: skip
+    list_select_related = ("debit", "credit")
+    search_fields = ("=source", "=rate_source")
+
+
+@admin.register(TokenPackage)
+class TokenPackageAdmin(RowAdmin):
+    """What tokens cost; past purchases keep their own terms."""
+
+    list_display = (
+        "slug", "name", "tokens", "bonus_tokens", "bonus_days", "price_usd", "enabled",
+    )  # fmt: skip
+    prepopulated_fields = {"slug": ("name",)}
+
+    @admin.display(description="price in USD", ordering="price_nanos")
+    def price_usd(self, package: TokenPackage) -> str:
+        """Return the price in US dollars."""
+        return money.usd(package.price_nanos)
 
 
 @admin.register(LedgerCheckpoint)

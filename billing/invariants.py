@@ -41,8 +41,8 @@ class Invariant:
 INVARIANTS: Final = (
     Invariant(
         1,
-        "debits equal credits per asset; no transfer is malformed",
-        (violations.UNBALANCED, violations.MALFORMED),
+        "debits equal credits per asset; no transfer is malformed, no conversion is half",
+        (violations.UNBALANCED, violations.MALFORMED, violations.CONVERSIONS),
     ),
     Invariant(
         2,

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Workspace
 from billing.fields import UnitsField
+from billing.models_tokens import Conversion, TokenPackage
 
 NEVER = "1970-01-01"
 # The reason on a call whose provider told a usage that cannot be true.
@@ -161,6 +162,8 @@ class Hold(models.Model):
     process_id = models.BigIntegerField()
     model = models.TextField()
     price_id = models.BigIntegerField(null=True)
+    # Where the call may go and at which prices, for whoever closes it instead of its process.
+    legs = models.TextField(db_default="")
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
 
@@ -363,3 +366,17 @@ class LedgerCheckpoint(models.Model):
 
     def __str__(self) -> str:
         return f"account #{self.account_id} through transfer {self.through}"
+
+
+__all__ = [
+    "Account",
+    "Conversion",
+    "Hold",
+    "KeyMeter",
+    "LedgerCheckpoint",
+    "Lot",
+    "Price",
+    "TokenPackage",
+    "Transfer",
+    "Usage",
+]

@@ -44,6 +44,43 @@ where t.id > %(through)s
     and (d.asset is distinct from t.asset or c.asset is distinct from t.asset
          or t.amount <= 0 or t.debit_id = t.credit_id)
 """
+# A conversion is whole or not at all, and nothing else moves a trading account.
+CONVERSIONS: Final = """
+select coalesce(d.workspace_id, r.workspace_id), 'conversion ' || c.source || ' gives '
+    || c.amount || ' for ' || c.gross || ' less ' || c.spread || ', its transfers say '
+    || t.given || ' for ' || t.received || ' and ' || t.spread
+from billing_conversion c
+left join billing_account d on d.id = c.debit_id
+left join billing_account r on r.id = c.credit_id
+cross join lateral (
+    select
+        coalesce(sum(amount) filter (
+            where t.kind = 'conversion.out' and t.debit_id = c.debit_id
+                and k.kind = 'trading' and k.asset = d.asset), 0) as given,
+        coalesce(sum(amount) filter (
+            where t.kind = 'conversion.in' and t.credit_id = c.credit_id
+                and b.kind = 'trading' and b.asset = r.asset), 0) as received,
+        coalesce(sum(amount) filter (
+            where t.kind = 'conversion.spread' and b.kind = 'trading' and b.asset = r.asset
+                and k.kind = 'fx_spread'), 0) as spread
+    from billing_transfer t
+    join billing_account b on b.id = t.debit_id
+    join billing_account k on k.id = t.credit_id
+    where t.kind in ('conversion.out', 'conversion.in', 'conversion.spread')
+        and t.source = c.source
+) t
+where (c.amount, c.gross - c.spread, c.spread) <> (t.given, t.received, t.spread)
+    or c.gross <> div(c.amount * c.numerator, c.denominator)
+union all
+select coalesce(b.workspace_id, k.workspace_id), 'transfer ' || t.id || ' is half a conversion'
+from billing_transfer t
+join billing_account b on b.id = t.debit_id
+join billing_account k on k.id = t.credit_id
+where t.id > %(through)s and t.kind not like 'usage.%%'
+    and (b.kind = 'trading' or k.kind = 'trading' or t.kind like 'conversion.%%')
+    and (t.kind not like 'conversion.%%'
+         or not exists (select from billing_conversion c where c.source = t.source))
+"""
 COUNTERS: Final = (
     SUMS
     + """

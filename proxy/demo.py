@@ -23,6 +23,7 @@ from accounts import keys, signup
 from accounts.models import User, Workspace
 from accounts.scopes import EITHER, INFERENCE
 from billing import grants, ledger
+from billing.models import TokenPackage
 from common import ids, money
 from proxy import catalogue_changes
 from proxy.catalogue_file import CatalogueFile, ModelEntry, PriceEntry, ProviderEntry, RouteEntry
@@ -33,6 +34,12 @@ STAFF_EMAIL = "staff@example.com"
 SANDBOX = "sandbox"
 PAID_NANOS = money.nanos_from_usd("20")
 GRANTED_TOKENS = 10_000
+# Slug: name, tokens, price in US dollars, bonus. A token is worth $0.0025.
+PACKAGES = {
+    "starter": ("Starter", 4_000, "10", 0),
+    "team": ("Team", 20_000, "50", 1_000),
+    "studio": ("Studio", 80_000, "200", 8_000),
+}
 PRICES = {"sandbox/echo": ("1.00", "2.00"), "sandbox/lorem": ("0.50", "1.50")}
 EMBEDDING_PRICE = PriceEntry(prompt="0.10")
 PICTURE_PRICE = PriceEntry(
@@ -70,6 +77,7 @@ def seed(*, previous: Mapping[str, str], sandbox_url: str, sandbox_token: str) -
         staff.save(update_fields=["is_staff", "is_superuser"])
     workspace = signup.welcome(user=user)
     _fund(workspace)
+    _sell_tokens()
     _sell_sandbox(base_url=f"{sandbox_url}/v1", token=sandbox_token)
     return Demo(
         workspace_id=workspace.public_id,
@@ -115,6 +123,20 @@ def _fund(workspace: Workspace) -> None:
             paid=paid,
             reason="Demo balance",
             source=ids.source("demo", f"{workspace.public_id}:{asset}"),
+        )
+
+
+def _sell_tokens() -> None:
+    for slug, (name, tokens, price, bonus) in PACKAGES.items():
+        TokenPackage.objects.get_or_create(
+            slug=slug,
+            defaults={
+                "name": name,
+                "tokens": tokens,
+                "price_nanos": money.nanos_from_usd(price),
+                "bonus_tokens": bonus,
+                "bonus_days": 365 if bonus else None,
+            },
         )
 
 

@@ -7,12 +7,17 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from billing import packages
 from billing.admin import ReadOnlyAdmin
 from tests.billing.bank import customer
 
 pytestmark = pytest.mark.django_db
 
-MODELS = sorted(apps.get_app_config("billing").get_models(), key=lambda model: model.__name__)
+EDITED = {"TokenPackage"}
+MODELS = sorted(
+    (each for each in apps.get_app_config("billing").get_models() if each.__name__ not in EDITED),
+    key=lambda model: model.__name__,
+)
 
 
 @pytest.fixture
@@ -43,3 +48,21 @@ class TestReadOnlyAdmin:
             assert staff.post(url, {}).status_code == 403
             delete = reverse(f"admin:billing_{name}_delete", args=[row.pk])
             assert staff.post(delete, {"post": "yes"}).status_code == 403
+
+
+class TestTokenPackageAdmin:
+    def test_an_operator_sells_a_package(self, staff: Client) -> None:
+        form = {
+            "slug": "starter", "name": "Starter", "tokens": "400", "price_nanos": "1000000000",
+            "bonus_tokens": "0", "bonus_days": "", "enabled": "on",
+        }  # fmt: skip
+        staff.post(reverse("admin:billing_tokenpackage_add"), form)
+        [package] = packages.listed()
+        assert (package.slug, package.tokens, package.price_nanos) == ("starter", 400, 10**9)
+        page = staff.get(reverse("admin:billing_tokenpackage_changelist"))
+        assert "1.00" in page.content.decode()
+
+    def test_nothing_is_sold_for_nothing(self, staff: Client) -> None:
+        form = {"slug": "gift", "name": "Gift", "tokens": "400", "price_nanos": "0"}
+        staff.post(reverse("admin:billing_tokenpackage_add"), form)
+        assert packages.listed() == []
