@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -15,6 +14,7 @@ from billing import prices
 from billing.pricing import Rates
 from proxy.models import Provider, Route
 from tests.fakes import upstream as fake
+from tests.fakes.addresses import UNREACHABLE, Address
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import PAST, AddModel, Shop, hello, make_provider, request_id
@@ -31,32 +31,7 @@ def answering(reply: Callable[[bool], fake.Reply]) -> Iterator[str]:
     """Return the address of a provider that answers calls like this, streamed or not."""
     with FakeUpstream() as upstream:
         upstream.script(lambda call: reply(call.stream))
-        yield upstream.base_url
-
-
-@contextmanager
-def refusing() -> Iterator[str]:
-    yield f"{fake.unreachable_url()}/v1"
-
-
-@contextmanager
-def nameless() -> Iterator[str]:
-    # RFC 6761: this name never exists.
-    yield "http://provider.invalid/v1"
-
-
-@contextmanager
-def deaf() -> Iterator[str]:
-    """Return an address whose queue of connections is full, so that no new one comes about."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        yield upstream.url
 
 
 def error_body(stream: bool) -> fake.Reply:
@@ -69,23 +44,20 @@ def cut(stream: bool) -> fake.Reply:
     return fake.cut_at(fake.completion(), 40)
 
 
-Way = Callable[[], AbstractContextManager[str]]
-
-
-def saying(reply: Callable[[bool], fake.Reply]) -> Way:
+def saying(reply: Callable[[bool], fake.Reply]) -> Address:
     """Return a way to fail: a provider that answers like this."""
     return lambda: answering(reply)
 
 
-def status(code: int) -> Way:
+def status(code: int) -> Address:
     """Return a way to fail: a provider that answers with an error's status."""
     return saying(lambda stream: fake.error(code))
 
 
-WAYS: dict[str, tuple[Way, str]] = {
-    "refused": (refusing, "connect_failed"),
-    "dns": (nameless, "connect_failed"),
-    "connect timeout": (deaf, "connect_timeout"),
+WAYS: dict[str, tuple[Address, str]] = {
+    "refused": (UNREACHABLE["refused"], "connect_failed"),
+    "dns": (UNREACHABLE["dns"], "connect_failed"),
+    "connect timeout": (UNREACHABLE["connect timeout"], "connect_timeout"),
     "read timeout": (saying(lambda stream: fake.silence()), "read_timeout"),
     "408": (status(408), "http_408"),
     "429": (status(429), "http_429"),
@@ -132,7 +104,7 @@ class TestTheCheaperRouteFails:
     ) -> None:
         failing, cause = WAYS[way]
         with failing() as address:
-            Provider.objects.filter(pk=dear.pk).update(base_url=address)
+            Provider.objects.filter(pk=dear.pk).update(base_url=f"{address}/v1")
             with GatewayServer() as gateway, gateway.client(shop.secret) as client:
                 response = client.post(CHAT, json=hello("test/two", stream=stream))
                 receipt = client.get(
