@@ -68,6 +68,7 @@ async def take(
         process=runtime.process_id,
         model=offer.model.slug,
         price=offer.legs[0].route.price_id,
+        legs=offer.plan(),
     )
     try:
         granted = await runtime.till.admit(ask)

@@ -7,6 +7,10 @@ How a due call is closed, given what its providers say.
     a checkpoint                 settled with its counts: an estimate, never above the hold
     absent everywhere            voided: it never arrived
     otherwise                    expired and listed as unknown
+
+A call may have gone to several routes, of several models. The evidence says which one it
+was: the checkpoint by its route, a lookup by its provider and model. It is charged at the
+price that this route had when the call was admitted, and never above the hold.
 """
 
 from __future__ import annotations
@@ -21,10 +25,11 @@ from billing import prices, pricing
 from billing.models import Price
 from billing.prices import Version
 from billing.pricing import Tokens
+from proxy.candidates import Candidate, Candidates
 from proxy.due import Call, Checkpoint
 from proxy.evidence import Finding, Verdict
 from proxy.lookups import Findings
-from proxy.models import Attempt, Route
+from proxy.models import Attempt
 from proxy.wire.answers import Usage
 
 PATIENCE_S = 600.0
@@ -66,12 +71,10 @@ class Closing(Struct, frozen=True):
 
 
 class Registrar:
-    """Decides closings; remembers routes and prices for one sweep."""
+    """Decides closings; remembers prices for one sweep."""
 
-    def __init__(self) -> None:
-        self._routes: dict[tuple[str, str], list[Route]] = {}
-        for route in Route.objects.select_related("model", "provider").order_by("priority", "id"):
-            self._routes.setdefault((route.model.slug, route.provider.slug), []).append(route)
+    def __init__(self, candidates: Candidates) -> None:
+        self._candidates = candidates
         self._versions: dict[int, Version] = {}
 
     def close(self, call: Call, findings: Findings) -> Closing | None:
@@ -79,41 +82,43 @@ class Registrar:
         verdicts = {finding.verdict for finding in findings.values()}
         if Verdict.RUNNING in verdicts:
             return None
-        winner = _winner(findings)
+        winner = _winner(call.checkpoint, findings)
         if winner is not None:
             return self._found(call, findings, *winner)
         if call.expired or (Verdict.TROUBLE in verdicts and call.overdue_s < PATIENCE_S):
             return None
-        settled_elsewhere = Verdict.FOUND in verdicts
-        proof = bool(verdicts) and verdicts <= {Verdict.FOUND, Verdict.ABSENT}
-        if call.checkpoint is not None and not (proof and settled_elsewhere):
+        if call.checkpoint is not None and not _refuted(call.checkpoint, findings):
             return self._counted(call, findings, call.checkpoint)
+        proof = (
+            bool(verdicts)
+            and verdicts <= {Verdict.FOUND, Verdict.ABSENT}
+            and self._candidates.all_known(call)
+        )
         return self._void(call, findings) if proof else self._unknown(call, findings)
 
     def _found(self, call: Call, findings: Findings, winner: str, usage: Usage) -> Closing:
         tokens = _tokens(usage)
-        route = self._route(call, winner, findings[winner])
-        price = self._retail(call, route)
+        taken = self._taken(call, winner, findings[winner], tokens)
         item = _item(
             call,
             state="settled",
             source="lookup",
             reason="swept",
             tokens=tokens,
-            price=price,
+            price=self._retail(call, taken),
             provider=winner,
+            served=_served(call, taken),
             cancelled=not findings[winner].finished,
         )
-        item["upstream_cost"] = self._cost(call, route, tokens)
+        item["upstream_cost"] = self._cost(call, taken, tokens)
         return Closing(item, self._tries(call, findings, winner=winner))
 
     def _counted(self, call: Call, findings: Findings, checkpoint: Checkpoint) -> Closing:
-        price = self._version(checkpoint.price_id) or self._retail(call, None)
-        tokens = _bounded(call, price, checkpoint.input_tokens, checkpoint.output_tokens)
-        route = next(
-            (r for r in self._served_by(call, checkpoint.provider) if r.pk == checkpoint.route_id),
-            None,
+        taken = next(
+            (c for c in self._candidates.of(call) if c.route.pk == checkpoint.route_id), None
         )
+        price = self._version(checkpoint.price_id) or self._retail(call, taken)
+        tokens = _bounded(call, price, checkpoint.input_tokens, checkpoint.output_tokens)
         item = _item(
             call,
             state="settled",
@@ -122,9 +127,10 @@ class Registrar:
             tokens=tokens,
             price=price,
             provider=checkpoint.provider,
+            served=_served(call, taken),
             cancelled=True,
         )
-        item["upstream_cost"] = self._cost(call, route, tokens)
+        item["upstream_cost"] = self._cost(call, taken, tokens)
         tries = self._tries(call, {s: f for s, f in findings.items() if s != checkpoint.provider})
         won = Try(
             request_id=call.id,
@@ -132,7 +138,7 @@ class Registrar:
             n=len(tries) + 1,
             provider=checkpoint.provider,
             route_id=checkpoint.route_id,
-            upstream_model=route.upstream_model if route else "",
+            upstream_model=taken.route.upstream_model if taken else "",
             price_id=item["price_id"],
             outcome=WON,
             cause="checkpoint",
@@ -147,50 +153,79 @@ class Registrar:
         return Closing(item, self._tries(call, findings))
 
     def _unknown(self, call: Call, findings: Findings) -> Closing:
+        """Close a call without evidence; every route is listed, for evidence that comes later."""
         item = _item(call, state="expired", source="none", reason="unknown")
         item["unknown"] = True
-        tries = self._tries(call, findings) or (
-            Try(request_id=call.id, day=call.day, n=1, outcome=UNKNOWN, cause="no_evidence"),
-        )
+        candidates = self._candidates.of(call)
+        tries = tuple(
+            self._try(call, findings[candidate.slug], candidate, n=n)
+            for n, candidate in enumerate(sorted(candidates, key=lambda c: c.slug), start=1)
+        ) or (Try(request_id=call.id, day=call.day, n=1, outcome=UNKNOWN, cause="no_evidence"),)
         return Closing(item, tries)
 
     def _tries(self, call: Call, findings: Findings, *, winner: str = "") -> tuple[Try, ...]:
-        return tuple(
-            self._try(call, slug, finding, n=n, won=slug == winner)
-            for n, (slug, finding) in enumerate(sorted(findings.items()), start=1)
-        )
+        tries = []
+        for n, (slug, finding) in enumerate(sorted(findings.items()), start=1):
+            tokens = _tokens(finding.usage) if finding.usage else Tokens()
+            taken = self._taken(call, slug, finding, tokens)
+            tries.append(self._try(call, finding, taken, n=n, provider=slug, won=slug == winner))
+        return tuple(tries)
 
-    def _try(self, call: Call, provider: str, finding: Finding, *, n: int, won: bool) -> Try:
-        route = self._route(call, provider, finding)
-        price = self._retail(call, route)
+    def _try(
+        self,
+        call: Call,
+        finding: Finding,
+        taken: Candidate | None,
+        *,
+        n: int,
+        provider: str = "",
+        won: bool = False,
+    ) -> Try:
+        price = self._retail(call, taken)
         known = finding.verdict in (Verdict.FOUND, Verdict.ABSENT)
         tokens = _tokens(finding.usage) if finding.usage else Tokens()
         return Try(
             request_id=call.id,
             day=call.day,
             n=n,
-            provider=provider,
-            route_id=route.pk if route else None,
-            upstream_model=route.upstream_model if route else finding.upstream_model,
+            provider=taken.slug if taken else provider,
+            route_id=taken.route.pk if taken else None,
+            upstream_model=taken.route.upstream_model if taken else finding.upstream_model,
             price_id=price.id if price else None,
             upstream_id=finding.upstream_id,
             outcome=WON if won else LOST if known else UNKNOWN,
             cause=f"lookup_{finding.verdict}",
-            cost=self._cost(call, route, tokens) if finding.usage else 0,
+            cost=self._cost(call, taken, tokens) if finding.usage else 0,
         )
 
-    def _served_by(self, call: Call, provider: str) -> list[Route]:
-        return self._routes.get((call.model, provider), [])
+    def _taken(
+        self, call: Call, provider: str, finding: Finding, tokens: Tokens
+    ) -> Candidate | None:
+        """
+        Return the route that a call took at a provider, as far as the evidence tells.
 
-    def _route(self, call: Call, provider: str, finding: Finding) -> Route | None:
-        routes = self._served_by(call, provider)
-        named = [route for route in routes if route.upstream_model == finding.upstream_model]
-        return next(iter(named or routes), None)
+        Where several remain the cheapest for the customer is it: nobody pays for our doubt.
+        """
+        here = [each for each in self._candidates.of(call) if each.slug == provider]
+        named = [each for each in here if each.route.upstream_model == finding.upstream_model]
+        left = named or here
+        if call.checkpoint is not None:
+            left = [c for c in left if c.route.pk == call.checkpoint.route_id] or left
+        if len(left) > 1:
+            left.sort(key=lambda each: self._charge(call, each, tokens))
+        return left[0] if left else None
 
-    def _retail(self, call: Call, route: Route | None) -> Version | None:
-        """Return the price that the call was admitted at, or its route's own one then."""
-        if route is not None and route.own_price:
-            own = prices.rates_at(subject=route.subject, role="retail", now=call.created_at)
+    def _charge(self, call: Call, candidate: Candidate, tokens: Tokens) -> int:
+        price = self._retail(call, candidate)
+        return pricing.cost_nanos(rates=price.rates, tokens=tokens) if price else 0
+
+    def _retail(self, call: Call, taken: Candidate | None) -> Version | None:
+        """Return the price that a route had when the call was admitted."""
+        if taken is not None and taken.price_id is not None:
+            return self._version(taken.price_id)
+        if taken is not None and taken.route.own_price:
+            subject = taken.route.subject
+            own = prices.rates_at(subject=subject, role="retail", now=call.created_at)
             if own is not None:
                 return own
         return self._version(call.price_id) or prices.rates_at(
@@ -205,10 +240,10 @@ class Registrar:
             self._versions[price_id] = prices.version_of(row)
         return self._versions[price_id] if price_id is not None else None
 
-    def _cost(self, call: Call, route: Route | None, tokens: Tokens) -> int:
-        if route is None:
+    def _cost(self, call: Call, taken: Candidate | None, tokens: Tokens) -> int:
+        if taken is None:
             return 0
-        cost = prices.rates_at(subject=route.subject, role="cost", now=call.created_at)
+        cost = prices.rates_at(subject=taken.route.subject, role="cost", now=call.created_at)
         return pricing.cost_nanos(rates=cost.rates, tokens=tokens) if cost else 0
 
 
@@ -221,6 +256,7 @@ def _item(
     tokens: Tokens | None = None,
     price: Version | None = None,
     provider: str = "",
+    served: str = "",
     cancelled: bool = False,
 ) -> dict[str, Any]:
     tokens = tokens or Tokens()
@@ -232,7 +268,7 @@ def _item(
         "unknown": False,
         "source": source,
         "reason": reason,
-        "served": call.model if provider else "",
+        "served": served,
         "provider": provider,
         "price_id": price.id if price else call.price_id,
         "cancelled": cancelled,
@@ -244,13 +280,31 @@ def _item(
     }
 
 
-def _winner(findings: Findings) -> tuple[str, Usage] | None:
-    """Return the provider that the customer pays for: the one that got furthest."""
+def _winner(checkpoint: Checkpoint | None, findings: Findings) -> tuple[str, Usage] | None:
+    """
+    Return the provider that the customer pays for.
+
+    It is the one that was heard last: after its first words no other is tried. Without a
+    checkpoint it is the one that got furthest.
+    """
     usages = {slug: f.usage for slug, f in findings.items() if f.billable and f.usage}
+    if checkpoint is not None and checkpoint.provider in findings:
+        usage = usages.get(checkpoint.provider)
+        return (checkpoint.provider, usage) if usage else None
     if not usages:
         return None
     slug = max(usages, key=lambda slug: (findings[slug].finished, usages[slug].output))
     return slug, usages[slug]
+
+
+def _refuted(checkpoint: Checkpoint, findings: Findings) -> bool:
+    """Tell whether the provider that was heard knows the call, and of nothing made in it."""
+    finding = findings.get(checkpoint.provider)
+    return finding is not None and finding.verdict is Verdict.FOUND
+
+
+def _served(call: Call, taken: Candidate | None) -> str:
+    return taken.route.model.slug if taken else call.model
 
 
 def _tokens(usage: Usage) -> Tokens:

@@ -22,7 +22,7 @@ with clock as (
     select billing_now() as now, clock_timestamp() as wall, make_interval(secs => %(silent_s)s)
         as silence, pg_postmaster_start_time() as up_at
 )
-select h.id, h.day, h.model, h.price_id, h.amount, h.unit_nanos, h.created_at,
+select h.id, h.day, h.model, h.price_id, h.legs, h.amount, h.unit_nanos, h.created_at,
        greatest(extract(epoch from clock.now - h.expires_at),
                 extract(epoch from clock.wall - silent_at))::float8,
        c.provider, c.route_id, c.price_id, c.input_tokens, c.output_tokens
@@ -51,9 +51,13 @@ where p.stopped_at is null
   and p.heartbeat_at < clock_timestamp() - make_interval(secs => %s)
   and exists (select 1 from billing_hold h where h.process_id = p.id)
 """
-# Expired without evidence: a lookup that was down may answer by now.
+# Expired without evidence: a lookup that was down may answer by now. Where the call may
+# have gone is told by the attempts that it was closed with.
 EXPIRED = """
-select u.id, u.day, u.model, u.price_id, u.hold, u.unit_nanos, u.created_at, 0::float8,
+select u.id, u.day, u.model, u.price_id,
+       coalesce((select string_agg(a.route_id || ':' || a.price_id, ' ' order by a.n)
+                 from proxy_attempt a where a.request_id = u.id and a.day = u.day), ''),
+       u.hold, u.unit_nanos, u.created_at, 0::float8,
        null, null::bigint, null::bigint, null::bigint, null::bigint
 from billing_usage u
 where u.unknown and u.state = 'expired'
@@ -75,6 +79,13 @@ class Checkpoint(Struct, frozen=True):
     output_tokens: int
 
 
+class Leg(Struct, frozen=True):
+    """One way that a call could take from its admission on."""
+
+    route_id: int
+    price_id: int
+
+
 class Call(Struct, frozen=True, kw_only=True):
     """A call to be closed; ``expired`` if it was closed once without evidence."""
 
@@ -82,6 +93,7 @@ class Call(Struct, frozen=True, kw_only=True):
     day: date
     model: str
     price_id: int | None
+    legs: tuple[Leg, ...]
     hold: int
     unit_nanos: int
     created_at: datetime
@@ -144,12 +156,19 @@ def _calls(query: str, parameters: dict[str, Any], *, expired: bool) -> list[Cal
                 day=row[1],
                 model=row[2],
                 price_id=row[3],
-                hold=row[4],
-                unit_nanos=row[5],
-                created_at=row[6],
-                overdue_s=row[7],
-                checkpoint=Checkpoint(*row[8:]) if row[8] is not None else None,
+                legs=legs_of(row[4]),
+                hold=row[5],
+                unit_nanos=row[6],
+                created_at=row[7],
+                overdue_s=row[8],
+                checkpoint=Checkpoint(*row[9:]) if row[9] is not None else None,
                 expired=expired,
             )
             for row in cursor.fetchall()
         ]
+
+
+def legs_of(plan: str) -> tuple[Leg, ...]:
+    """Read what a hold keeps of its legs: ``route:price`` of each."""
+    pairs = (pair.split(":") for pair in plan.split())
+    return tuple(Leg(int(route), int(price)) for route, price in pairs)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import httpx
 
-from common.crypto import UnreadableSecret
-from proxy import catalogue, evidence, models
+from proxy import evidence
+from proxy.candidates import Candidates
 from proxy.catalogue import Provider
 from proxy.due import Call
 from proxy.evidence import Finding, Verdict
@@ -17,7 +17,6 @@ from proxy.evidence import Finding, Verdict
 AT_ONCE = 20
 MOST_TROUBLE = 5
 
-Candidates = Mapping[str, Sequence[Provider]]
 Findings = dict[str, Finding]
 
 
@@ -60,26 +59,5 @@ async def _ask_all(calls: Sequence[Call], candidates: Candidates) -> list[Findin
     async with evidence.client() as client:
         lookups = Lookups(client)
         return list(
-            await asyncio.gather(
-                *(lookups.ask(call, candidates.get(call.model, ())) for call in calls)
-            )
+            await asyncio.gather(*(lookups.ask(call, candidates.providers(call)) for call in calls))
         )
-
-
-def candidates() -> Candidates:
-    """Return the providers that each model may have gone to, also those since switched off."""
-    providers = {row.pk: _provider(row) for row in models.Provider.objects.all()}
-    found: dict[str, dict[str, Provider]] = {}
-    for slug, provider_id in models.Route.objects.values_list("model__slug", "provider_id"):
-        provider = providers[provider_id]
-        found.setdefault(slug, {})[provider.slug] = provider
-    return {slug: list(by_slug.values()) for slug, by_slug in found.items()}
-
-
-def _provider(row: models.Provider) -> Provider:
-    try:
-        return catalogue.provider_of(row)
-    except UnreadableSecret:
-        # It will refuse us, which proves nothing: the same as any other trouble.
-        row.set_api_key("")
-        return catalogue.provider_of(row)

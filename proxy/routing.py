@@ -86,6 +86,10 @@ class Offer(Struct, frozen=True):
         """Return the model that is tried first."""
         return self.legs[0].model
 
+    def plan(self) -> str:
+        """Return the legs as a hold keeps them: ``route:price`` of each, in order."""
+        return " ".join([f"{leg.route.id}:{leg.route.price_id}" for leg in self.legs])
+
     def nanos(self, limit: int | None = None) -> int:
         """Return the most that the call can cost on any leg."""
         return max(1, *(leg.worst_nanos(limit=limit) for leg in self.legs))

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from billing import ledger
 from proxy import due, lookups
+from proxy.candidates import Candidates
 from proxy.closing import Closing, Registrar
 from proxy.due import Call
 
@@ -48,6 +49,13 @@ set provider = excluded.provider, route_id = excluded.route_id,
     cost = excluded.cost
 where proxy_attempt.outcome = 'unknown'
 """
+# What was unknown of a call under more numbers than its closing has is known now.
+KNOWN = """
+delete from proxy_attempt a using jsonb_to_recordset(%s::jsonb)
+    as closed (request_id uuid, day date, tries smallint)
+where a.request_id = closed.request_id and a.day = closed.day and a.n > closed.tries
+  and a.outcome = 'unknown'
+"""
 TIDY = "delete from proxy_checkpoint where request_id = any(%s)"
 # A checkpoint that crossed with its call's settlement belongs to nobody.
 TIDY_LOST = """
@@ -67,8 +75,8 @@ class Report(Struct, frozen=True):
 
 def sweep() -> Report:
     """Close every due call there is evidence for; say what was done."""
-    candidates = lookups.candidates()
-    registrar = Registrar()
+    candidates = Candidates()
+    registrar = Registrar(candidates)
     done: Counter[str] = Counter()
     dead = due.dead_processes()
     page = due.holds(dead=dead, limit=PAGE)
@@ -90,7 +98,7 @@ def sweep() -> Report:
 
 
 def _close_page(
-    calls: Sequence[Call], candidates: lookups.Candidates, registrar: Registrar
+    calls: Sequence[Call], candidates: Candidates, registrar: Registrar
 ) -> Counter[str]:
     """Ask about a page of calls, then close them; no transaction is open while asking."""
     done: Counter[str] = Counter()
@@ -135,5 +143,7 @@ def _settle(closings: Sequence[Closing]) -> list[str]:
         closed = [c for c, v in zip(closings, verdicts, strict=True) if v in CLOSED]
         tries = [each for closing in closed for each in closing.tries]
         cursor.execute(ATTEMPTS, [msgspec.json.encode(tries).decode()])
+        sizes = [{"request_id": c.id, "day": c.item["day"], "tries": len(c.tries)} for c in closed]
+        cursor.execute(KNOWN, [msgspec.json.encode(sizes).decode()])
         cursor.execute(TIDY, [[closing.id for closing in closed]])
     return verdicts

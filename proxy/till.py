@@ -77,6 +77,8 @@ class Ask(Struct, frozen=True):
     process: int
     model: str
     price: int
+    # Every leg that may serve the call, as ``route:price``; the sweep reads it.
+    legs: str = ""
 
 
 class Granted(Struct, frozen=True):
