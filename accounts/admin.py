@@ -10,7 +10,7 @@ Ignored type-arg: these classes are generic in the stubs only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
@@ -19,10 +19,12 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from accounts import keys, members, service_accounts, signup, workspaces
+from accounts.actors import Staff
 from accounts.errors import Refused
 from accounts.models import (
     ApiKey,
     ApiKeyWorkspace,
+    AuditEvent,
     Membership,
     SecretFingerprint,
     ServiceAccount,
@@ -55,6 +57,11 @@ def told(request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse
     except Refused as error:
         messages.error(request, error.message)
         return HttpResponseRedirect(request.get_full_path())
+
+
+def staff(request: HttpRequest) -> Staff:
+    """Whoever works in this site, as the audit log names them."""
+    return Staff(cast("User", request.user))
 
 
 class Kept:
@@ -165,16 +172,21 @@ class WorkspaceAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
-        """Store, and let a new tier have its consequences."""
+        """Store; a new name or tier goes the way that is written down."""
+        asked = {name: getattr(obj, name) for name in ("name", "tier") if name in form.changed_data}
+        for name in asked:
+            setattr(obj, obj._meta.get_field(name).attname, form.initial[name])
         super().save_model(request, obj, form, change)
-        if "tier" in form.changed_data:
-            workspaces.move_to_tier(workspace=obj, tier=obj.tier)
+        if "name" in asked:
+            workspaces.rename(workspace=obj, name=asked["name"], by=staff(request))
+        if "tier" in asked:
+            workspaces.move_to_tier(workspace=obj, tier=asked["tier"], by=staff(request))
 
     @admin.action(description="Close for good", permissions=["change"])
     def close(self, request: HttpRequest, queryset: QuerySet[Workspace]) -> None:
         """Refuse all their keys from now on."""
         for workspace in queryset:
-            workspaces.close(workspace=workspace, by=None)
+            workspaces.close(workspace=workspace, by=staff(request))
 
 
 @admin.register(Membership)
@@ -197,19 +209,21 @@ class MembershipAdmin(Ruled, admin.ModelAdmin):  # type: ignore[type-arg]
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
         """Add a member, or change the role."""
         if change:
-            members.change_role(membership=obj, role=obj.role, by=None)
+            members.change_role(membership=obj, role=obj.role, by=staff(request))
         else:
-            made = members.add(workspace=obj.workspace, user=obj.user, role=obj.role, by=None)
+            made = members.add(
+                workspace=obj.workspace, user=obj.user, role=obj.role, by=staff(request)
+            )
             obj.pk = made.pk
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
         """End one membership."""
-        members.remove(membership=obj, by=None)
+        members.remove(membership=obj, by=staff(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
         """End several memberships."""
         for membership in queryset:
-            members.remove(membership=membership, by=None)
+            members.remove(membership=membership, by=staff(request))
 
 
 @admin.register(ServiceAccount)
@@ -235,10 +249,10 @@ class ServiceAccountAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-a
     ) -> None:
         """Make one, or change its role."""
         if change:
-            service_accounts.change_role(account=obj, role=obj.role, by=None)
+            service_accounts.change_role(account=obj, role=obj.role, by=staff(request))
         else:
             made = service_accounts.create(
-                workspace=obj.workspace, name=obj.name, role=obj.role, by=None
+                workspace=obj.workspace, name=obj.name, role=obj.role, by=staff(request)
             )
             obj.pk = made.pk
 
@@ -246,13 +260,13 @@ class ServiceAccountAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-a
     def disable(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
         """Refuse their keys from the next request on."""
         for account in queryset:
-            service_accounts.disable(account=account, by=None)
+            service_accounts.disable(account=account, by=staff(request))
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
         """Let their keys work again."""
         for account in queryset:
-            service_accounts.enable(account=account, by=None)
+            service_accounts.enable(account=account, by=staff(request))
 
 
 class ApiKeyWorkspaceInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
@@ -293,7 +307,7 @@ class ApiKeyAdmin(Ruled, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Refuse them from the next request on."""
         for key in queryset.filter(deleted_at=None):
-            keys.disable(key=key, by=None)
+            keys.disable(key=key, by=staff(request))
 
 
 @admin.register(ApiKeyWorkspace)
@@ -303,6 +317,17 @@ class ApiKeyWorkspaceAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg
     list_display = ("key", "workspace")
     list_select_related = ("key", "workspace")
     search_fields = ("key__public_id", "workspace__public_id")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Who changed what, everywhere."""
+
+    list_display = ("at", "action", "target", "target_name", "actor", "user", "workspace")
+    list_filter = ("actor", "action")
+    list_select_related = ("user", "workspace")
+    search_fields = ("=target", "=request_id", "=workspace__public_id", "=user__email")
+    show_full_result_count = False
 
 
 @admin.register(SecretFingerprint)

@@ -7,7 +7,8 @@ Refusals of this app, each an ApiError that pages can show as a sentence.
         ├── Forbidden           a right that the person does not have        scope_missing
         │   └── NotVerified     the person's e-mail address is not proved
         ├── ForeignWorkspace    a workspace the person is no member of       workspace_forbidden
-        └── Missing             nothing of that id can be seen from here     not_found
+        ├── Missing             nothing of that id can be seen from here     not_found
+        └── Conflict            a change to something that changed meanwhile version_conflict
 """
 
 from __future__ import annotations
@@ -52,3 +53,14 @@ class Missing(Refused):
 
     def __init__(self, message: str) -> None:
         super().__init__("not_found", message)
+
+
+class Conflict(Refused):
+    """A change to something that somebody else has changed since it was read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "version_conflict",
+            "It was changed since you read it. Read it again and repeat your change.",
+            param="version",
+        )

@@ -10,45 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from accounts import scopes, signup, workspaces
+from accounts import scopes, signup
+from accounts.actors import Actor, is_operator, rights, role_of
 from accounts.errors import Forbidden, ForeignWorkspace
 from accounts.keyrecord import KeyRecord
 from accounts.models import ApiKey, ServiceAccount, User, Workspace
 from accounts.scopes import EITHER, INFERENCE, Scope
 
-# Who acts: a person in the dashboard, a service account, either through a management key, or
-# (None) an operator at the command line.
-Actor = User | ServiceAccount | KeyRecord | None
-
-
-def rights(*, by: Actor, workspace: Workspace) -> frozenset[Scope]:
-    """What someone may do in a workspace.
-
-    :raises ForeignWorkspace: they have no place in it
-    """
-    if by is None:
-        return scopes.ALL
-    if isinstance(by, KeyRecord):
-        carried = by.workspace(workspace.public_id)
-        if carried is None:
-            raise ForeignWorkspace("The key does not carry this workspace.")
-        return frozenset(Scope(scope) for scope in carried.scopes)
-    return scopes.of_role(role_of(owner=by, workspace=workspace))
-
-
-def role_of(*, owner: User | ServiceAccount, workspace: Workspace) -> str:
-    """The role of a key's owner in a workspace.
-
-    :raises ForeignWorkspace: the owner has none
-    """
-    if isinstance(owner, ServiceAccount):
-        if owner.workspace_id != workspace.pk:
-            raise ForeignWorkspace("A service account's key carries its own workspace only.")
-        return owner.role
-    role = workspaces.role_in(user=owner, workspace=workspace)
-    if role is None:
-        raise ForeignWorkspace(f"{owner.email} is no member of this workspace.")
-    return role
+__all__ = [
+    "Actor",
+    "grantable",
+    "require_to_change",
+    "require_to_detach",
+    "require_to_make",
+    "rights",
+    "role_of",
+]
 
 
 def grantable(*, by: Actor, workspace: Workspace) -> frozenset[Scope]:
@@ -104,7 +81,7 @@ def _require_within(wanted: frozenset[Scope], allowed: frozenset[Scope], whose: 
 def _require_to_act_for(*, by: Actor, owner: User | ServiceAccount, workspace: Workspace) -> None:
     if isinstance(owner, User):
         # Whoever holds the secret acts as its owner: only the owner may ever receive it.
-        if by is not None and not _is(by, owner):
+        if not is_operator(by) and not _is(by, owner):
             raise Forbidden("A key of a person is made by that person.", param="user")
         return
     if Scope.KEYS_MANAGE not in rights(by=by, workspace=workspace):
@@ -126,7 +103,7 @@ def require_to_change(*, by: Actor, key: ApiKey) -> None:
 
     :raises Forbidden: neither
     """
-    if by is None or (isinstance(by, User) and by.pk == key.user_id):
+    if is_operator(by) or (isinstance(by, User) and by.pk == key.user_id):
         return
     carried = list(Workspace.objects.filter(key_workspaces__key=key))
     if not carried or not all(_keeps(by, workspace) for workspace in carried):

@@ -17,7 +17,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import keylimits, keyrights, keytext, scopes, workspaces
+from accounts import audit, keylimits, keyrights, keytext, scopes, versions, workspaces
+from accounts.actors import is_operator, person_id, rights
 from accounts.errors import ForeignWorkspace, Invalid, Missing
 from accounts.keyrecord import FIND, KeyRecord, KeyWorkspace, digests, find, from_row, read_version
 from accounts.keyrights import Actor
@@ -109,7 +110,7 @@ def create(
         name=_name(name),
         scopes=proved_scopes(scopes),
         models=keylimits.models(models),
-        rpm=keylimits.rpm(rpm, carried=carried, past_tier=by is None),
+        rpm=keylimits.rpm(rpm, carried=carried, past_tier=is_operator(by)),
         ips=keylimits.ips(ips),
         expires_at=keylimits.expiry(expires_at, now=timezone.now()),
         tpm=keylimits.tpm(tpm),
@@ -149,20 +150,55 @@ def store(
         max_streams=terms.max_streams,
         ips=terms.ips,
         expires_at=terms.expires_at,
-        created_by_id=_person_id(by),
+        created_by_id=person_id(by),
         replaces=replaces,
     )
     _attach(key, {workspace.pk for workspace in carried})
     for hook in on_created:
         hook(key)
     key.refresh_from_db(fields=["version"])
+    _record_new(key, by=by, carried=carried)
     return key
 
 
-def _person_id(by: Actor) -> int | None:
-    if isinstance(by, KeyRecord):
-        return by.user_id
-    return by.pk if isinstance(by, User) else None
+def _record_new(key: ApiKey, *, by: Actor, carried: Sequence[Workspace]) -> None:
+    # The playground's keys live for minutes and are made by opening a page.
+    if key.kind == ApiKey.Kind.PLAYGROUND:
+        return
+    action = "key.imported" if key.kind == ApiKey.Kind.IMPORTED else "key.created"
+    facts = _facts(key) | {"owner": key.owner.public_id, "hint": key.hint}
+    if key.replaces is not None:
+        action, facts = "key.rotated", facts | {"replaces": key.replaces.public_id}
+    audit.record(action=action, by=by, target=_target(key), workspaces=carried, after=facts)
+
+
+def _facts(key: ApiKey) -> dict[str, object]:
+    return audit.facts(key, *CHANGEABLE)
+
+
+def _target(key: ApiKey) -> audit.Target:
+    return audit.Target(key.public_id, key.name)
+
+
+def _record(
+    action: str,
+    key: ApiKey,
+    *,
+    by: Actor,
+    before: dict[str, object],
+    after: dict[str, object] | None = None,
+) -> None:
+    if key.kind == ApiKey.Kind.PLAYGROUND:
+        return
+    places = ApiKeyWorkspace.objects.filter(key=key).values_list("workspace_id", flat=True)
+    audit.record(
+        action=action,
+        by=by,
+        target=_target(key),
+        workspaces=list(places),
+        before=before,
+        after=_facts(key) if after is None else after,
+    )
 
 
 def _one_owner(user: User | None, service_account: ServiceAccount | None) -> User | ServiceAccount:
@@ -216,15 +252,19 @@ def update(
     max_streams: int | Unchanged | None = UNCHANGED,
     ips: Iterable[str] | Unchanged = UNCHANGED,
     expires_at: datetime | Unchanged | None = UNCHANGED,
+    version: str | None = None,
 ) -> ApiKey:
     """Change what is given, leave the rest; new rights are proved as for a new key.
 
+    :raises Conflict: the key is not at the version that was asked for
     :raises Invalid: a value that no key may have, or a deleted key
     :raises ForeignWorkspace: maker or owner has no place in one of the workspaces
     :raises Forbidden: not theirs to change, or more rights than they have
     """
     current = _locked(key)
     keyrights.require_to_change(by=by, key=current)
+    versions.require(wanted=version, current=str(current.version))
+    before = _facts(current)
     carried = list(Workspace.objects.select_related("tier").filter(key_workspaces__key=current))
     if not isinstance(workspaces, Unchanged):
         carried = open_workspaces(workspaces)
@@ -234,13 +274,13 @@ def update(
         keyrights.require_to_make(
             by=by, owner=current.owner, carried=carried, wanted=proved_scopes(current.scopes)
         )
-        _carry(current, carried)
+        _carry(current, carried, by=by)
     if not isinstance(name, Unchanged):
         current.name = _name(name)
     if not isinstance(models, Unchanged):
         current.models = keylimits.models(models)
     if not isinstance(rpm, Unchanged):
-        current.rpm = keylimits.rpm(rpm, carried=carried, past_tier=by is None)
+        current.rpm = keylimits.rpm(rpm, carried=carried, past_tier=is_operator(by))
     if not isinstance(tpm, Unchanged):
         current.tpm = keylimits.tpm(tpm)
     if not isinstance(max_streams, Unchanged):
@@ -249,7 +289,9 @@ def update(
         current.ips = keylimits.ips(ips)
     if not isinstance(expires_at, Unchanged):
         current.expires_at = keylimits.expiry(expires_at, now=timezone.now())
-    return _saved(current, *CHANGEABLE)
+    saved = _saved(current, *CHANGEABLE)
+    _record("key.updated", saved, by=by, before=before)
+    return saved
 
 
 def _locked(key: ApiKey) -> ApiKey:
@@ -265,11 +307,17 @@ def _saved(key: ApiKey, *fields: str) -> ApiKey:
     return key
 
 
-def _carry(key: ApiKey, carried: Sequence[Workspace]) -> None:
+def _carry(key: ApiKey, carried: Sequence[Workspace], *, by: Actor) -> None:
     wanted = {workspace.pk for workspace in carried}
+    kept = set(ApiKeyWorkspace.objects.filter(key=key).values_list("workspace_id", flat=True))
     ApiKeyWorkspace.objects.filter(key=key).exclude(workspace_id__in=wanted).delete()
-    kept = ApiKeyWorkspace.objects.filter(key=key).values_list("workspace_id", flat=True)
-    _attach(key, wanted - set(kept))
+    _attach(key, wanted - kept)
+    # Each workspace is told of itself only: the others may be another customer's.
+    for action, places in (
+        ("key.workspace_added", wanted - kept),
+        ("key.workspace_removed", kept - wanted),
+    ):
+        audit.record(action=action, by=by, target=_target(key), workspaces=sorted(places))
 
 
 def _attach(key: ApiKey, workspace_ids: set[int]) -> None:
@@ -331,8 +379,11 @@ def disable(*, key: ApiKey, by: Actor) -> ApiKey:
     """
     current = _locked(key)
     keyrights.require_to_change(by=by, key=current)
+    before = audit.facts(current, "disabled_at")
     current.disabled_at = current.disabled_at or timezone.now()
-    return _saved(current, "disabled_at")
+    saved = _saved(current, "disabled_at")
+    _record("key.disabled", saved, by=by, before=before, after=audit.facts(saved, "disabled_at"))
+    return saved
 
 
 @transaction.atomic
@@ -344,8 +395,11 @@ def enable(*, key: ApiKey, by: Actor) -> ApiKey:
     """
     current = _locked(key)
     keyrights.require_to_change(by=by, key=current)
+    before = audit.facts(current, "disabled_at")
     current.disabled_at = None
-    return _saved(current, "disabled_at")
+    saved = _saved(current, "disabled_at")
+    _record("key.enabled", saved, by=by, before=before, after=audit.facts(saved, "disabled_at"))
+    return saved
 
 
 @transaction.atomic
@@ -357,8 +411,11 @@ def delete(*, key: ApiKey, by: Actor) -> ApiKey:
     """
     current = _locked(key)
     keyrights.require_to_change(by=by, key=current)
+    before = audit.facts(current, "deleted_at")
     current.deleted_at = timezone.now()
-    return _saved(current, "deleted_at")
+    saved = _saved(current, "deleted_at")
+    _record("key.deleted", saved, by=by, before=before, after=audit.facts(saved, "deleted_at"))
+    return saved
 
 
 @transaction.atomic
@@ -370,20 +427,28 @@ def detach(*, key: ApiKey, workspace: Workspace, by: Actor) -> ApiKey:
     """
     current = _locked(key)
     keyrights.require_to_detach(by=by, key=current, workspace=workspace)
-    ApiKeyWorkspace.objects.filter(key=current, workspace=workspace).delete()
+    removed, _ = ApiKeyWorkspace.objects.filter(key=current, workspace=workspace).delete()
+    if removed:
+        audit.record(
+            action="key.workspace_removed",
+            by=by,
+            target=_target(current),
+            workspaces=[workspace],
+        )
     current.refresh_from_db(fields=["version"])
     return current
 
 
-def visible(*, workspace: Workspace, by: User) -> QuerySet[ApiKey]:
-    """The keys of a workspace that a person may see listed: all, or only their own."""
+def visible(*, workspace: Workspace, by: Actor) -> QuerySet[ApiKey]:
+    """The keys of a workspace that someone may see listed: all, or only a person's own."""
     found = ApiKey.objects.filter(key_workspaces__workspace=workspace, deleted_at=None)
     found = found.exclude(kind=ApiKey.Kind.PLAYGROUND).select_related("user", "service_account")
-    role = workspaces.role_in(user=by, workspace=workspace)
-    if role is None:
+    try:
+        everything = Scope.KEYS_READ in rights(by=by, workspace=workspace)
+    except ForeignWorkspace:
         return found.none()
-    everything = Scope.KEYS_READ in ROLE_SCOPES[role]
-    return (found if everything else found.filter(user=by)).order_by("-pk")
+    own = found.filter(user_id=by.pk) if isinstance(by, User) else found.none()
+    return (found if everything else own).order_by("-pk")
 
 
 def get(*, public_id: str, by: User) -> ApiKey:

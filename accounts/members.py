@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from accounts import scopes, workspaces
-from accounts.errors import Forbidden, ForeignWorkspace, Invalid
+from accounts import actors, audit, scopes, versions
+from accounts.actors import Actor, is_operator
+from accounts.errors import Forbidden, Invalid
+from accounts.keyrecord import KeyRecord
 from accounts.models import Membership, User, Workspace
-from accounts.scopes import Role, Scope
+from accounts.scopes import EITHER, INFERENCE, Role, Scope
 
 
 @transaction.atomic
-def add(*, workspace: Workspace, user: User, role: str, by: User | None) -> Membership:
+def add(*, workspace: Workspace, user: User, role: str, by: Actor) -> Membership:
     """Make a person a member.
 
     :raises Forbidden: the one who adds may not, or may not give that role
@@ -22,13 +24,41 @@ def add(*, workspace: Workspace, user: User, role: str, by: User | None) -> Memb
     require_to_grant(by=by, workspace=workspace, role=wanted)
     if Membership.objects.filter(workspace=workspace, user=user).exists():
         raise Invalid(f"{user.email} is a member already.", param="user")
-    return Membership.objects.create(workspace=workspace, user=user, role=wanted)
+    membership = Membership.objects.create(workspace=workspace, user=user, role=wanted)
+    _record("member.added", membership, by=by, after=facts(membership))
+    return membership
+
+
+def facts(membership: Membership) -> dict[str, object]:
+    """What can be changed of a membership."""
+    return {"role": str(membership.role)}
+
+
+def _record(
+    action: str,
+    membership: Membership,
+    *,
+    by: Actor,
+    before: dict[str, object] | None = None,
+    after: dict[str, object] | None = None,
+) -> None:
+    audit.record(
+        action=action,
+        by=by,
+        target=audit.Target(membership.public_id, membership.user.get_full_name()),
+        workspaces=[membership.workspace],
+        before=before,
+        after=after,
+    )
 
 
 @transaction.atomic
-def change_role(*, membership: Membership, role: str, by: User | None) -> Membership:
+def change_role(
+    *, membership: Membership, role: str, by: Actor, version: str | None = None
+) -> Membership:
     """Give a member another role; their keys follow at once.
 
+    :raises Conflict: the member is not at the version that was asked for
     :raises Forbidden: the one who changes may not touch the old or give the new role
     :raises Invalid: an unknown role, or the last owner would be gone
     """
@@ -37,15 +67,18 @@ def change_role(*, membership: Membership, role: str, by: User | None) -> Member
     current = _reload(membership)
     require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
     require_to_grant(by=by, workspace=current.workspace, role=wanted)
+    before = facts(current)
+    versions.require(wanted=version, current=versions.of(before))
     if wanted is not Role.OWNER:
         _keep_an_owner(current)
     current.role = wanted
     current.save(update_fields=["role"])
+    _record("member.role_changed", current, by=by, before=before, after=facts(current))
     return current
 
 
 @transaction.atomic
-def remove(*, membership: Membership, by: User | None) -> None:
+def remove(*, membership: Membership, by: Actor) -> None:
     """End a membership, one's own or another's; the person's keys lose the workspace at once.
 
     :raises Forbidden: the one who removes may not
@@ -53,29 +86,36 @@ def remove(*, membership: Membership, by: User | None) -> None:
     """
     _lock(membership.workspace)
     current = _reload(membership)
-    if by is None or by.pk != current.user_id:
+    leaves = isinstance(by, User) and by.pk == current.user_id
+    if not leaves:
         require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
     if current.workspace.personal_of_id == current.user_id:
         raise Invalid("Nobody leaves their personal workspace.")
     _keep_an_owner(current)
+    _record("member.left" if leaves else "member.removed", current, by=by, before=facts(current))
     current.delete()
 
 
-def require_to_grant(*, by: User | None, workspace: Workspace, role: Role) -> None:
-    """Prove that a person may give and take a role; an operator (None) may.
+def require_to_grant(*, by: Actor, workspace: Workspace, role: Role) -> None:
+    """Prove that someone may give and take a role; an operator may.
 
-    :raises ForeignWorkspace: the person is no member
-    :raises Forbidden: the role is out of the person's reach
+    :raises ForeignWorkspace: they have no place in the workspace
+    :raises Forbidden: the role is out of their reach
     """
-    if by is None:
+    if is_operator(by):
         return
-    own = workspaces.role_in(user=by, workspace=workspace)
-    if own is None:
-        raise ForeignWorkspace
-    if Scope.MEMBERS_MANAGE not in scopes.of_role(own):
+    own = actors.role(by=by, workspace=workspace)
+    right = actors.rights(by=by, workspace=workspace)
+    if Scope.MEMBERS_MANAGE not in right:
         raise Forbidden(f"Your role {own} may not manage members.")
     if role is Role.OWNER and own is not Role.OWNER:
         raise Forbidden("Only an owner makes or removes owners.")
+    if isinstance(by, KeyRecord):
+        # Whoever gets the role could make keys with all of it: no more than the key has,
+        # and what a management key may hand on without having it.
+        excess = sorted(scopes.of_role(role) - right - INFERENCE - EITHER)
+        if excess:
+            raise Forbidden(f"The key lacks {excess[0]}, which the role {role} includes.")
 
 
 def _role(role: str) -> Role:

@@ -13,6 +13,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts import scopes
+from accounts.models_audit import AuditEvent
 from common import ids
 
 # Plain strings, so that migrations do not have to import our enums.
@@ -376,3 +377,17 @@ class SecretFingerprint(models.Model):
 
     def __str__(self) -> str:
         return f"pepper {self.pepper_id}"
+
+
+__all__ = [
+    "ApiKey",
+    "ApiKeyWorkspace",
+    "AuditEvent",
+    "Membership",
+    "SecretFingerprint",
+    "ServiceAccount",
+    "Tier",
+    "User",
+    "UserManager",
+    "Workspace",
+]

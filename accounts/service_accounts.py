@@ -5,14 +5,15 @@ from __future__ import annotations
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts import members, scopes, workspaces
+from accounts import audit, members, scopes, versions, workspaces
+from accounts.actors import Actor
 from accounts.errors import Invalid, Missing
-from accounts.models import ServiceAccount, User, Workspace
+from accounts.models import ServiceAccount, Workspace
 from accounts.scopes import SERVICE_ROLES, Role
 
 
 @transaction.atomic
-def create(*, workspace: Workspace, name: str, role: str, by: User | None) -> ServiceAccount:
+def create(*, workspace: Workspace, name: str, role: str, by: Actor) -> ServiceAccount:
     """A new service account.
 
     :raises Forbidden: the one who makes it may not, or may not give that role
@@ -28,7 +29,31 @@ def create(*, workspace: Workspace, name: str, role: str, by: User | None) -> Se
         raise Invalid(
             f"There is a service account {account.name!r} already.", param="name"
         ) from None
+    _record("service_account.created", account, by=by, after=facts(account))
     return account
+
+
+def facts(account: ServiceAccount) -> dict[str, object]:
+    """What can be changed of a service account."""
+    return {"role": str(account.role), "disabled_at": account.disabled_at}
+
+
+def _record(
+    action: str,
+    account: ServiceAccount,
+    *,
+    by: Actor,
+    before: dict[str, object] | None = None,
+    after: dict[str, object],
+) -> None:
+    audit.record(
+        action=action,
+        by=by,
+        target=audit.Target(account.public_id, account.name),
+        workspaces=[account.workspace_id],
+        before=before,
+        after=after,
+    )
 
 
 def named(*, workspace: Workspace, name: str) -> ServiceAccount:
@@ -43,9 +68,12 @@ def named(*, workspace: Workspace, name: str) -> ServiceAccount:
 
 
 @transaction.atomic
-def change_role(*, account: ServiceAccount, role: str, by: User | None) -> ServiceAccount:
+def change_role(
+    *, account: ServiceAccount, role: str, by: Actor, version: str | None = None
+) -> ServiceAccount:
     """Give it another role; its keys follow at once.
 
+    :raises Conflict: it is not at the version that was asked for
     :raises Forbidden: the one who changes may not touch the old or give the new role
     :raises Invalid: no service account has that role
     """
@@ -53,34 +81,41 @@ def change_role(*, account: ServiceAccount, role: str, by: User | None) -> Servi
     wanted = _role(role)
     members.require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
     members.require_to_grant(by=by, workspace=current.workspace, role=wanted)
+    before = facts(current)
+    versions.require(wanted=version, current=versions.of(before))
     current.role = wanted
     current.save(update_fields=["role"])
+    _record("service_account.role_changed", current, by=by, before=before, after=facts(current))
     return current
 
 
 @transaction.atomic
-def disable(*, account: ServiceAccount, by: User | None) -> ServiceAccount:
+def disable(*, account: ServiceAccount, by: Actor) -> ServiceAccount:
     """Stop all its keys until it is enabled again.
 
     :raises Forbidden: the one who asks may not manage members
     """
     current = _locked(account)
     members.require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
+    before = facts(current)
     current.disabled_at = current.disabled_at or timezone.now()
     current.save(update_fields=["disabled_at"])
+    _record("service_account.disabled", current, by=by, before=before, after=facts(current))
     return current
 
 
 @transaction.atomic
-def enable(*, account: ServiceAccount, by: User | None) -> ServiceAccount:
+def enable(*, account: ServiceAccount, by: Actor) -> ServiceAccount:
     """Let its keys work again.
 
     :raises Forbidden: the one who asks may not manage members
     """
     current = _locked(account)
     members.require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
+    before = facts(current)
     current.disabled_at = None
     current.save(update_fields=["disabled_at"])
+    _record("service_account.enabled", current, by=by, before=before, after=facts(current))
     return current
 
 

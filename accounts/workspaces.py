@@ -8,7 +8,9 @@ from typing import Final
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts import tiers
+from accounts import actors, audit, tiers, versions
+from accounts.actors import Actor, is_operator
+from accounts.actors import role_in as role_in
 from accounts.errors import Forbidden, ForeignWorkspace, Invalid, Missing
 from accounts.models import Membership, Tier, User, Workspace
 from accounts.scopes import Role
@@ -24,7 +26,12 @@ on_tier_changed: Final[list[Callable[[Workspace], None]]] = []
 
 @transaction.atomic
 def create(
-    *, owner: User, name: str, external_id: str | None = None, tier: Tier | None = None
+    *,
+    owner: User,
+    name: str,
+    external_id: str | None = None,
+    tier: Tier | None = None,
+    by: Actor = None,
 ) -> Workspace:
     """A new workspace with its first owner.
 
@@ -37,7 +44,25 @@ def create(
             tier=tier or tiers.default(),
         )
     )
-    return _open(workspace, owner)
+    opened = _open(workspace, owner)
+    audit.record(
+        action="workspace.created",
+        by=by,
+        target=target(opened),
+        workspaces=[opened],
+        after=facts(opened) | {"owner": owner.public_id},
+    )
+    return opened
+
+
+def target(workspace: Workspace) -> audit.Target:
+    """A workspace as the audit log names it."""
+    return audit.Target(workspace.public_id, workspace.name)
+
+
+def facts(workspace: Workspace) -> dict[str, object]:
+    """What can be changed of a workspace."""
+    return audit.facts(workspace, "name", "external_id", "closed_at")
 
 
 @transaction.atomic
@@ -90,16 +115,6 @@ def _clean_external_id(text: str | None) -> str | None:
     return text
 
 
-def role_in(*, user: User, workspace: Workspace) -> Role | None:
-    """The person's role; None for someone who is no member."""
-    role = (
-        Membership.objects.filter(user=user, workspace=workspace)
-        .values_list("role", flat=True)
-        .first()
-    )
-    return None if role is None else Role(role)
-
-
 def resolve(*, user: User, text: str) -> Workspace:
     """The open workspace with this ws_… or external id, if the person is a member.
 
@@ -126,18 +141,26 @@ def named(*, text: str) -> Workspace:
     return workspace
 
 
-def rename(*, workspace: Workspace, name: str, by: User | None) -> None:
+@transaction.atomic
+def rename(*, workspace: Workspace, name: str, by: Actor, version: str | None = None) -> Workspace:
     """Give a workspace another name.
 
+    :raises Conflict: the workspace is not at the version that was asked for
     :raises Forbidden: the person is neither owner nor admin
     :raises Invalid: the name is empty or too long
     """
     _require(by, workspace, Role.OWNER, Role.ADMIN)
-    workspace.name = clean_name(name)
-    workspace.save(update_fields=["name"])
+    current = _locked(workspace)
+    before = facts(current)
+    versions.require(wanted=version, current=versions.of(before))
+    current.name = workspace.name = clean_name(name)
+    current.save(update_fields=["name"])
+    _record("workspace.renamed", current, by=by, before=before)
+    return current
 
 
-def close(*, workspace: Workspace, by: User | None) -> None:
+@transaction.atomic
+def close(*, workspace: Workspace, by: Actor) -> Workspace:
     """Stop a workspace for good: its keys are refused there at once, its records stay.
 
     :raises Forbidden: the person is no owner
@@ -146,26 +169,53 @@ def close(*, workspace: Workspace, by: User | None) -> None:
     _require(by, workspace, Role.OWNER)
     if workspace.personal_of_id is not None:
         raise Invalid("A personal workspace is closed with its account.")
-    if workspace.closed_at is None:
-        workspace.closed_at = timezone.now()
-        workspace.save(update_fields=["closed_at"])
+    current = _locked(workspace)
+    before = facts(current)
+    if current.closed_at is None:
+        current.closed_at = timezone.now()
+        current.save(update_fields=["closed_at"])
+        _record("workspace.closed", current, by=by, before=before)
+    workspace.closed_at = current.closed_at
+    return current
 
 
 @transaction.atomic
-def move_to_tier(*, workspace: Workspace, tier: Tier) -> None:
+def move_to_tier(*, workspace: Workspace, tier: Tier, by: Actor = None) -> None:
     """Give a workspace another standing, and the layers above the caps that go with it."""
+    before = Workspace.objects.select_related("tier").get(pk=workspace.pk).tier.slug
     workspace.tier = tier
     workspace.save(update_fields=["tier"])
+    audit.record(
+        action="workspace.tier_changed",
+        by=by,
+        target=target(workspace),
+        workspaces=[workspace],
+        before={"tier": before},
+        after={"tier": tier.slug},
+    )
     for hook in on_tier_changed:
         hook(workspace)
 
 
-def _require(by: User | None, workspace: Workspace, *roles: Role) -> None:
-    # None is an operator at the command line.
-    if by is None:
+def _locked(workspace: Workspace) -> Workspace:
+    return Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
+
+
+def _record(action: str, workspace: Workspace, *, by: Actor, before: dict[str, object]) -> None:
+    audit.record(
+        action=action,
+        by=by,
+        target=target(workspace),
+        workspaces=[workspace],
+        before=before,
+        after=facts(workspace),
+    )
+
+
+def _require(by: Actor, workspace: Workspace, *roles: Role) -> None:
+    if is_operator(by):
         return
-    role = role_in(user=by, workspace=workspace)
-    if role is None:
-        raise ForeignWorkspace
-    if role not in roles:
+    own = actors.role(by=by, workspace=workspace)
+    if own not in roles:
         raise Forbidden(f"Only {' or '.join(roles)} may do this.")
+    actors.require_people_rights(by=by, workspace=workspace)

@@ -17,6 +17,7 @@ from django.conf import settings
 
 from common import ids
 from common.errors import ApiError
+from common.origin import address_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -63,11 +64,8 @@ class Incoming:
         """Return the caller's IP address, seen through the configured number of proxies."""
         client = self.scope.get("client")
         peer = client[0] if client else ""
-        if not settings.TRUSTED_PROXIES:
-            return peer
-        hops = self.headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
-        trusted = settings.TRUSTED_PROXIES
-        return hops[-trusted].strip() if len(hops) >= trusted and hops[-1].strip() else peer
+        forwarded = self.headers.get(b"x-forwarded-for", b"").decode("latin-1")
+        return address_of(peer=peer, forwarded=forwarded, trusted=settings.TRUSTED_PROXIES)
 
     def elapsed_ms(self) -> int:
         """Return the milliseconds since the request's headers arrived."""

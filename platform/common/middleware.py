@@ -9,7 +9,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from common import ids
+from common import ids, origin
+from common.origin import Origin
 
 
 class RequestId:
@@ -31,7 +32,8 @@ class RequestId:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         request.request_id = ids.form("req_", ids.request_id())  # type: ignore[attr-defined]
-        response = self.get_response(request)
+        with origin.during(_origin(request)):
+            response = self.get_response(request)
         if isinstance(response, HttpResponseBase):
             return self.finish(request, response)
         return self.finish_later(request, response)
@@ -39,10 +41,22 @@ class RequestId:
     async def finish_later(
         self, request: HttpRequest, response: Awaitable[HttpResponseBase]
     ) -> HttpResponseBase:
-        return self.finish(request, await response)
+        # What is awaited runs in the context of whoever awaits it, not of whoever made it.
+        with origin.during(_origin(request)):
+            return self.finish(request, await response)
 
     def finish(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response["x-request-id"] = request.request_id  # type: ignore[attr-defined]
         if settings.SESSION_COOKIE_NAME in request.COOKIES:
             response.setdefault("Cache-Control", "no-store")
         return response
+
+
+def _origin(request: HttpRequest) -> Origin:
+    meta = request.META
+    address = origin.address_of(
+        peer=meta.get("REMOTE_ADDR", ""),
+        forwarded=meta.get("HTTP_X_FORWARDED_FOR", ""),
+        trusted=settings.TRUSTED_PROXIES,
+    )
+    return Origin(request_id=request.request_id, address=address[:64])  # type: ignore[attr-defined]

@@ -111,6 +111,11 @@ REASON_LIST: Mapping[str, Reason] = {
         " stream, or longer than 1 MB. `receipt_id` names its receipt.",
         "Fetch the receipt.",
     ),
+    "version_conflict": Reason(
+        409,
+        "The object was changed since the version named in `If-Match` or `version`.",
+        "Read it again and repeat the change.",
+    ),
     "rate_limited": Reason(
         429, "Too many requests per minute.", "Wait for `Retry-After`; official SDKs do."
     ),
