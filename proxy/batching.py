@@ -65,6 +65,13 @@ class Lane(Generic[Item, Verdict]):
         self.wake.set()
         return future
 
+    def turn_away(self, error: Callable[[], Exception]) -> None:
+        """Refuse all who wait, each with an error of its own."""
+        while self.waiting:
+            _, future = self.waiting.popleft()
+            if not future.done():
+                future.set_exception(error())
+
     async def _work(self) -> None:
         while True:
             await self.wake.wait()

@@ -21,6 +21,10 @@ CONNECT_TIMEOUT_S = 2
 STATEMENT_TIMEOUT_MS = 5000
 
 
+class Unreachable(psycopg.OperationalError):
+    """No connection could be made: nothing was asked."""
+
+
 def conninfo() -> str:
     """Return libpq's connection string for the database in the settings."""
     default = settings.DATABASES["default"]
@@ -74,7 +78,10 @@ class Connection:
 
     async def _open(self) -> AsyncConnection[Any]:
         if self.connection is None or self.connection.closed:
-            self.connection = await AsyncConnection.connect(conninfo(), autocommit=True)
+            try:
+                self.connection = await AsyncConnection.connect(conninfo(), autocommit=True)
+            except (psycopg.OperationalError, OSError) as error:
+                raise Unreachable(str(error)) from error
         return self.connection
 
     async def close(self) -> None:

@@ -34,6 +34,7 @@ from proxy.gates import Gates
 from proxy.keepalive import KeepAlive
 from proxy.limits import Limiter
 from proxy.quotas import Quotas
+from proxy.spool import Spool
 from proxy.till import Closing, Settled, Till
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 CATALOGUE_POLL_S = 0.5
 DURABLE_WAIT_S = 5.0
+REPLAY_EVERY_S = 1.0
 BORN = """
 insert into proxy_gatewayprocess (hostname, pid, started_at, heartbeat_at)
 values (%s, %s, clock_timestamp(), clock_timestamp()) returning id
@@ -106,7 +108,7 @@ class Runtime:
         self.control = Connection()
         rows = await self.control.rows(BORN, (socket.gethostname()[:255], os.getpid()))
         self.process_id = rows[0][0]
-        self.till = Till()
+        self.till = Till(Spool(settings.SPOOL_DIR))
         self.till.start()
         self.quotas = Quotas()
         self.quotas.start()
@@ -119,6 +121,7 @@ class Runtime:
         self.catalogue = await in_thread(catalogue.load)
         self.pulses = [
             asyncio.create_task(self._forever(self.beat, CATALOGUE_POLL_S)),
+            asyncio.create_task(self._forever(self.till.replay, REPLAY_EVERY_S)),
             asyncio.create_task(self._forever(self.checkpoint, settings.CHECKPOINT_S)),
             asyncio.create_task(self._forever(self.share_breakers, breakers.SHARE_EVERY_S)),
             asyncio.create_task(self._forever(self.renew_leases, quotas.RENEW_EVERY_S)),
@@ -146,7 +149,7 @@ class Runtime:
             await connection.close()
 
     async def durable(self, closing: Closing) -> Settled | None:
-        """Settle, and wait until it is durable; None where the database is away for long."""
+        """Settle, and wait until it is durable; None where database and disk both fail."""
         task = self.till.settle(closing)
         done, _ = await asyncio.wait({task}, timeout=DURABLE_WAIT_S)
         return task.result() if done and task.exception() is None else None
@@ -160,7 +163,7 @@ class Runtime:
             try:
                 await pulse()
             except (psycopg.Error, OSError, TimeoutError) as error:
-                log.warning("The database did not answer", error=type(error).__name__)
+                log.warning("A store did not answer", error=type(error).__name__)
             except Exception:
                 log.exception("A pulse failed")
             await asyncio.sleep(pause_s)
@@ -168,6 +171,8 @@ class Runtime:
     async def beat(self) -> None:
         """Say that this process lives, every few seconds; see a changed catalogue."""
         due = time.monotonic() - self.beaten_at >= settings.HEARTBEAT_S
+        if due:
+            await self.replay_first()
         parameters = (self.process_id, due, settings.SILENT_AFTER_S)
         version, processes, imported = (await self.control.rows(PULSE, parameters))[0]
         if due:
@@ -177,6 +182,18 @@ class Runtime:
         change = self.catalogue.next_change_at
         if version != self.catalogue.version or (change and change <= datetime.now(tz=UTC)):
             self.catalogue = await in_thread(catalogue.load)
+
+    async def replay_first(self) -> None:
+        """
+        Book what waits in the spool before a sign of life, as long as it does not take long.
+
+        While this process is silent the sweep leaves its calls alone: after an outage that
+        was longer than their holds' life, what they really cost comes first.
+        """
+        replay = asyncio.create_task(self.till.replay())
+        # Its errors are those of the pulse that replays, which logs them.
+        replay.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.wait({replay}, timeout=settings.HEARTBEAT_S)
 
     async def share_breakers(self) -> None:
         """Tell the other processes which routes rest, and hear it from them."""

@@ -4,37 +4,37 @@ The gateway's till: money is taken aside before a call and settled after it.
 Two lanes, admission and settlement, each one round trip a batch with its own connection,
 and beside each a slow lane for items whose rows somebody else keeps locked. Both SQL
 functions are idempotent on the request id, so a batch whose answer was lost is sent again.
+
+A settlement that the database does not take within ``SPOOL_AFTER_S`` goes to this machine's
+disk and from there to the database. It stays in memory only where the disk fails as well.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 import structlog
 from msgspec import Struct
 
 from billing.ledger import ADMIT
 from common import ids
-from proxy.batching import Lane
 from proxy.connection import Connection
+from proxy.desk import POISON, Desk, StoreAway
+from proxy.spool import Entry, Fate, Spool
 
 log = structlog.get_logger(__name__)
 
 ADMIT_DEADLINE_S = 3.0
-BUSY_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 1.0
-LONGEST_ANSWER_S = 8.0
+SPOOL_AFTER_S = 2.0
+DISK_PAUSE_S = 1.0
 # Longer than the server lets a statement run.
 VOID_AGAIN_AFTER_S = 6.0
-RETRYABLE = (psycopg.Error, OSError, TimeoutError)
-POISON = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)
+SPOOLED = "spooled"
 
 # One statement, so one commit: the holds close, the attempts are written, checkpoints go.
 SETTLE = """
@@ -42,23 +42,20 @@ with settled as materialized (
     select billing_settle(%s::jsonb, %s) as verdicts
 ), attempted as (
     insert into proxy_attempt (request_id, day, n, provider, route_id, upstream_model, price_id,
-                               upstream_id, outcome, cause, status, cost, latency_ms)
+                               upstream_id, outcome, cause, status, cost, latency_ms,
+                               finish_reason)
     select request_id, day, n, provider, route_id, upstream_model, price_id,
-           upstream_id, outcome, cause, status, cost, latency_ms
+           upstream_id, outcome, cause, status, cost, latency_ms, coalesce(finish_reason, '')
     from jsonb_to_recordset(%s::jsonb) as x (
         request_id uuid, day date, n smallint, provider text, route_id bigint,
         upstream_model text, price_id bigint, upstream_id text, outcome text, cause text,
-        status smallint, cost bigint, latency_ms integer)
+        status smallint, cost bigint, latency_ms integer, finish_reason text)
     on conflict do nothing
 ), tidied as (
     delete from proxy_checkpoint where request_id = any (%s)
 )
 select verdicts::text from settled
 """
-
-
-class StoreAway(Exception):
-    """The database did not answer in time; nothing was taken, or it will be given back."""
 
 
 class Ask(Struct, frozen=True):
@@ -105,6 +102,7 @@ class AttemptRow(Struct, frozen=True):
     status: int | None
     cost: int
     latency_ms: int
+    finish_reason: str = ""
 
 
 class Bill(Struct, frozen=True, kw_only=True):
@@ -154,115 +152,6 @@ class Settled(Struct, frozen=True):
     uncollected: int | None = None
 
 
-class Answer(Protocol):
-    """What both SQL functions answer for an item: a verdict in a word."""
-
-    @property
-    def v(self) -> str:
-        """Return the verdict."""
-        ...
-
-
-Item = TypeVar("Item")
-Verdict = TypeVar("Verdict", bound=Answer)
-
-
-class Window(Generic[Item, Verdict]):
-    """A lane, its connection, and how a batch is asked: careful when rows are locked."""
-
-    def __init__(
-        self,
-        ask: Callable[[Connection, list[Item], bool], Awaitable[list[Verdict]]],
-        *,
-        broken: Verdict,
-        patience_s: float,
-        abandoned: Callable[[Item, Verdict], None] | None = None,
-        later: Window[Item, Verdict] | None = None,
-    ) -> None:
-        self.ask = ask
-        self.broken = broken
-        self.patience_s = patience_s
-        self.later = later
-        self.connection = Connection()
-        self.lane: Lane[Item, Verdict] = Lane(self._run, abandoned=abandoned)
-
-    async def _run(self, items: list[Item]) -> list[Verdict]:
-        """Ask until answered; halve a batch that one broken item spoils."""
-        deadline = time.monotonic() + self.patience_s
-        pause_s = BUSY_PAUSE_S
-        careful = self.later is None
-        while True:
-            try:
-                async with asyncio.timeout(self._time_left(deadline)):
-                    verdicts = await self.ask(self.connection, items, careful)
-            except psycopg.errors.LockNotAvailable:
-                careful = True
-                continue
-            except POISON as error:
-                return await self._halve(items, error)
-            except RETRYABLE as error:
-                if time.monotonic() + pause_s > deadline:
-                    raise StoreAway from error
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-                continue
-            return await self._finish_busy(items, verdicts, deadline)
-
-    def _time_left(self, deadline: float) -> float:
-        """Return how long one question may take; a stopped server answers nothing at all."""
-        return min(LONGEST_ANSWER_S, max(0.1, deadline - time.monotonic()))
-
-    async def _halve(self, items: list[Item], error: Exception) -> list[Verdict]:
-        if len(items) == 1:
-            log.error("An item is broken", error=type(error).__name__, detail=str(error)[:300])
-            raise error
-        middle = len(items) // 2
-        verdicts: list[Verdict] = []
-        for part in (items[:middle], items[middle:]):
-            verdicts += await self._run_part(part)
-        return verdicts
-
-    async def _run_part(self, part: list[Item]) -> list[Verdict]:
-        try:
-            return await self._run(part)
-        except POISON:
-            return [self.broken] * len(part)
-
-    async def _finish_busy(
-        self, items: list[Item], verdicts: list[Verdict], deadline: float
-    ) -> list[Verdict]:
-        """Keep asking for the items whose rows are locked, without holding up the others."""
-        while any(verdict.v == "busy" for verdict in verdicts):
-            if self.later is not None or time.monotonic() > deadline:
-                return verdicts
-            await asyncio.sleep(BUSY_PAUSE_S)
-            waiting = [i for i, verdict in enumerate(verdicts) if verdict.v == "busy"]
-            again = await self._run([items[i] for i in waiting])
-            for i, verdict in zip(waiting, again, strict=True):
-                verdicts[i] = verdict
-        return verdicts
-
-    async def put(self, item: Item) -> Verdict:
-        """
-        Ask for one item; a busy one goes on in the slow lane.
-
-        :raises StoreAway: no answer within the patience of this window
-        """
-        verdict = await self.lane.put(item)
-        if verdict.v == "busy" and self.later is not None:
-            return await self.later.put(item)
-        return verdict
-
-    def start(self) -> None:
-        """Begin to work; needs a running event loop."""
-        self.lane.start()
-
-    async def close(self, *, timeout_s: float) -> None:
-        """Finish what is queued, then close the connection."""
-        await self.lane.stop(timeout_s=timeout_s)
-        await self.connection.close()
-
-
 async def ask_admission(connection: Connection, items: list[Ask], careful: bool) -> list[Granted]:
     """Run ``billing_admit`` for a batch."""
     rows = await connection.rows(ADMIT, (msgspec.json.encode(items).decode(), careful))
@@ -283,21 +172,24 @@ async def ask_settlement(
 class Till:
     """What the gateway asks of the ledger, in batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, spool: Spool) -> None:
         slow_admission = self._admission(later=None)
         self.admission = self._admission(later=slow_admission)
         slow_settlement = self._settlement(later=None)
         self.settlement = self._settlement(later=slow_settlement)
-        self.windows: tuple[Window[Any, Any], ...] = (
+        self.desks: tuple[Desk[Any, Any], ...] = (
             self.admission,
             slow_admission,
             self.settlement,
             slow_settlement,
         )
         self.settling: set[asyncio.Task[Settled]] = set()
+        self.spool = spool
+        self.replaying = asyncio.Lock()
+        self.probe = Connection()
 
-    def _admission(self, *, later: Window[Ask, Granted] | None) -> Window[Ask, Granted]:
-        return Window(
+    def _admission(self, *, later: Desk[Ask, Granted] | None) -> Desk[Ask, Granted]:
+        return Desk(
             ask_admission,
             broken=Granted("bad_item"),
             patience_s=ADMIT_DEADLINE_S,
@@ -305,22 +197,27 @@ class Till:
             later=later,
         )
 
-    def _settlement(self, *, later: Window[Closing, Settled] | None) -> Window[Closing, Settled]:
-        return Window(
-            ask_settlement, broken=Settled("bad_item"), patience_s=float("inf"), later=later
+    def _settlement(self, *, later: Desk[Closing, Settled] | None) -> Desk[Closing, Settled]:
+        return Desk(
+            ask_settlement, broken=Settled("bad_item"), patience_s=SPOOL_AFTER_S, later=later
         )
 
     def start(self) -> None:
         """Begin to work; needs a running event loop."""
-        for window in self.windows:
-            window.start()
+        self.spool.start()
+        for desk in self.desks:
+            desk.start()
 
     async def close(self, *, timeout_s: float = 10.0) -> None:
-        """Finish the settlements under way, then end."""
+        """Finish the settlements under way, in the database or in the spool, then end."""
         if self.settling:
-            await asyncio.wait(set(self.settling), timeout=timeout_s)
-        for window in self.windows:
-            await window.close(timeout_s=timeout_s)
+            _, left = await asyncio.wait(set(self.settling), timeout=timeout_s)
+            if left:
+                log.critical("Settlements are lost to the sweep", count=len(left))
+        for desk in self.desks:
+            await desk.close(timeout_s=timeout_s)
+        await self.probe.close()
+        await self.spool.close(timeout_s=timeout_s)
 
     async def admit(self, ask: Ask) -> Granted:
         """
@@ -330,13 +227,14 @@ class Till:
         """
         try:
             granted = await self.admission.put(ask)
-        except StoreAway:
-            self.void(ask)
-            # The question may still run on the server, and would be granted after this void.
-            asyncio.get_running_loop().call_later(VOID_AGAIN_AFTER_S, self.void, ask)
+        except StoreAway as error:
+            if error.asked:
+                self.void(ask)
+                # The question may still run, and would be granted after this void.
+                asyncio.get_running_loop().call_later(VOID_AGAIN_AFTER_S, self.void, ask)
             raise
         if granted.v == "busy":
-            raise StoreAway
+            raise StoreAway(asked=False)
         return granted
 
     def settle(self, closing: Closing) -> asyncio.Task[Settled]:
@@ -347,20 +245,69 @@ class Till:
         return task
 
     async def _settle(self, closing: Closing) -> Settled:
+        """Return once it is durable: booked, or in the spool with the verdict ``SPOOLED``."""
+        while True:
+            with suppress(StoreAway):
+                settled = await self._ask(closing)
+                if settled.v != "busy":
+                    return settled
+            try:
+                await self.spool.keep(closing.bill.id, msgspec.json.encode(closing))
+                return Settled(SPOOLED)
+            except OSError as error:
+                log.critical("The settle spool cannot be written to", error=str(error))
+                await asyncio.sleep(DISK_PAUSE_S)
+
+    async def _ask(self, closing: Closing) -> Settled:
+        """
+        Ask the ledger to close a hold.
+
+        :raises StoreAway: the database did not answer
+        """
         try:
             settled = await self.settlement.put(closing)
         except POISON:
             settled = Settled("bad_item")
         if settled.v == "bad_item" and closing.attempts:
             # Better a charge without its attempts than no charge.
-            settled = await self.settlement.put(Closing(closing.bill))
-        if settled.v in ("conflict", "bad_item") or (
-            settled.v == "unknown" and closing.bill.state != "voided"
-        ):
+            settled = await self._ask(Closing(closing.bill))
+        elif is_refused(closing, settled):
             log.error(
                 "A settlement was refused", id=ids.form("req_", closing.bill.id), verdict=settled.v
             )
         return settled
+
+    async def replay(self) -> None:
+        """
+        Book what waits in the spool, if the database is back.
+
+        :raises psycopg.Error: it is away
+        :raises OSError: the spool cannot be read
+        """
+        async with self.replaying:
+            if not await self.spool.has_work():
+                return
+            await self.probe.rows("select 1")
+            with suppress(StoreAway):
+                await self.spool.empty(self._replay)
+
+    async def _replay(self, entries: list[Entry]) -> list[Fate]:
+        fates = await asyncio.gather(*map(self._replay_one, entries), return_exceptions=True)
+        if failed := [fate for fate in fates if isinstance(fate, BaseException)]:
+            raise failed[0]
+        log.warning("Settlements were replayed from the spool", count=len(entries))
+        return [fate for fate in fates if isinstance(fate, Fate)]
+
+    async def _replay_one(self, entry: Entry) -> Fate:
+        try:
+            closing = msgspec.json.decode(entry.closing, type=Closing)
+        except msgspec.DecodeError as error:
+            log.critical("A spooled settlement cannot be read", id=entry.name, error=str(error))
+            return Fate.REFUSED
+        settled = await self._ask(closing)
+        if settled.v == "busy":
+            return Fate.LATER
+        return Fate.REFUSED if is_refused(closing, settled) else Fate.DONE
 
     def void(self, ask: Ask, *, day: date | None = None) -> None:
         """Give back whatever a request holds."""
@@ -370,6 +317,13 @@ class Till:
     def _give_back(self, ask: Ask, granted: Granted) -> None:
         if granted.v == "ok":
             self.void(ask, day=granted.day)
+
+
+def is_refused(closing: Closing, settled: Settled) -> bool:
+    """Tell whether the ledger refused a settlement; only a void may find no hold."""
+    if settled.v == "unknown":
+        return closing.bill.state != "voided"
+    return settled.v in ("conflict", "bad_item")
 
 
 def today(request_id: UUID) -> date:
