@@ -18,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
 from psycopg import sql
 
-TABLES = ("billing_usage", "proxy_attempt")
+TABLES = ("billing_usage", "billing_usagehour", "proxy_attempt")
 AHEAD = 12
 NEEDED_AHEAD = 2
 TRIES = 25

@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Self
 
-from django.db.models import Count, F, Q, Sum
-from django.db.models.functions import Coalesce
-
-from billing import ledger
+from billing import ledger, summaries
 from billing.ledger import Balance
-from billing.models import Account, KeyMeter, Usage
+from billing.models import Account, KeyMeter
+from billing.summaries import By
 
 USD = "USD"
 TOK = "TOK"
 DAYS_SHOWN = 30
 LOW_BALANCE_NANOS = 10**9
-FAILED = Q(status__isnull=True) | Q(status__gte=400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +143,10 @@ def sums(*, workspace_id: int, now: datetime) -> Sums:
 
 
 def _spend_by_day(*, workspace_id: int, first: date, last: date) -> dict[date, DaySpend]:
-    rows = (
-        Usage.objects.filter(workspace_id=workspace_id, day__gte=first, day__lte=last)
-        .order_by()
-        .values("day")
-        .annotate(
-            spent=Coalesce(Sum(F("charged") * F("unit_nanos")), 0),
-            requests=Count("id"),
-            errors=Count("id", filter=FAILED),
-        )
-    )
+    groups = summaries.used(by=[By.DAY], workspace_id=workspace_id, first=first, last=last)
     return {
-        row["day"]: DaySpend(int(row["spent"]), row["requests"], row["errors"], row["day"])
-        for row in rows
+        group.key[0]: DaySpend(
+            group.used.spent, group.used.requests, group.used.errors, group.key[0]
+        )
+        for group in groups
     }

@@ -1,0 +1,172 @@
+"""
+What was used, summed for pages: the roll-ups and, in the same statement, the tail.
+
+The tail is what was written since the last roll-up. So the figures are exact now, and cost
+what the range's sums and one minute of usage cost, not what the table holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from django.db import connection
+
+
+class By(StrEnum):
+    """What usage can be grouped by."""
+
+    DAY = "day"
+    HOUR = "hour"
+    MODEL = "model"
+    KEY = "key_id"
+    PROVIDER = "provider"
+    ASSET = "asset"
+    WORKSPACE = "workspace_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """
+    Sums over some requests: money in nano-dollars, but ``charged`` and ``uncollected``,
+    which are in units of the asset.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    cancelled: int = 0
+    unknown: int = 0
+    charged: int = 0
+    spent: int = 0
+    uncollected: int = 0
+    cost: int = 0
+    upstream_cost: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    pictures: int = 0
+    searches: int = 0
+    first_bytes: int = 0
+    first_byte_ms: int = 0
+    latencies: int = 0
+    latency_ms: int = 0
+
+    @property
+    def error_rate(self) -> float:
+        """The share of requests that failed, between 0 and 1."""
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def mean_latency_ms(self) -> int | None:
+        """The mean time to the end of an answer; None where none was measured."""
+        return self.latency_ms // self.latencies if self.latencies else None
+
+    @property
+    def mean_first_byte_ms(self) -> int | None:
+        """The mean time to the first byte; None where none was measured."""
+        return self.first_byte_ms // self.first_bytes if self.first_bytes else None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group's key, in the order that was asked for, and its sums."""
+
+    key: tuple[Any, ...]
+    used: Used
+
+
+NARROWING = frozenset({By.MODEL, By.KEY, By.PROVIDER, By.ASSET, By.WORKSPACE})
+MEASURES = tuple(field.name for field in fields(Used))
+COUNTED = {
+    "requests": "sign",
+    "errors": "case when status is null or status >= 400 then sign else 0 end",
+    "cancelled": "case when cancelled then sign else 0 end",
+    "unknown": "case when unknown then sign else 0 end",
+    "spent": "sign * charged * unit_nanos",
+    "first_bytes": "case when first_byte_ms is null then 0 else sign end",
+    "first_byte_ms": "sign * coalesce(first_byte_ms, 0)",
+    "latencies": "case when latency_ms is null then 0 else sign end",
+    "latency_ms": "sign * coalesce(latency_ms, 0)",
+}
+HOUR_OF_RECORD = "extract(hour from created_at at time zone 'UTC')::smallint"
+# Names of columns only; whatever comes from outside is a parameter.
+READ = """
+select mark.through, grouped.*
+from billing_rollupmark mark
+left join (
+    select {keys}, {sums}
+    from (
+        select {keys}, {measures} from {table} where {where}
+        union all
+        select {record_keys}, {counted} from billing_usageflow
+        where written >= %(through)s and {where}
+    ) row
+    group by {keys} having sum(requests) <> 0
+) grouped on true
+"""
+
+
+def used(
+    *,
+    by: Sequence[By],
+    first: date,
+    last: date,
+    workspace_id: int | None = None,
+    **equal: int | str,
+) -> list[Group]:
+    """
+    Sum usage of some days into groups; ``equal`` narrows it, e.g. ``key_id=1, asset="USD"``.
+
+    Without a workspace it is that of all of them, for staff.
+
+    :raises ValueError: a name to narrow by that usage is not summed by
+    """
+    narrowed = equal if workspace_id is None else {"workspace_id": workspace_id, **equal}
+    if not NARROWING.issuperset(narrowed):
+        raise ValueError(f"Usage is not summed by {' and '.join(sorted(narrowed))}.")
+    statement = _statement(by=by, narrowed=[By(name) for name in narrowed])
+    given = {**narrowed, "first": first, "last": last}
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("select through from billing_rollupmark")
+            through = cursor.fetchone()[0]
+            cursor.execute(statement, {**given, "through": through})
+            rows = cursor.fetchall()
+            # A roll-up in between has moved records from the tail into the sums.
+            if rows[0][0] == through:
+                break
+    return [_group(row, len(by)) for row in rows if row[1] is not None]
+
+
+def total(*, first: date, last: date, workspace_id: int | None = None, **equal: int | str) -> Used:
+    """Sum usage of some days into one row.
+
+    :raises ValueError: a name to narrow by that usage is not summed by
+    """
+    groups = used(by=[By.ASSET], first=first, last=last, workspace_id=workspace_id, **equal)
+    rows = [[getattr(group.used, name) for name in MEASURES] for group in groups]
+    return Used(*map(sum, zip(*rows, strict=True))) if rows else Used()
+
+
+def _statement(*, by: Sequence[By], narrowed: Sequence[By]) -> str:
+    where = ["day between %(first)s and %(last)s"]
+    where += [f"{name} = %({name})s" for name in narrowed]
+    counted = (f"{COUNTED.get(name, f'sign * {name}')} as {name}" for name in MEASURES)
+    return READ.format(
+        keys=", ".join(by),
+        record_keys=", ".join(f"{HOUR_OF_RECORD} as hour" if b is By.HOUR else b for b in by),
+        sums=", ".join(f"sum({name})::bigint" for name in MEASURES),
+        measures=", ".join(MEASURES),
+        counted=", ".join(counted),
+        table="billing_usagehour" if By.HOUR in by else "billing_usageday",
+        where=" and ".join(where),
+    )
+
+
+def _group(row: Sequence[Any], keys: int) -> Group:
+    return Group(key=tuple(row[1 : keys + 1]), used=Used(*row[keys + 1 :]))

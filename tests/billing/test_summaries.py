@@ -1,0 +1,78 @@
+"""Sums as pages ask for them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from billing import summaries
+from billing.summaries import By, Used
+from tests.billing.bank import customer
+
+pytestmark = pytest.mark.django_db
+
+TODAY = datetime.now(UTC).date()
+
+
+class TestUsed:
+    def test_groups_add_up(self) -> None:
+        one = customer(usd=1000, tokens=10)
+        one.use(10, provider="a", status=200, input_tokens=5)
+        one.use(20, provider="b", status=502)
+        one.use(2_500_001, tokens=True, want=3, provider="a", status=200)
+
+        rows = summaries.used(
+            by=[By.PROVIDER, By.ASSET], workspace_id=one.workspace.pk, first=TODAY, last=TODAY
+        )
+
+        found = {row.key: (row.used.requests, row.used.errors, row.used.charged) for row in rows}
+        assert found == {
+            ("a", "USD"): (1, 0, 10),
+            ("b", "USD"): (1, 1, 20),
+            ("a", "TOK"): (1, 0, 2),
+        }
+
+    def test_hours_are_of_their_day(self) -> None:
+        one = customer(usd=1000)
+        one.use(10)
+
+        [row] = summaries.used(
+            by=[By.DAY, By.HOUR], workspace_id=one.workspace.pk, first=TODAY, last=TODAY
+        )
+
+        assert row.key == (one.usage()[0].day, one.usage()[0].created_at.hour)
+
+    def test_it_is_narrowed_to_a_key(self) -> None:
+        one, other = customer(usd=1000), customer(usd=1000)
+        one.use(10)
+        other.use(20)
+
+        [row] = summaries.used(by=[By.DAY], first=TODAY, last=TODAY, key_id=other.key.pk)
+
+        assert row.used.spent == 20
+
+    def test_it_cannot_be_narrowed_to_what_is_not_summed(self) -> None:
+        with pytest.raises(ValueError, match="colour"):
+            summaries.used(by=[By.DAY], first=TODAY, last=TODAY, colour="red")
+
+    def test_other_days_are_left_out(self) -> None:
+        one = customer(usd=1000)
+        one.use(10)
+        past = TODAY - timedelta(days=1)
+
+        assert summaries.used(by=[By.DAY], first=past, last=past) == []
+
+
+class TestTotal:
+    def test_nothing_is_nothing(self) -> None:
+        assert summaries.total(first=TODAY, last=TODAY) == Used()
+
+    def test_all_workspaces_together(self) -> None:
+        for _ in range(2):
+            customer(usd=1000).use(10, latency_ms=4)
+
+        total = summaries.total(first=TODAY, last=TODAY)
+
+        assert (total.requests, total.cost, total.mean_latency_ms) == (2, 20, 4)
+        assert (total.mean_first_byte_ms, total.error_rate) == (None, 1.0)
