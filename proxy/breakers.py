@@ -17,6 +17,7 @@ from msgspec import Struct
 from redis.exceptions import RedisError
 
 from proxy.catalogue import Route
+from proxy.paces import Paces
 from proxy.upstreams.base import UpstreamTrouble
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class Breakers:
         self.by_name: dict[str, Breaker] = {}
         # What the others have not been told yet: an opened breaker, or None for a closed one.
         self.untold: dict[str, Breaker | None] = {}
+        self.paces = Paces()
 
     def healthy(self, route: Route) -> bool:
         """Tell whether a route is not resting; others are tried first where it is."""

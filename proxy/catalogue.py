@@ -228,9 +228,9 @@ def _route(row: models.Route, provider: Provider, price: Version, cost: Version 
 
 
 def _order(route: Route) -> tuple[int, int, int, int]:
-    return _sample(route.rates), _sample(route.cost_rates), route.priority, route.id
+    return sample(route.rates), sample(route.cost_rates), route.priority, route.id
 
 
-def _sample(rates: Rates) -> int:
+def sample(rates: Rates) -> int:
     """Return what an ordinary call costs, to compare two prices by one number."""
     return (rates.prompt + rates.completion) * SAMPLE_TOKENS + (rates.per_call or 0)

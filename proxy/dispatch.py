@@ -40,6 +40,7 @@ def upstream_request(exchange: Exchange, leg: Leg) -> httpx.Request:
         output_limit=exchange.hold.output_limit,
         max_output_tokens=leg.model.max_output_tokens,
         drop=leg.lacking,
+        max_searches=leg.searches,
     )
     request = upstreams.of(leg.provider.kind).request(target=target, call=exchange.call)
     request.extensions = {

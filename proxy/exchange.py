@@ -64,6 +64,8 @@ class Exchange:
         self.before_charge: BeforeCharge | None = None
         self.completed = False
         self.used_tokens = 0
+        # The word that the answer ended with: stop, length, tool_calls, …
+        self.finish_reason = ""
 
     @property
     def answer_id(self) -> str:
@@ -106,6 +108,7 @@ class Exchange:
                 status=status,
                 cost=cost,
                 latency_ms=latency_ms,
+                finish_reason=self.finish_reason if outcome == "won" else "",
             )
         )
 
@@ -156,7 +159,7 @@ class Exchange:
             pictures=count,
             size=size,
             quality=quality,
-            searches=1 if self.call.searches else 0,
+            searches=leg.searched(usage.searches),
         )
 
     def charge(self, leg: Leg, tokens: Tokens) -> int:
@@ -193,6 +196,8 @@ class Exchange:
         """Return the closing of a call that is charged for ``tokens``."""
         self.closed = True
         self.used_tokens = tokens.input + tokens.cached + tokens.cache_write + tokens.output
+        if not (cancelled or reason):
+            self._note_pace(leg, tokens)
         bill = Bill(
             id=self.incoming.id,
             day=self.hold.day,
@@ -221,6 +226,15 @@ class Exchange:
             upstream_cost=self.upstream_cost(leg, tokens),
         )
         return Closing(bill, tuple(self.attempts), self.checkpointed)
+
+    def _note_pace(self, leg: Leg, tokens: Tokens) -> None:
+        """Take the time that a whole answer took into its route's averages."""
+        self.runtime.breakers.paces.note(
+            leg.route,
+            latency_ms=self.attempts[-1].latency_ms,
+            output_tokens=tokens.output,
+            first_byte_ms=self.upstream_ms if self.call.stream else None,
+        )
 
     def voided(self, *, status: int, reason: str, cancelled: bool = False) -> Closing:
         """Return the closing of a call that is charged nothing."""

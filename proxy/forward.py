@@ -31,6 +31,7 @@ from proxy.routing import Leg
 from proxy.surfaces.base import Outcome, Surface
 from proxy.upstreams import trouble as troubles
 from proxy.upstreams.base import UpstreamTrouble
+from proxy.wire import answers
 from proxy.wire.answers import Completion
 from proxy.wire.call import BadRequest, Call
 
@@ -288,6 +289,7 @@ async def deliver(exchange: Exchange, leg: Leg, completion: Completion, latency_
         )
     tokens = exchange.tokens(leg, usage)
     exchange.first_byte_ms = exchange.incoming.elapsed_ms()
+    exchange.finish_reason = answers.finish_reason(completion.fields)
     exchange.note_attempt(
         leg,
         outcome="won",

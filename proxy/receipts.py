@@ -67,6 +67,7 @@ class Attempt(Struct, frozen=True):
     cause: str
     status: int | None
     latency_ms: int | None
+    finish_reason: str = ""
 
 
 class Price(Struct, frozen=True):
@@ -228,7 +229,7 @@ def _openrouter(receipt: Receipt) -> dict[str, Any]:
         "created_at": receipt.created_at,
         "streamed": receipt.stream,
         "cancelled": receipt.cancelled,
-        "finish_reason": None,
+        "finish_reason": won[-1].finish_reason or None if won else None,
         "native_finish_reason": None,
         "tokens_prompt": prompt,
         "tokens_completion": receipt.output_tokens,

@@ -10,14 +10,11 @@ from msgspec import Struct
 from accounts.keyrecord import KeyRecord
 from billing import pricing
 from billing.pricing import Rates
-from common import money
 from common.errors import ApiError, bad_parameter
 from proxy import pictures, upstreams
 from proxy.breakers import Breakers
-from proxy.catalogue import Catalogue, Model, Provider, Route
+from proxy.catalogue import Catalogue, Model, Provider, Route, sample
 from proxy.wire.call import Call, Preferences
-
-MOST_SEARCHES = 1
 
 
 class Leg(Struct, frozen=True):
@@ -51,8 +48,22 @@ class Leg(Struct, frozen=True):
             pictures=count,
             size=size,
             quality=quality,
-            searches=MOST_SEARCHES * self.call.searches,
+            searches=self.searches,
         )
+
+    @property
+    def searches(self) -> int:
+        """Return the most web searches that the call may make here; 0 where nothing bounds them."""
+        if not self.call.searches:
+            return 0
+        bounded = upstreams.of(self.provider.kind).BOUNDS_SEARCHES
+        return self.route.max_searches or int(bounded)
+
+    def searched(self, told: int | None) -> int:
+        """Return the searches to charge: those told, or where none are told all that were held."""
+        if not self.call.searches:
+            return 0
+        return self.searches if told is None else told
 
     def affordable_output(self, nanos: int) -> int:
         """Return the output tokens per choice that an amount can pay."""
@@ -72,7 +83,8 @@ class Leg(Struct, frozen=True):
     def ignored(self) -> list[str]:
         """Return what the caller sent and this leg cannot take."""
         lacking = self.lacking - self.call.assumed
-        return sorted(name for name in lacking if self.call.fields.get(name) is not None)
+        dropped = (name for name in lacking if self.call.fields.get(name) is not None)
+        return sorted({*dropped, *self.call.unheard})
 
 
 class Offer(Struct, frozen=True):
@@ -132,6 +144,8 @@ def offer(
     # An alias and its slug are one model.
     models = list({model.slug: model for model in named}.values())
     legs = [leg for model in models for leg in _legs(model, call, breakers)]
+    if call.preferences.across_models:
+        legs.sort(key=lambda leg: _rank(leg, call.preferences, breakers))
     if not legs:
         raise ApiError(
             "model_not_found", f"No route serves {call.model!r} right now.", param="model"
@@ -160,11 +174,25 @@ def _serves(route: Route, call: Call) -> bool:
     return adapter is not None and call.kind in adapter.KINDS
 
 
-def _rank(leg: Leg, wishes: Preferences, breakers: Breakers) -> tuple[int, bool]:
-    """Sort by the caller's order, then health; what is equal stays as the catalogue has it."""
+def _rank(leg: Leg, wishes: Preferences, breakers: Breakers) -> tuple[int, bool, float]:
+    """
+    Sort by the caller's order, then health, then what the caller asks for.
+
+    What is equal stays as the catalogue has it: cheapest first.
+    """
     slug = leg.provider.slug
     place = wishes.order.index(slug) if slug in wishes.order else len(wishes.order)
-    return place, not breakers.healthy(leg.route)
+    return place, not breakers.healthy(leg.route), _figure(leg, wishes, breakers)
+
+
+def _figure(leg: Leg, wishes: Preferences, breakers: Breakers) -> float:
+    """Return what a caller sorts by, least first; a route that was not measured goes before."""
+    if wishes.sort == "latency":
+        return breakers.paces.first_byte_ms(leg.route) or 0.0
+    if wishes.sort == "throughput":
+        flow = breakers.paces.tokens_per_s(leg.route)
+        return float("-inf") if flow is None else -flow
+    return float(sample(leg.rates)) if wishes.sort == "price" else 0.0
 
 
 def _permitted(legs: list[Leg], call: Call) -> Iterator[Leg]:
@@ -187,12 +215,10 @@ def _refusal(leg: Leg, call: Call) -> ApiError | None:
     if (wishes.only and slug not in wishes.only) or slug in wishes.ignore or _too_dear(leg, wishes):
         message = f"No route of {leg.model.slug!r} fits what you ask in provider."
         return bad_parameter(message, param="provider")
-    if call.searches and (leg.rates.web_search is None):
-        return ApiError(
-            "unpriced_parameter",
-            f"web_search_options has no price for {leg.model.slug!r}.",
-            param="web_search_options",
-        )
+    if call.searches and (leg.rates.web_search is None or not leg.searches):
+        missing = "price" if leg.rates.web_search is None else "bound"
+        message = f"web_search_options has no {missing} for {leg.model.slug!r}."
+        return ApiError("unpriced_parameter", message, param="web_search_options")
     if (misfit := upstreams.of(leg.provider.kind).misfit(call)) is not None:
         return ApiError(misfit.reason, misfit.message, param=misfit.param)
     most = leg.route.max_stop
@@ -228,18 +254,21 @@ def _beyond_limit(leg: Leg, call: Call) -> ApiError | None:
 
 
 def _too_dear(leg: Leg, wishes: Preferences) -> bool:
-    """Tell whether a leg costs more than the caller's ceiling, USD per million tokens."""
+    """Tell whether a leg costs more than the caller's ceilings."""
+    rates = leg.rates
     ceilings = (
-        (wishes.max_prompt_price, max(leg.rates.prompt, leg.rates.cached, leg.rates.written)),
-        (wishes.max_completion_price, leg.rates.completion),
+        (wishes.max_prompt, max(rates.prompt, rates.cached, rates.written)),
+        (wishes.max_completion, rates.completion),
+        (wishes.max_request, rates.per_call or 0),
     )
-    try:
-        return any(
-            text is not None and pico > money.pico_per_token_from_usd_per_million(text)
-            for text, pico in ceilings
-        )
-    except ValueError as error:
-        raise bad_parameter(f"provider.max_price: {error}", param="provider.max_price") from None
+    if any(most is not None and pico > most for most, pico in ceilings):
+        return True
+    if wishes.max_image is None or not (leg.call.images and rates.image):
+        return False
+    if pictures.unpriced(rates, leg.call) is not None:
+        return False
+    size, quality = pictures.asked(rates, leg.call)
+    return pricing.picture_picos(rates=rates, size=size, quality=quality) > wishes.max_image
 
 
 def _prompt_bound(model: Model, call: Call) -> int:

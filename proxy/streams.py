@@ -125,6 +125,8 @@ class Stream:
     async def _take(self, chunk: bytes) -> None:
         for event in self.decoder.feed(chunk):
             for part in self.reader.read(event):
+                if ended := answers.finish_reason(part):
+                    self.exchange.finish_reason = ended
                 self.kept += self.rendering.chunk(part, self.leg)
             if self.reader.error is not None:
                 self._end(troubles.error_in_body(self.reader.error))

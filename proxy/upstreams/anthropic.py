@@ -22,6 +22,8 @@ from proxy.upstreams.posting import post
 from proxy.wire.call import BadRequest, Call
 
 KINDS = frozenset({"chat"})
+# ``max_uses`` of its search tool.
+BOUNDS_SEARCHES = True
 UNSUPPORTED = frozenset(
     {
         *("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "seed"),
@@ -37,6 +39,8 @@ STRICT = (4, 5)
 LEAST_BUDGET = 1024
 # The share of the output limit that may go into thinking, by effort.
 SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
+SEARCH_TOOL = "web_search_20250305"
+PLACE = ("city", "country", "region", "timezone")
 EFFORTS = {"none": "low", "minimal": "low"}
 NEWEST = (99, 0)
 
@@ -97,6 +101,11 @@ def body(*, target: Target, call: Call) -> dict[str, Any]:
     if user := sent.get("safety_identifier") or sent.get("user"):
         made["metadata"] = {"user_id": user}
     made |= _tools(sent, messages, version(target.upstream_model))
+    if sent.get("web_search_options") is not None:
+        made["tools"] = [*made.get("tools", ()), _search(sent, most=target.max_searches)]
+        # Tools that a conversation only mentions are not to be used; this one is.
+        if not sent.get("tools"):
+            made.pop("tool_choice", None)
     made |= _sampling(sent, call.assumed)
     _, schema = asked.schema(sent)
     if schema is not None:
@@ -164,6 +173,16 @@ def _tool(tool: Tool, *, strict: bool) -> dict[str, Any]:
     if tool.strict and strict:
         made["strict"] = True
     return made
+
+
+def _search(sent: dict[str, Any], *, most: int) -> dict[str, Any]:
+    """Return the search tool, to be used so many times."""
+    tool: dict[str, Any] = {"type": SEARCH_TOOL, "name": "web_search", "max_uses": max(1, most)}
+    if location := sent["web_search_options"].get("user_location"):
+        given = location["approximate"]
+        place = {name: given[name] for name in PLACE if given.get(name)}
+        tool["user_location"] = {"type": "approximate", **place}
+    return tool
 
 
 def _mentioned(messages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -241,6 +260,7 @@ def _message(body: bytes) -> str:
 
 
 __all__ = [
+    "BOUNDS_SEARCHES",
     "KINDS",
     "UNSUPPORTED",
     "body",

@@ -12,7 +12,15 @@ import msgspec
 
 from proxy.upstreams import thoughts
 from proxy.upstreams.canonical import chunk, completed, count, json_object
-from proxy.wire.answers import Completion, Garbage, Usage, believed, clean_id, text_bytes
+from proxy.wire.answers import (
+    Completion,
+    Garbage,
+    Usage,
+    believed,
+    clean_id,
+    searches_told,
+    text_bytes,
+)
 
 FINISH = {
     "end_turn": "stop",
@@ -47,11 +55,12 @@ def completion(body: bytes) -> Completion:
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     for block in blocks:
         _tell(message, block)
+    searches = sum(map(_is_search, blocks))
     return completed(
         message,
         finish_reason=FINISH.get(reason, "stop"),
         told=told.get("usage"),
-        usage=read_usage(told.get("usage")),
+        usage=read_usage(told.get("usage"), searches=searches),
         upstream_id=clean_id(told.get("id")),
     )
 
@@ -60,7 +69,10 @@ def _tell(message: dict[str, Any], block: Any) -> None:
     """Add a content block to a message; kinds that are not known yet are passed over."""
     match block:
         case {"type": "text", "text": str(text)}:
-            message["content"] = (message["content"] or "") + text
+            begin = message["content"] or ""
+            message["content"] = begin + text
+            if cited := annotations(block.get("citations"), begin=len(begin), size=len(text)):
+                message["annotations"] = [*message.get("annotations", ()), *cited]
         case {"type": "tool_use", "id": str(id_), "name": str(name), "input": arguments}:
             call = {"name": name, "arguments": msgspec.json.encode(arguments).decode()}
             calls = message.setdefault("tool_calls", [])
@@ -82,11 +94,37 @@ def _add_detail(message: dict[str, Any], **told: str) -> None:
     details.append(thoughts.detail(**told, index=len(details)))
 
 
-def read_usage(usage: Any) -> Usage | None:
+def annotations(citations: Any, *, begin: int, size: int) -> list[dict[str, Any]]:
+    """Return what a text of this size quotes from the web, as OpenAI tells it."""
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": begin,
+                "end_index": begin + size,
+                "url": cited["url"],
+                "title": str(cited.get("title") or ""),
+            },
+        }
+        for cited in (citations if isinstance(citations, list) else ())
+        if isinstance(cited, dict) and isinstance(cited.get("url"), str)
+    ]
+
+
+def _is_search(block: Any) -> bool:
+    return (
+        isinstance(block, dict)
+        and block.get("type") == "server_tool_use"
+        and block.get("name") == "web_search"
+    )
+
+
+def read_usage(usage: Any, *, searches: int | None = None) -> Usage | None:
     """
     Split a usage object into buckets; None where it contradicts itself.
 
-    ``input_tokens`` is what was neither read from nor written to the cache.
+    ``input_tokens`` is what was neither read from nor written to the cache; ``searches`` were
+    seen in the answer.
     """
     if not isinstance(usage, dict):
         return None
@@ -98,7 +136,15 @@ def read_usage(usage: Any) -> Usage | None:
     fresh, read, written, output = (one or 0 for one in counts)
     if reasoning > output or not _adds_up(usage.get("cache_creation"), written):
         return None
-    return Usage(input=fresh, cached=read, cache_write=written, output=output, reasoning=reasoning)
+    told = searches_told(usage)
+    return Usage(
+        input=fresh,
+        cached=read,
+        cache_write=written,
+        output=output,
+        reasoning=reasoning,
+        searches=searches if told is None else told,
+    )
 
 
 def _adds_up(by_age: Any, written: int) -> bool:
@@ -130,6 +176,8 @@ class Reader:
         self.shrunk = False
         self.tools = 0
         self.details = 0
+        self.searches = 0
+        self.said = 0
         self.block: dict[str, Any] = {}
 
     @property
@@ -181,10 +229,11 @@ class Reader:
         return []
 
     def _begin(self, block: dict[str, Any]) -> list[dict[str, Any]]:
-        self.block = {"type": block.get("type"), "text": "", "signature": ""}
+        self.block = {"type": block.get("type"), "text": "", "signature": "", "begin": self.said}
+        self.searches += _is_search(block)
         match block:
             case {"type": "text", "text": str(text)} if text:
-                return [chunk({"content": text})]
+                return [self._say(text)]
             case {"type": "tool_use", "id": str(id_), "name": str(name)}:
                 self.block |= {"index": self.tools, "input": block.get("input")}
                 self.tools += 1
@@ -199,7 +248,9 @@ class Reader:
     def _grow(self, delta: dict[str, Any]) -> list[dict[str, Any]]:
         match delta:
             case {"type": "text_delta", "text": str(text)}:
-                return [chunk({"content": text})]
+                return [self._say(text)]
+            case {"type": "citations_delta", "citation": dict(citation)}:
+                self.block.setdefault("citations", []).append(citation)
             case {"type": "input_json_delta", "partial_json": str(text)} if "index" in self.block:
                 self.block["text"] += text
                 return [self._arguments(text)] if text else []
@@ -212,6 +263,10 @@ class Reader:
 
     def _close(self) -> list[dict[str, Any]]:
         block, self.block = self.block, {}
+        if block.get("citations"):
+            begin = block["begin"]
+            cited = annotations(block["citations"], begin=begin, size=self.said - begin)
+            return [chunk({"annotations": cited})] if cited else []
         if block.get("type") == "thinking":
             return [self._detail(text=block["text"], signature=block["signature"])]
         if "index" in block and not block["text"]:
@@ -219,6 +274,10 @@ class Reader:
             self.block = block
             return [self._arguments(msgspec.json.encode(block["input"] or {}).decode())]
         return []
+
+    def _say(self, text: str) -> dict[str, Any]:
+        self.said += len(text)
+        return chunk({"content": text})
 
     def _arguments(self, text: str) -> dict[str, Any]:
         call = {"index": self.block["index"], "function": {"arguments": text}}
@@ -233,7 +292,7 @@ class Reader:
         reason = delta.get("stop_reason")
         if not isinstance(reason, str):
             return []
-        usage = None if self.shrunk else read_usage(self.counts)
+        usage = None if self.shrunk else read_usage(self.counts, searches=self.searches)
         self.usage = believed(usage, self.size_bytes)
         if self.finished:
             return []

@@ -86,12 +86,10 @@ def refuse_common(call: Call) -> None:
     """
     Refuse what no translated format serves and what must not be dropped in silence.
 
-    :raises BadRequest: several choices, web search, functions in their old form
+    :raises BadRequest: several choices, functions in their old form
     """
     if call.choices > 1:
         raise unsupported("n", "More than one choice")
-    if call.searches:
-        raise unsupported("web_search_options", "Web search")
     for name in ("functions", "function_call"):
         if call.fields.get(name) is not None:
             raise unsupported(name, f"{name} (use tools)")

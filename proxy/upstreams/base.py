@@ -62,6 +62,7 @@ class Target(Struct, frozen=True):
     output_limit: int | None = None
     max_output_tokens: int | None = None
     drop: frozenset[str] = frozenset()
+    max_searches: int = 0
 
 
 class ChunkReader(Protocol):
@@ -102,6 +103,8 @@ class Upstream(Protocol):
     UNSUPPORTED: frozenset[str]
     # Which kinds of call it serves.
     KINDS: frozenset[str]
+    # Whether it keeps web searches to the number that is asked for.
+    BOUNDS_SEARCHES: bool
 
     def misfit(self, call: Call) -> BadRequest | None:
         """Return what of a call has no words here and must not be dropped in silence."""

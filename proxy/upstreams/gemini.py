@@ -22,6 +22,7 @@ from proxy.upstreams.posting import post
 from proxy.wire.call import BadRequest, Call
 
 KINDS = frozenset({"chat"})
+BOUNDS_SEARCHES = False
 UNSUPPORTED = frozenset(
     {
         *("repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "min_p", "top_a"),
@@ -73,6 +74,9 @@ def misfit(call: Call) -> BadRequest | None:
     """Return what of a call has no words here and must not be dropped in silence."""
     try:
         asked.refuse_common(call)
+        # Its search tool takes no bound, and the answer does not count the searches.
+        if call.searches:
+            raise asked.unsupported("web_search_options", "Web search")
         asked.reasoning(call.fields)
         asked.tools(call.fields)
         asked.tool_choice(call.fields)
@@ -192,6 +196,7 @@ def refusal(status: int, body: bytes) -> UpstreamTrouble:
 
 
 __all__ = [
+    "BOUNDS_SEARCHES",
     "KINDS",
     "UNSUPPORTED",
     "body",

@@ -26,6 +26,7 @@ from proxy.wire.call import BadRequest, Call
 
 UNSUPPORTED: frozenset[str] = frozenset()
 KINDS = frozenset({"chat", "embedding", "image"})
+BOUNDS_SEARCHES = False
 PATHS = {"chat": "chat/completions", "embedding": "embeddings", "image": "images/generations"}
 
 
@@ -190,6 +191,7 @@ class Reader:
 
 
 __all__ = [
+    "BOUNDS_SEARCHES",
     "KINDS",
     "UNSUPPORTED",
     "Reader",

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Struct
 
 BYTES_PER_TOKEN = 4
+MOST_SEARCHES = 2**15
+LONGEST_WORD = 32
 
 
 class Garbage(Exception):
@@ -33,6 +35,8 @@ class Usage(Struct, frozen=True):
     pictures: int = 0
     size: str = ""
     quality: str = ""
+    # Web searches, None where the provider does not tell them.
+    searches: int | None = None
 
 
 NO_USAGE = Usage(input=0, cached=0, cache_write=0, output=0, reasoning=0)
@@ -63,7 +67,17 @@ def read_usage(usage: Any) -> Usage | None:
         cache_write=cache_write,
         output=completion,
         reasoning=reasoning,
+        searches=searches_told(usage),
     )
+
+
+def searches_told(usage: dict[str, Any]) -> int | None:
+    """Return the web searches that a usage object counts, in the words of several providers."""
+    inside = usage.get("server_tool_use")
+    told = inside.get("web_search_requests") if isinstance(inside, dict) else None
+    if told is None:
+        told = usage.get("num_search_queries")
+    return told if type(told) is int and 0 <= told < MOST_SEARCHES else None
 
 
 def believed(usage: Usage | None, size_bytes: int) -> Usage | None:
@@ -167,6 +181,15 @@ def mend(choice: dict[str, Any]) -> None:
         raise Garbage("tool calls that are no objects")
     if not isinstance(choice.get("finish_reason"), str | None):
         raise Garbage("a finish_reason that is no word")
+
+
+def finish_reason(fields: dict[str, Any]) -> str:
+    """Return the word with which an answer, or a chunk, ends its first choice that has ended."""
+    for choice in fields.get("choices") or ():
+        word = choice.get("finish_reason")
+        if isinstance(word, str) and word:
+            return clean_id(word)[:LONGEST_WORD]
+    return ""
 
 
 def usage_object(usage: Usage, *, cost: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 Kind = Literal["chat", "embedding", "image"]
+Sort = Literal["price", "throughput", "latency"]
 
 
 class BadRequest(Exception):
@@ -20,14 +21,21 @@ class BadRequest(Exception):
 
 
 class Preferences(Struct, frozen=True):
-    """What a caller asks of routing, in OpenRouter's words; prices in USD per million tokens."""
+    """
+    What a caller asks of routing; the most to pay in pico-dollars per token or piece.
+
+    ``across_models``: sort the routes of all named models together, not those of each.
+    """
 
     order: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    sort: Literal["price"] | None = None
-    max_prompt_price: str | None = None
-    max_completion_price: str | None = None
+    sort: Sort | None = None
+    across_models: bool = False
+    max_prompt: int | None = None
+    max_completion: int | None = None
+    max_request: int | None = None
+    max_image: int | None = None
     allow_fallbacks: bool = True
     require_parameters: bool = False
 
@@ -66,3 +74,5 @@ class Call(Struct, frozen=True, kw_only=True):
     assumed: frozenset[str] = frozenset()
     # Fields that go only to routes whose model declares them among its capabilities.
     undeclared: frozenset[str] = frozenset()
+    # Fields that were sent and that nothing here follows: the answer names them.
+    unheard: frozenset[str] = frozenset()

@@ -7,12 +7,14 @@ Reference: https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from proxy.wire.call import BadRequest, Call, Preferences
+from proxy.wire import preferences
+from proxy.wire.call import BadRequest, Call
+from proxy.wire.chatfields import ChatRequest, Tool
 
 DEEPEST = 64
 MOST_STOPS = 10
@@ -38,70 +40,6 @@ NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 MOST_BRACKETS = 1_000_000
 # What a prompt costs beyond its text: role, separators, the list's own structure.
 TOKENS_PER_MESSAGE = 8
-
-
-class Message(Struct):
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, Any]] | None = None
-
-
-class StreamOptions(Struct):
-    include_usage: bool = False
-
-
-Unit = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-
-
-class PriceCeiling(Struct, forbid_unknown_fields=True):
-    prompt: str | int | float | None = None
-    completion: str | int | float | None = None
-
-
-class ProviderFields(Struct):
-    """``provider`` in a body, as OpenRouter documents it."""
-
-    order: list[str] = []
-    only: list[str] = []
-    ignore: list[str] = []
-    # Cheapest first is what we do; nothing else is measured yet.
-    sort: Literal["price"] | None = None
-    max_price: PriceCeiling | None = None
-    allow_fallbacks: bool = True
-    require_parameters: bool = False
-
-
-class ChatRequest(Struct):
-    """The fields that this gateway reads; all others travel unread."""
-
-    model: Annotated[str, Meta(min_length=1, max_length=128)]
-    messages: Annotated[list[Message], Meta(min_length=1)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Unit | None = None
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
-    stop: str | list[str] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
-    service_tier: str | None = None
-    modalities: list[str] | None = None
-    user: str | None = None
-    metadata: dict[str, str] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = None
-    web_search_options: dict[str, Any] | None = None
-    models: Annotated[list[str], Meta(max_length=10)] | None = None
-    provider: ProviderFields | None = None
 
 
 def parse(body: bytes) -> Call:
@@ -133,33 +71,17 @@ def checked(fields: dict[str, Any]) -> Call:
         kind="chat",
         model=request.model,
         models=tuple(request.models or ()),
-        preferences=preferences(request.provider),
+        preferences=preferences.read(request.provider, fields.get("provider")),
+        unheard=preferences.unheard(request.provider),
         fields={name: value for name, value in fields.items() if name not in CONSUMED},
         stream=bool(request.stream),
-        include_usage=options is not None and options.include_usage,
+        include_usage=options is not None and bool(options.include_usage),
         prompt_bytes=prompt_bytes,
         pictures=pictures,
         output_limit=min(limits) if limits else None,
         choices=request.n or 1,
         stops=1 if isinstance(stop, str) else len(stop),
         searches=fields.get("web_search_options") is not None,
-    )
-
-
-def preferences(asked: ProviderFields | None) -> Preferences:
-    """Return what a caller asked of routing."""
-    if asked is None:
-        return Preferences()
-    ceiling = asked.max_price or PriceCeiling()
-    return Preferences(
-        order=tuple(asked.order),
-        only=tuple(asked.only),
-        ignore=tuple(asked.ignore),
-        sort=asked.sort,
-        max_prompt_price=None if ceiling.prompt is None else str(ceiling.prompt),
-        max_completion_price=None if ceiling.completion is None else str(ceiling.completion),
-        allow_fallbacks=asked.allow_fallbacks,
-        require_parameters=asked.require_parameters,
     )
 
 
@@ -246,8 +168,20 @@ def _check(request: ChatRequest, fields: dict[str, Any]) -> None:
     if request.modalities and request.modalities != ["text"]:
         raise _unpriced("modalities")
     for position, tool in enumerate(request.tools or []):
-        if tool.get("type") not in ("function", "custom"):
-            raise _unpriced(f"tools[{position}].type")
+        _check_tool(tool, f"tools[{position}]")
+    if request.response_format is not None and request.response_format.type == "json_schema":
+        _require(request.response_format.json_schema, "response_format.json_schema")
+
+
+def _check_tool(tool: Tool, place: str) -> None:
+    if tool.type not in ("function", "custom"):
+        raise _unpriced(f"{place}.type")
+    _require(tool.function if tool.type == "function" else tool.custom, f"{place}.{tool.type}")
+
+
+def _require(value: object, param: str) -> None:
+    if value is None:
+        raise BadRequest("invalid_parameter", f"Missing required field: {param}.", param=param)
 
 
 def _unpriced(name: str) -> BadRequest:
@@ -272,6 +206,9 @@ def _measure(request: ChatRequest, raw: list[dict[str, Any]]) -> tuple[int, int]
                     raise _unpriced(f"messages[{position}].content[{number}].type")
                 size += _part_bytes(part)
                 pictures += part["type"] == "image_url"
+        # Speech of an earlier answer: its tokens cannot be bounded by an id.
+        if fields.get("audio") is not None:
+            raise _unpriced(f"messages[{position}].audio")
         others = {name: fields[name] for name in fields if name not in ("role", "content")}
         if others:
             size += len(msgspec.json.encode(others))

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from proxy.wire import chat
 from proxy.wire.call import BadRequest, Call
+from proxy.wire.chatfields import Count, Slug
 
 # What OpenAI gives where nothing is asked.
 DEFAULT_TOKENS: Final = 16
@@ -22,13 +23,13 @@ OURS = frozenset({"prompt", "suffix", "echo", "best_of", "logprobs"})
 class CompletionsRequest(Struct):
     """The fields that differ from a chat's."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    model: Slug
     prompt: str | list[Any]
     suffix: str | None = None
     echo: bool | None = None
     best_of: Annotated[int, Meta(ge=1, le=20)] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    max_tokens: chat.Count | None = None
+    max_tokens: Count | None = None
 
 
 def parse(body: bytes) -> Call:

@@ -6,13 +6,15 @@ Reference: https://platform.openai.com/docs/api-reference/embeddings/create
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from proxy.wire import chat
+from proxy.wire import chat, preferences
 from proxy.wire.answers import BYTES_PER_TOKEN
 from proxy.wire.call import BadRequest, Call
+from proxy.wire.chatfields import Count, Models, Slug
+from proxy.wire.preferences import ProviderFields
 
 MOST_INPUTS = 2048
 
@@ -20,13 +22,13 @@ MOST_INPUTS = 2048
 class EmbeddingsRequest(Struct):
     """The fields that this gateway reads; all others travel unread."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    model: Slug
     input: str | list[Any]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: chat.Count | None = None
+    dimensions: Count | None = None
     user: str | None = None
-    models: Annotated[list[str], Meta(max_length=10)] | None = None
-    provider: chat.ProviderFields | None = None
+    models: Models | None = None
+    provider: ProviderFields | None = None
 
 
 def parse(body: bytes) -> Call:
@@ -43,7 +45,8 @@ def parse(body: bytes) -> Call:
         kind="embedding",
         model=request.model,
         models=tuple(request.models or ()),
-        preferences=chat.preferences(request.provider),
+        preferences=preferences.read(request.provider, fields.get("provider")),
+        unheard=preferences.unheard(request.provider),
         fields={name: value for name, value in fields.items() if name not in chat.CONSUMED},
         prompt_bytes=sum(size_bytes(prompt) for prompt in prompts),
         inputs=len(prompts),

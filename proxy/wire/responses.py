@@ -13,7 +13,9 @@ from msgspec import Meta, Struct
 
 from proxy.wire import chat, responseitems
 from proxy.wire.call import BadRequest, Call
+from proxy.wire.chatfields import ChatRequest, Count, Effort, Metadata, Slug, Verbosity
 
+NOT_KEPT: Final = "Responses are not kept here: send the whole conversation in input."
 # A chat has them under the same names.
 SAME: Final = (
     "model",
@@ -26,11 +28,21 @@ SAME: Final = (
     "user",
     "safety_identifier",
     "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
     "seed",
     "stop",
-    "sandbox",
 )
-NOT_KEPT: Final = "Responses are not kept here: send the whole conversation in input."
+# What needs a memory, or a service of OpenAI's own.
+REFUSED: Final = {
+    **dict.fromkeys(("previous_response_id", "conversation", "prompt"), NOT_KEPT),
+    "context_management": NOT_KEPT,
+    "access_programs": "access_programs is not supported: it belongs to OpenAI's own accounts.",
+    "moderation": "moderation is not supported here; chat/completions has it.",
+}
 RENAMED: Final = {
     "messages": "input",
     "max_completion_tokens": "max_output_tokens",
@@ -57,31 +69,50 @@ class Format(Struct):
 
 
 class Text(Struct):
+    """What form the answer has."""
+
     format: Format | None = None
-    verbosity: str | None = None
+    verbosity: Verbosity | None = None
 
 
 class Reasoning(Struct):
-    effort: str | None = None
+    """How hard to think; what is told of it is left out, as reasoning is no item here."""
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: str | None = None
 
 
 class ResponsesRequest(Struct):
-    """The fields that this gateway reads."""
+    """The fields that a chat has under other names, or not at all."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    model: Slug
     input: str | list[Any]
     instructions: str | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    max_output_tokens: chat.Count | None = None
+    max_output_tokens: Count | None = None
     text: Text | None = None
     reasoning: Reasoning | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
     store: bool | None = None
     background: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    top_logprobs: int | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    include: list[str] | None = None
+    max_tool_calls: Count | None = None
+    image: dict[str, Any] | None = None
+
+
+# Fields of a chat that a response has under another name, or has no place for.
+CHATS: Final = frozenset(
+    set(ChatRequest.__struct_fields__) - set(ResponsesRequest.__struct_fields__) - set(SAME)
+) - {*REFUSED}
+KNOWN: Final = frozenset({*ResponsesRequest.__struct_fields__, *CHATS, *REFUSED})
 
 
 def parse(body: bytes) -> Call:
@@ -94,26 +125,56 @@ def parse(body: bytes) -> Call:
     request = chat.converted(fields, ResponsesRequest)
     chat.refuse_ours(fields)
     _refuse(request, fields)
-    asked = {name: fields[name] for name in SAME if fields.get(name) is not None}
+    asked = {
+        name: value
+        for name, value in fields.items()
+        if value is not None and (name in SAME or name not in KNOWN)
+    }
     try:
         call = chat.checked(asked | _translated(request))
     except BadRequest as error:
         head, *rest = (error.param or "").split("[", 1)
         param = "[".join((RENAMED.get(head, head), *rest)) or None
         raise BadRequest(error.reason, error.message, param=param) from None
-    return msgspec.structs.replace(call, asked=fields)
+    unheard = call.unheard | _unheard(request)
+    return msgspec.structs.replace(call, asked=fields, unheard=unheard)
 
 
 def _refuse(request: ResponsesRequest, fields: dict[str, Any]) -> None:
-    for name in ("previous_response_id", "conversation", "prompt"):
+    for name, message in REFUSED.items():
         if fields.get(name) is not None:
-            raise _unsupported(name, NOT_KEPT)
+            raise _unsupported(name, message)
+    for name in CHATS:
+        if fields.get(name) is not None:
+            message = (
+                f"{name} belongs to chat/completions; the reference of responses names its own."
+            )
+            raise _unsupported(name, message)
     if request.background:
         raise _unsupported("background", "background is not supported: nothing is kept here.")
     if request.truncation == "auto":
         raise _unsupported("truncation", "truncation is not supported: send a shorter input.")
     if request.top_logprobs:
         raise _unsupported("top_logprobs", "top_logprobs is not supported here.")
+    if request.reasoning is not None and request.reasoning.mode not in (None, "standard"):
+        message = "reasoning.mode has a cost without a bound; no route prices it."
+        raise BadRequest("unpriced_parameter", message, param="reasoning.mode")
+
+
+def _unheard(request: ResponsesRequest) -> frozenset[str]:
+    """Return what was sent and changes nothing here; the answer names it."""
+    thinking = request.reasoning or Reasoning()
+    sent = {
+        "store": request.store,
+        "include": request.include,
+        "max_tool_calls": request.max_tool_calls,
+        "image": request.image,
+        "stream_options": request.stream_options,
+        "reasoning.summary": thinking.summary,
+        "reasoning.generate_summary": thinking.generate_summary,
+        "reasoning.context": thinking.context == "all_turns",
+    }
+    return frozenset(name for name, value in sent.items() if value)
 
 
 def _translated(request: ResponsesRequest) -> dict[str, Any]:

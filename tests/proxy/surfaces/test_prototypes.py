@@ -14,6 +14,7 @@ from accounts.models import Workspace
 from billing import invariants
 from billing.pricing import Rates
 from common import redis as redis_clients
+from proxy.models import Route
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
@@ -48,6 +49,7 @@ def models(shop: Shop, add_model: AddModel) -> None:
         rates=Rates(prompt=1_000_000, completion=1_000_000, web_search=1_000_000),
         capabilities=["repetition_penalty", "web_search", "reasoning"],
     )
+    Route.objects.filter(model__slug="test/declares").update(max_searches=1)
 
 
 @pytest.fixture(autouse=True)

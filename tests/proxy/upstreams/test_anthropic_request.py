@@ -257,23 +257,23 @@ class TestMisfit:
         ("fields", "param"),
         [
             ({"n": 2}, "n"),
-            ({"web_search_options": {}}, "web_search_options"),
             ({"functions": []}, "functions"),
             ({"stop": ["a", " "]}, "stop"),
             ({"response_format": {"type": "json_object"}}, "response_format"),
-            ({"response_format": {"type": "grammar"}}, "response_format.type"),
-            ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+            (
+                {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+                "response_format.json_schema.schema",
+            ),
             ({"reasoning": "much"}, "reasoning"),
             ({"reasoning": {"max_tokens": "1"}}, "reasoning.max_tokens"),
             ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]"),
-            ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function"),
             ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
             ({"messages": [user([{"type": "text"}])]}, "messages[0].content[0]"),
             (
                 {"messages": [user([{"type": "image_url", "image_url": {"url": "ftp://x"}}])]},
                 "messages[0].content[0].image_url",
             ),
-            ({"messages": [user("x"), result(7)]}, "messages[1].tool_call_id"),  # type: ignore[arg-type]
+            ({"messages": [user("x"), {"role": "tool"}]}, "messages[1].tool_call_id"),
             ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
             (
                 {"messages": [{"role": "system", "content": [PICTURE]}]},

@@ -40,6 +40,31 @@ class TestParse:
             ({"stop": ["x"] * 11}, "stop"),
             ({"stop": 7}, "stop"),
             ({"seed": "a"}, "seed"),
+            ({"logit_bias": {"50256": -101}}, "logit_bias[...]"),
+            ({"store": "yes"}, "store"),
+            ({"verbosity": "loud"}, "verbosity"),
+            ({"reasoning_effort": "extreme"}, "reasoning_effort"),
+            ({"prompt_cache_key": 7}, "prompt_cache_key"),
+            ({"prompt_cache_retention": "1h"}, "prompt_cache_retention"),
+            ({"prompt_cache_options": {"mode": "maybe"}}, "prompt_cache_options.mode"),
+            ({"safety_identifier": "x" * 129}, "safety_identifier"),
+            ({"functions": [{"description": "no name"}]}, "functions[0].name"),
+            ({"function_call": "always"}, "function_call"),
+            ({"tool_choice": "any"}, "tool_choice"),
+            ({"tools": [{"type": "function"}]}, "tools[0].function"),
+            ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+            ({"tools": [{"type": "custom"}]}, "tools[0].custom"),
+            ({"response_format": {"type": "grammar"}}, "response_format.type"),
+            ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+            ({"top_logprobs": 21}, "top_logprobs"),
+            ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
+            ({"metadata": {"a": "x" * 513}}, "metadata[...]"),
+            ({"moderation": {}}, "moderation.model"),
+            (
+                {"web_search_options": {"search_context_size": "x"}},
+                "web_search_options.search_context_size",
+            ),
+            ({"messages": [{"role": "tool", "tool_call_id": 7}]}, "messages[0].tool_call_id"),
         ],
     )
     def test_names_the_field_that_is_wrong(self, fields: dict[str, Any], param: str) -> None:
@@ -56,6 +81,7 @@ class TestParse:
             {"service_tier": "priority"},
             {"modalities": ["text", "audio"]},
             {"tools": [{"type": "web_search"}]},
+            {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]},
         ],
     )
     def test_refuses_what_has_no_bounded_price(self, fields: dict[str, Any]) -> None:
@@ -113,7 +139,12 @@ class TestWhatTheHoldCovers:
                 ]
             },
             {"functions": [{"name": "f", "description": "x" * 9000}]},
-            {"response_format": {"type": "json_schema", "json_schema": {"d": "x" * 9000}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x" * 64, "d": "x" * 9000},
+                }
+            },
             {"chat_template_kwargs": {"text": "x" * 9000}},
             {"messages": [{"role": "user", "name": "x" * 9000, "content": "a"}]},
             {
