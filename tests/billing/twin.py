@@ -1,0 +1,178 @@
+"""The ledger and its model side by side: each step is made in both, and they must agree."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from billing import ledger
+from billing.models import Account
+from common import ids
+from tests.billing import bank
+from tests.billing.bank import Answer, Customer, Item
+from tests.billing.model import TOK_NANOS, Books, Refused
+
+CLEARING = "clearing:test"
+CAPS = ("ws_day", "ws_month", "key_day", "key_month")
+
+
+def middle_of_next_month() -> datetime:
+    """Return a noon with days of the same month, and partitions, on both sides."""
+    first = timezone.now().replace(day=1, hour=12, minute=0, second=0, microsecond=0)
+    return (first + timedelta(days=31)).replace(day=15)
+
+
+class Twin:
+    """Some customers, their books in the database, and the same books in Python."""
+
+    def __init__(self, *customers: Customer) -> None:
+        self.customers = customers
+        self.clearing = ledger.house_account(kind=CLEARING, asset="USD")
+        self.known: list[str] = []
+        self.set_clock(middle_of_next_month())
+        self.model = Books.read()
+
+    def set_clock(self, now: datetime) -> None:
+        """Put the clock of money at a time."""
+        self.now = now
+        bank.set_clock(now)
+
+    def agree(self) -> None:
+        """Every row is what the model says."""
+        real = Books.read()
+        for name in ("accounts", "meters", "holds", "usage", "transfers"):
+            assert getattr(real, name) == getattr(self.model, name), name
+
+    def admit(self, *items: Item, careful: bool = False) -> list[str]:
+        """Ask for calls; return the verdicts."""
+        expected = self.model.admit(list(items), now=self.now)
+        answers = bank.admit(*items, careful=careful)
+        assert answers == expected
+        self.known += [item["id"] for item in items if item["id"] is not None]
+        self.agree()
+        return bank.verdicts(answers)
+
+    def hold(self, one: Customer, want: int, **changes: Any) -> str:
+        """Take one hold."""
+        item = one.ask(want, **changes)
+        assert self.admit(item) == ["ok"]
+        return str(item["id"])
+
+    def settle(self, *items: Item, careful: bool = False) -> list[str]:
+        """Close calls; return the verdicts."""
+        expected = self.model.settle(list(items))
+        answers = bank.settle(*items, careful=careful)
+        return self._same(answers, expected)
+
+    def bill(self, hold: str, cost: int, **facts: Any) -> str:
+        """Settle one call."""
+        return self.settle(bank.bill(hold, cost, **facts))[0]
+
+    def void(self, *names: str) -> list[str]:
+        """Give calls back."""
+        expected = self.model.settle([bank.bill(name, 0, state="voided") for name in names])
+        assert bank.void(*names) == bank.verdicts(expected)
+        self.agree()
+        return bank.verdicts(expected)
+
+    def expire(self, *names: str) -> list[str]:
+        """End calls whose time is over."""
+        items = [bank.bill(name, 0, state="expired", unknown=True) for name in names]
+        expected = self.model.settle(items)
+        assert bank.expire(*names) == bank.verdicts(expected)
+        self.agree()
+        return bank.verdicts(expected)
+
+    def _same(self, answers: list[Answer], expected: list[Answer]) -> list[str]:
+        assert answers == expected
+        self.agree()
+        return bank.verdicts(answers)
+
+    def post(self, *moves: tuple[str, int | str, int | str, int], source: str = "") -> bool:
+        """Move dollars: kind, debit, credit, amount; False where the ledger refuses."""
+        source = source or str(ids.request_id())
+        before = Books.read()
+        try:
+            expected = self.model.post(
+                *[
+                    (kind, source, str(debit), str(credit), "USD", amount)
+                    for kind, debit, credit, amount in moves
+                ]
+            )
+        except Refused:
+            self.model = before
+            expected = None
+        try:
+            with transaction.atomic():
+                done = ledger.post(
+                    *[
+                        ledger.Transfer(
+                            kind=kind, source=source, debit=self._id(debit),
+                            credit=self._id(credit), asset="USD", amount=amount,
+                        )
+                        for kind, debit, credit, amount in moves
+                    ]
+                )  # fmt: skip
+        except ledger.InsufficientFunds:
+            done = None
+        assert done == expected
+        self.agree()
+        return done is not None
+
+    def _id(self, name: int | str) -> int:
+        return name if isinstance(name, int) else self.clearing
+
+    def pay(self, one: Customer, amount: int, *, granted: bool = False) -> None:
+        """Receive money."""
+        account = self.granted(one).id if granted else one.usd
+        assert self.post(("top_up", f"{CLEARING} USD", account, amount))
+
+    def refund(self, one: Customer, amount: int) -> bool:
+        """Give money back."""
+        return self.post(("refund", one.usd, f"{CLEARING} USD", amount))
+
+    def granted(self, one: Customer, asset: str = "USD") -> Any:
+        """Return the model's granted account of a customer."""
+        home = self.model.accounts[one.usd if asset == "USD" else one.tok]
+        return self.model.accounts[home.granted or 0]
+
+    def free(self, one: Customer, asset: str = "USD") -> int:
+        """Return what a call can have."""
+        home = self.model.accounts[one.usd if asset == "USD" else one.tok]
+        return home.free + self.granted(one, asset).free
+
+    def used(self, one: Customer, cap: str) -> int:
+        """Return what is used of a cap today."""
+        owner, _, span = cap.partition("_")
+        window = self.model.accounts[one.usd] if owner == "ws" else self.model.meters[one.key.pk]
+        return window.as_of(self.now.date())[span == "month"]
+
+    def cap(self, one: Customer, name: str, limit: int | None) -> None:
+        """Set a cap."""
+        one.caps(**{name: limit})
+        owner, _, span = name.partition("_")
+        window = self.model.accounts[one.usd] if owner == "ws" else self.model.meters[one.key.pk]
+        setattr(window, f"{span}_cap", limit)
+
+    def change(self, account_id: int, **columns: Any) -> None:
+        """Change columns of an account that no function of the ledger changes."""
+        Account.objects.filter(pk=account_id).update(**columns)
+        for name, value in columns.items():
+            setattr(self.model.accounts[account_id], name, value)
+
+    def raise_version(self, one: Customer, version: int) -> None:
+        """Change a key, as an edit of it does."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "update accounts_apikey set version = %s where id = %s", [version, one.key.pk]
+            )
+        one.key.refresh_from_db()
+        self.model.keys[one.key.pk] = one.key.version
+
+    @staticmethod
+    def unit(asset: str) -> int:
+        """Return what one unit is worth in nano-dollars."""
+        return TOK_NANOS if asset == "TOK" else 1
