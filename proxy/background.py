@@ -22,7 +22,7 @@ from accounts.keyrecord import KeyRecord, KeyWorkspace
 from common import crypto, ids
 from common.crypto import UnreadableSecret
 from common.errors import ApiError
-from proxy import generations, routing
+from proxy import generations
 from proxy.admission import Hold
 from proxy.auth import Caller
 from proxy.catalogue import Route
@@ -143,7 +143,8 @@ async def make(runtime: Runtime, generation_id: UUID) -> None:
     except ApiError as error:
         bill = Bill(id=claimed.id, day=claimed.day, state="voided", reason=error.reason)
         await runtime.durable(Closing(bill))
-        return await generations.fail(runtime.reader, id=claimed.id, error=error)
+        await generations.fail(runtime.reader, id=claimed.id, error=error.error())
+        return
     try:
         await generate.make(exchange)
     except ApiError as error:
@@ -163,7 +164,7 @@ def resumed(runtime: Runtime, claimed: Claimed) -> Exchange:
         incoming=incoming_of(claimed.id),
         caller=caller,
         call=submission.call,
-        offer=offer_of(runtime, caller, submission),
+        offer=offer_of(runtime, submission),
         hold=hold_of(claimed, submission),
         surface=generate.GENERATE,
         headers={},
@@ -185,33 +186,33 @@ def opened(claimed: Claimed) -> Submission:
         raise generations.lost() from error
 
 
-def offer_of(runtime: Runtime, caller: Caller, submission: Submission) -> Offer:
+def offer_of(runtime: Runtime, submission: Submission) -> Offer:
     """
-    Return the routes that were admitted and still exist, at the prices they were admitted with.
+    Return the routes that were admitted and still exist, in their order and on their terms.
+
+    Nothing is chosen again: not by price, health or preference.
 
     :raises ApiError: none is left
     """
-    offer = routing.offer(
-        catalogue=runtime.catalogue,
-        key=caller.key,
-        call=submission.call,
-        breakers=runtime.breakers,
-        may_clamp=False,
-    )
-    terms = {term.route_id: term for term in submission.terms}
+    on_sale = {
+        route.id: (model, route)
+        for model in runtime.catalogue.models.values()
+        for route in model.routes
+    }
     legs = tuple(
-        structs.replace(leg, route=_priced(leg, terms[leg.route.id]))
-        for leg in offer.legs
-        if leg.route.id in terms
+        Leg(model, _priced(route, term), submission.call, term.prompt_tokens, term.output_tokens)
+        for term in submission.terms
+        if term.route_id in on_sale
+        for model, route in (on_sale[term.route_id],)
     )
     if not legs:
         message = f"No route serves {submission.call.model!r} any more."
         raise ApiError("model_not_found", message, param="model")
-    return structs.replace(offer, legs=legs)
+    return Offer(legs=legs, least=None)
 
 
-def _priced(leg: Leg, term: Term) -> Route:
-    return structs.replace(leg.route, price_id=term.price_id, rates=term.rates)
+def _priced(route: Route, term: Term) -> Route:
+    return structs.replace(route, price_id=term.price_id, rates=term.rates)
 
 
 def hold_of(claimed: Claimed, submission: Submission) -> Hold:

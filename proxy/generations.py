@@ -62,6 +62,7 @@ update proxy_generation g
 set status = 'failed', sealed = null, drafted = false, tokens_used = 0, error = %s::jsonb,
     balance_remaining = {BALANCE}
 where g.id = %s and g.status = 'pending'
+returning g.model, g.balance_remaining
 """  # noqa: S608 - made of constants
 FIND = f"""
 select g.id, g.status, g.model, g.sealed, g.sealed_key_id, g.tokens_used,
@@ -117,11 +118,13 @@ class Answer(Struct, frozen=True):
 
 
 class Term(Struct, frozen=True):
-    """The price at which one route was admitted."""
+    """One route that was admitted: its price, and the bounds of the call on it in tokens."""
 
     route_id: int
     price_id: int
     rates: Rates
+    prompt_tokens: int
+    output_tokens: int
 
 
 class Submission(Struct, frozen=True):
@@ -238,12 +241,15 @@ async def complete(
     return Row(id, "completed", model, answer, tokens_used, balance)
 
 
-async def fail(reader: Reader, *, id: UUID, error: ApiError) -> None:
-    """End a generation without an answer."""
+async def fail(reader: Reader, *, id: UUID, error: dict[str, Any], model: str = "") -> Row:
+    """End a generation without an answer; return it with the balance after it."""
+    balance = None
     try:
-        await reader.rows(FAIL, (msgspec.json.encode(error.error()).decode(), id))
+        rows = await reader.rows(FAIL, (msgspec.json.encode(error).decode(), id))
+        model, balance = rows[0] if rows else (model, None)
     except AWAY as away:
         log.warning("A generation was not ended", error=type(away).__name__)
+    return Row(id, "failed", model, None, 0, balance, error)
 
 
 async def find(reader: Reader, *, id: UUID, workspace_id: int) -> Row | None:
@@ -304,7 +310,7 @@ async def claim(reader: Reader, *, id: UUID, process_id: int) -> Claimed | None:
         return None
     id_, workspace_id, key_id, sealed, sealed_by, day, *hold = rows[0]
     if day is None:
-        await fail(reader, id=id, error=lost())
+        await fail(reader, id=id, error=lost().error())
         return None
     amount, unit_nanos, account_id, usd_account_id, model, price_id = hold
     return Claimed(

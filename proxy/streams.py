@@ -236,7 +236,7 @@ async def fail(exchange: Exchange, last: UpstreamTrouble) -> None:
         if not exchange.incoming.answered:
             raise
         rendering = exchange.surface.rendering(exchange)
-        await exchange.incoming.write(rendering.broken(error.error()), last=True)
+        await exchange.incoming.write(await rendering.broken(error.error()), last=True)
 
 
 async def finish(stream: Stream) -> None:
@@ -267,7 +267,7 @@ async def broke_off(stream: Stream, cause: str) -> None:
     await exchange.runtime.durable(closing)
     error = ApiError("stream_interrupted", "The model's provider broke off the stream.").error()
     await stream.begin()
-    await exchange.incoming.write(stream.rendering.broken(error), last=True)
+    await exchange.incoming.write(await stream.rendering.broken(error), last=True)
 
 
 async def cancelled(stream: Stream) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from proxy.surfaces import generate, prototypes
-from proxy.wire import chat, completions, embeddings, images, responses
+from proxy.wire import chat, chatfields, completions, embeddings, images, responses
 
 Schema = dict[str, Any]
 REF = "#/components/schemas/{name}"
@@ -23,6 +23,11 @@ MERELY_CHAT = frozenset(
         "modalities",
         "web_search_options",
         "top_logprobs",
+        "functions",
+        "function_call",
+        "moderation",
+        "verbosity",
+        "reasoning_effort",
     }
 )
 # They are refused; unknown fields are not described either.
@@ -155,7 +160,9 @@ MEANINGS: Mapping[str, str] = {
 
 def schemas() -> dict[str, Schema]:
     """Return all request bodies by name, with what they refer to."""
-    made = _of(chat.ChatRequest) | _of(embeddings.EmbeddingsRequest) | _of(images.ImagesRequest)
+    made = (
+        _of(chatfields.ChatRequest) | _of(embeddings.EmbeddingsRequest) | _of(images.ImagesRequest)
+    )
     chats: Schema = made["ChatRequest"]
     for name in ("stop", "tools", "service_tier", "modalities"):
         chats["properties"][name] = RULES[name]

@@ -33,7 +33,7 @@ class Rendering(Protocol):
         """Return the last events of a whole stream."""
         ...
 
-    def broken(self, error: dict[str, Any]) -> bytes:
+    async def broken(self, error: dict[str, Any]) -> bytes:
         """Return the events that tell a caller that the stream broke off."""
         ...
 

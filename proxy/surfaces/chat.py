@@ -85,7 +85,7 @@ class ChatRendering:
             told += self._event(choices=[], usage=usage)
         return told + sse.DONE
 
-    def broken(self, error: dict[str, Any]) -> bytes:
+    async def broken(self, error: dict[str, Any]) -> bytes:
         """Return a chunk with finish_reason "error" and the error; official SDKs raise on it."""
         choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
         return self._event(choices=[choice], error=error)

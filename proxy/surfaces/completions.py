@@ -80,7 +80,7 @@ class CompletionsRendering:
         usage = answers.usage_object(outcome.usage, cost=outcome.cost)
         return self._event(choices=[], usage=usage) + sse.DONE
 
-    def broken(self, error: dict[str, Any]) -> bytes:
+    async def broken(self, error: dict[str, Any]) -> bytes:
         """Return an event with the error; official SDKs raise on it."""
         choice = {"text": "", "index": 0, "logprobs": None, "finish_reason": "error"}
         return self._event(choices=[choice], error=error)

@@ -127,17 +127,15 @@ class GenerateRendering:
         row = await kept(self.exchange, outcome, "".join(self.parts))
         return sse.event(row.body()) + sse.DONE
 
-    def broken(self, error: dict[str, Any]) -> bytes:
-        """Return the event of a stream that broke off; there is no [DONE] after it."""
-        told = {
-            "id": self.id,
-            "status": "failed",
-            "model": self.exchange.call.model,
-            "content": None,
-            "tokens_used": 0,
-            "error": error,
-        }
-        return sse.event(msgspec.json.encode(told))
+    async def broken(self, error: dict[str, Any]) -> bytes:
+        """End the generation, then return it as the status call does; no [DONE] follows."""
+        row = await generations.fail(
+            self.exchange.runtime.reader,
+            id=self.exchange.incoming.id,
+            error=error,
+            model=self.exchange.call.model,
+        )
+        return sse.event(row.body())
 
 
 def content_of(completion: Completion) -> str:
@@ -220,19 +218,27 @@ async def make(exchange: Exchange) -> None:
     except ApiError as error:
         # Where we are being stopped, the ledger tells later what became of it.
         if error.reason != "draining":
-            await generations.fail(reader, id=id_, error=error)
+            await generations.fail(reader, id=id_, error=error.error())
         raise
     if not exchange.completed:
         message = f"The generation broke off. Its receipt is {ids.form('req_', id_)}."
         status = CLOSED_BY_CALLER if exchange.incoming.gone else 502
         log.info("A generation broke off", id=ids.form("gen_", id_), status=status)
-        await generations.fail(reader, id=id_, error=ApiError("stream_interrupted", message))
+        error = ApiError("stream_interrupted", message).error()
+        await generations.fail(reader, id=id_, error=error)
 
 
 def submission_of(exchange: Exchange) -> Submission:
     """Return all that a worker needs to make the call as it was admitted."""
     terms = tuple(
-        Term(leg.route.id, leg.route.price_id, leg.route.rates) for leg in exchange.offer.legs
+        Term(
+            leg.route.id,
+            leg.route.price_id,
+            leg.route.rates,
+            leg.prompt_tokens,
+            leg.output_tokens,
+        )
+        for leg in exchange.offer.legs
     )
     tpm = exchange.caller.key.tpm
     return Submission(exchange.call, exchange.hold.output_limit, terms, tpm)

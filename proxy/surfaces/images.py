@@ -83,7 +83,7 @@ class ImagesRendering:
         """Return the last whole picture with what it cost; there is no [DONE]."""
         return self._release(outcome)
 
-    def broken(self, error: dict[str, Any]) -> bytes:
+    async def broken(self, error: dict[str, Any]) -> bytes:
         """Return whole pictures that are paid for, then the error; official SDKs raise on it."""
         told = msgspec.json.encode({"type": "error", "error": error})
         return self._release() + sse.event(told, name="error")

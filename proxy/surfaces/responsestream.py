@@ -61,7 +61,7 @@ class ResponseRendering:
         response = self._response(usage=parts.usage_of(outcome), **end)
         return events + self._event(f"response.{end['status']}", response=response)
 
-    def broken(self, error: dict[str, Any]) -> bytes:
+    async def broken(self, error: dict[str, Any]) -> bytes:
         """Return response.failed, then an error: official SDKs raise on it."""
         told = {"code": "server_error", "message": error["message"]}
         events = self._begin()
