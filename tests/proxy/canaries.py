@@ -23,7 +23,7 @@ HEADERS = {
     },
     "retry-after": RETRY_AFTER_S,
 }
-NAMES = {"id": f"{CANARY}-id", "model": f"{CANARY}-model"}
+NAMES: dict[str, Any] = {"id": f"{CANARY}-id", "model": f"{CANARY}-model"}
 TOOL_CALL_ID = "call_1"
 PICTURE = {"b64_json": "aGVsbG8=", "revised_prompt": "a cat"}
 SIZES = (20, 150, 300, 450, 700, 1000, 1400)
@@ -126,7 +126,7 @@ class OpenAI:
             }
             whole = {**NAMES, "choices": [choice], "usage": USAGE, "object": "chat.completion"}
             return fake.answer(salted(whole))
-        return [fake.STREAM_HEAD, *self.begun(), *map(fake.event, (*self._end(), "[DONE]"))]
+        return [fake.STREAM_HEAD, *self.begun(), *self._end()]
 
     def begun(self) -> list[bytes]:
         """Return the events of a stream up to its first content."""
@@ -136,21 +136,23 @@ class OpenAI:
     def error(self, code: str | None = None) -> dict[str, Any]:
         """Return an error."""
         words = {"message": f"{CANARY} {code}", "type": CANARY, "param": CANARY}
-        return salted({"error": {**words, "code": code or CANARY}, "request_id": CANARY})
+        told = {"error": {**words, "code": code or CANARY}, "request_id": CANARY}
+        return dict(salted(told))
 
     def error_event(self) -> bytes:
         """Return an error as an event of a stream."""
         return fake.event(self.error())
 
-    def _end(self) -> list[dict[str, Any]]:
+    def _end(self) -> list[bytes]:
         call = {**MESSAGE["tool_calls"][0], "index": 0}
         last = {name: value for name, value in MESSAGE.items() if name != "role"}
         choice = {"index": 0, "delta": last | {"tool_calls": [call]}, "logprobs": LOGPROBS}
-        return [
-            salted({**NAMES, "choices": [{**choice, "finish_reason": None}]}),
-            salted(fake.chunk({}, finish_reason="tool_calls", **NAMES)),
-            salted(fake.chunk(choices=[], usage=USAGE, **NAMES)),
+        chunks = [
+            {**NAMES, "choices": [{**choice, "finish_reason": None}]},
+            fake.chunk({}, finish_reason="tool_calls", **NAMES),
+            fake.chunk(choices=[], usage=USAGE, **NAMES),
         ]
+        return [*(fake.event(salted(chunk)) for chunk in chunks), fake.event("[DONE]")]
 
     def _pictures(self, call: fake.Call) -> fake.Reply:
         details = {"text_tokens": 2, "image_tokens": 0}
@@ -198,7 +200,7 @@ class Anthropic:
     def error(self, code: str | None = None) -> dict[str, Any]:
         """Return an error."""
         error = {"type": CANARY, "message": f"{CANARY} {code}", "details": CANARY}
-        return salted({"type": "error", "error": error, "request_id": CANARY})
+        return dict(salted({"type": "error", "error": error, "request_id": CANARY}))
 
     def error_event(self) -> bytes:
         """Return an error as an event of a stream."""
@@ -220,7 +222,8 @@ class Gemini:
         """Answer with thoughts, text and a call of a function."""
         spoken = (gemini.text("hmm", thought=True), gemini.text("hello"))
         used = gemini.function_call("weather", id_=TOOL_CALL_ID, city="Köln")
-        end = {"finish_reason": "STOP", "usageMetadata": gemini.usage(), "responseId": NAMES["id"]}
+        end: dict[str, Any] = {"finish_reason": "STOP", "usageMetadata": gemini.usage()}
+        end |= self._names
         if not streams(call):
             return fake.answer(salted(gemini.chunk(*spoken, used, **end)))
         return [
@@ -237,14 +240,14 @@ class Gemini:
 
     def error(self, code: str | None = None) -> dict[str, Any]:
         """Return an error."""
-        return salted(gemini.error(400, CANARY, f"{CANARY} {code}"))
+        return dict(salted(gemini.error(400, CANARY, f"{CANARY} {code}")))
 
     def error_event(self) -> bytes:
         """Return an error as an event of a stream."""
         return gemini.event(self.error())
 
     @property
-    def _names(self) -> dict[str, str]:
+    def _names(self) -> dict[str, Any]:
         return {"responseId": NAMES["id"], "modelVersion": NAMES["model"]}
 
 
