@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from accounts import scopes
 from accounts.models_audit import AuditEvent
+from accounts.models_invitation import Invitation
+from accounts.models_kept import KeptAnswer
 from common import ids
 
 # Plain strings, so that migrations do not have to import our enums.
@@ -383,6 +385,8 @@ __all__ = [
     "ApiKey",
     "ApiKeyWorkspace",
     "AuditEvent",
+    "Invitation",
+    "KeptAnswer",
     "Membership",
     "SecretFingerprint",
     "ServiceAccount",
