@@ -22,9 +22,23 @@ def add(*, workspace: Workspace, user: User, role: str, by: Actor) -> Membership
     wanted = _role(role)
     _lock(workspace)
     require_to_grant(by=by, workspace=workspace, role=wanted)
+    return _added(workspace, user, wanted, by=by)
+
+
+@transaction.atomic
+def join(*, workspace: Workspace, user: User, role: Role) -> Membership:
+    """Make someone a member whose invitation was proved by the caller.
+
+    :raises Invalid: a member already, or the workspace is closed
+    """
+    _lock(workspace)
+    return _added(workspace, user, role, by=user)
+
+
+def _added(workspace: Workspace, user: User, role: Role, *, by: Actor) -> Membership:
     if Membership.objects.filter(workspace=workspace, user=user).exists():
         raise Invalid(f"{user.email} is a member already.", param="user")
-    membership = Membership.objects.create(workspace=workspace, user=user, role=wanted)
+    membership = Membership.objects.create(workspace=workspace, user=user, role=role)
     _record("member.added", membership, by=by, after=facts(membership))
     return membership
 

@@ -86,6 +86,9 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_htmx",
     "csp",
     "django.contrib.admin",
@@ -219,6 +222,31 @@ EMAIL_USE_TLS = MAIL.get("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL = MAIL.get("EMAIL_USE_SSL", False)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Tollgate <noreply@localhost>")
+# Who is told when the books do not add up or a provider's bill drifts from ours.
+OPERATOR_EMAILS: list[str] = env.list("OPERATOR_EMAILS", default=[])
+
+# -- Management API -----------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_PARSER_CLASSES": ["common.api.JsonParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "common.api.OnlyJson",
+    "DEFAULT_SCHEMA_CLASS": "accounts.api_schema.Schema",
+    "EXCEPTION_HANDLER": "common.api.answer",
+    "URL_FORMAT_OVERRIDE": None,
+    "UNAUTHENTICATED_USER": None,
+    "COERCE_DECIMAL_TO_STRING": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Tollgate management API",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "PREPROCESSING_HOOKS": [],
+    "POSTPROCESSING_HOOKS": ["accounts.api_schema.finish"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "DISABLE_ERRORS_AND_WARNINGS": False,
+}
 
 # -- Celery -----------------------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL
@@ -232,6 +260,9 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "proxy.tasks.sweep", "schedule": 60.0, "options": {"expires": 60}},
     "heartbeat": {"task": "proxy.tasks.heartbeat", "schedule": 30.0, "options": {"expires": 30}},
     "keeping": {"task": "proxy.tasks.tidy_kept", "schedule": 20.0, "options": {"expires": 20}},
+    "roll-up": {"task": "billing.tasks.roll_up", "schedule": 60.0, "options": {"expires": 60}},
+    "alerts": {"task": "billing.tasks.send_alerts", "schedule": 60.0, "options": {"expires": 60}},
+    "forget-answers": {"task": "accounts.tasks.forget_answers", "schedule": crontab(minute=47)},
     "partitions": {"task": "billing.tasks.make_partitions", "schedule": crontab(minute=7)},
     "verify-ledger": {"task": "billing.tasks.verify_ledger", "schedule": crontab(minute=17)},
     "ledger-checkpoint": {
@@ -246,6 +277,7 @@ API_KEY_PREFIX = env.str("API_KEY_PREFIX", "sk-tg-")
 TOKEN_VALUE_NANOS = nanos_from_usd(env.str("TOKEN_VALUE_USD", "0.0025"))
 SIGNUP_GRANT_NANOS = nanos_from_usd(env.str("SIGNUP_GRANT_USD", "5" if DEMO else "0"))
 MIN_OUTPUT_TOKENS = env.int("MIN_OUTPUT_TOKENS", 256)
+LOW_BALANCE_NANOS = nanos_from_usd(env.str("LOW_BALANCE_USD", "1"))
 
 # -- Gateway ----------------------------------------------------------------------------
 HOLD_TTL_S = env.int("HOLD_TTL_S", 660)

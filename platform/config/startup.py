@@ -9,6 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from config import policies
+
 SHORTEST_SECRET = 32
 PLACEHOLDERS = ("change", "placeholder", "replace", "example", "insecure", "secret_key", "fixme")
 MAKE_ONE = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
@@ -26,7 +28,7 @@ def problems() -> list[str]:
         f"{one} and {other} are equal; each secret has one purpose, give them different values."
         for one, other in _equal_secrets()
     ]
-    return found
+    return found + policies.problems()
 
 
 def refuse_if_unfit() -> None:

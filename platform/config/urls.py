@@ -21,5 +21,6 @@ urlpatterns = [
     path("", include("accounts.urls")),
     path("", include("billing.urls")),
     path("", include("proxy.urls")),
+    path("api/v1/", include("accounts.api_urls")),
     re_path(r"^api/v1(?:/.*)?$", views_errors.no_such_endpoint),
 ]

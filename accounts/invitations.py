@@ -1,0 +1,182 @@
+"""
+Invitations: a mail with a link, a role when the link is followed.
+
+The link's token is kept as a digest only. It is good for one address, for a week, and only as
+long as whoever invited may still give the role.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.mail import send_mail
+from django.core.validators import validate_email
+from django.db import transaction
+from django.db.models import QuerySet
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from accounts import actors, audit, members, scopes
+from accounts.actors import Actor
+from accounts.errors import Forbidden, Invalid, Missing
+from accounts.models import Invitation, Membership, User, Workspace
+from accounts.scopes import Role
+
+GOOD_FOR: Final = timedelta(days=7)
+MOST_OPEN: Final = 200
+
+
+@transaction.atomic
+def create(*, workspace: Workspace, email: str, role: str, by: Actor) -> Invitation:
+    """
+    Invite whoever reads the mail of an address; an open invitation of the same is replaced.
+
+    :raises Forbidden: the one who invites may not, or may not give that role
+    :raises Invalid: no address, an unknown role, a member already, or too many are open
+    """
+    address, wanted = _address(email), _role(role)
+    Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
+    members.require_to_grant(by=by, workspace=workspace, role=wanted)
+    if Membership.objects.filter(workspace=workspace, user__email=address).exists():
+        raise Invalid(f"{address} is a member already.", param="email")
+    for earlier in pending(workspace=workspace).filter(email=address):
+        _end(earlier, by=by)
+    if pending(workspace=workspace).count() >= MOST_OPEN:
+        raise Invalid(f"At most {MOST_OPEN} invitations are open at once.")
+    token = secrets.token_urlsafe(32)
+    invitation = Invitation.objects.create(
+        workspace=workspace,
+        email=address,
+        role=wanted,
+        digest=_digest(token),
+        invited_by_id=actors.person_id(by),
+        expires_at=timezone.now() + GOOD_FOR,
+    )
+    _record("invitation.created", invitation, by=by)
+    transaction.on_commit(lambda: _mail(invitation, token), robust=True)
+    return invitation
+
+
+def pending(*, workspace: Workspace) -> QuerySet[Invitation]:
+    """The invitations of a workspace that nobody has accepted or taken back."""
+    return Invitation.objects.filter(workspace=workspace, accepted_at=None, revoked_at=None)
+
+
+@transaction.atomic
+def revoke(*, invitation: Invitation, by: Actor) -> None:
+    """
+    Take an invitation back; its link is dead at once.
+
+    :raises Forbidden: the one who asks may not take that role
+    :raises Invalid: it was accepted or taken back before
+    """
+    current = Invitation.objects.select_related("workspace").select_for_update(of=("self",))
+    found = current.get(pk=invitation.pk)
+    members.require_to_grant(by=by, workspace=found.workspace, role=Role(found.role))
+    if found.accepted_at is not None or found.revoked_at is not None:
+        raise Invalid("The invitation is not open any more.")
+    _end(found, by=by)
+
+
+def _end(invitation: Invitation, *, by: Actor) -> None:
+    invitation.revoked_at = timezone.now()
+    invitation.save(update_fields=["revoked_at"])
+    _record("invitation.revoked", invitation, by=by)
+
+
+def by_token(*, token: str, now: datetime) -> Invitation:
+    """
+    The open invitation behind a link.
+
+    :raises Missing: there is none, or its time is over
+    """
+    found = Invitation.objects.select_related("workspace", "invited_by").filter(
+        digest=_digest(token), accepted_at=None, revoked_at=None, expires_at__gt=now
+    )
+    invitation = found.filter(workspace__closed_at=None).first()
+    if invitation is None:
+        raise Missing("The invitation is not good any more. Ask for a new one.")
+    return invitation
+
+
+@transaction.atomic
+def accept(*, token: str, user: User) -> Membership:
+    """
+    Become a member by following the link.
+
+    :raises Forbidden: the invitation is for another address, or whoever invited may no longer
+    :raises Invalid: a member already
+    :raises Missing: the link is not good any more
+    """
+    found = by_token(token=token, now=timezone.now())
+    locked = Invitation.objects.select_for_update(no_key=True).get(pk=found.pk)
+    if locked.accepted_at is not None or locked.revoked_at is not None:
+        raise Missing("The invitation is not good any more. Ask for a new one.")
+    if user.email != found.email:
+        raise Forbidden(f"The invitation is for {found.email}. Sign in with that address.")
+    if found.invited_by is not None:
+        _still_may(found)
+    membership = members.join(workspace=found.workspace, user=user, role=Role(found.role))
+    locked.accepted_at, locked.accepted_by = timezone.now(), user
+    locked.save(update_fields=["accepted_at", "accepted_by"])
+    _record("invitation.accepted", found, by=user)
+    return membership
+
+
+def _still_may(invitation: Invitation) -> None:
+    try:
+        members.require_to_grant(
+            by=invitation.invited_by, workspace=invitation.workspace, role=Role(invitation.role)
+        )
+    except Forbidden:
+        raise Forbidden("Whoever invited you may not do so any more. Ask for another.") from None
+
+
+def _address(email: str) -> str:
+    address = email.strip().lower()
+    try:
+        validate_email(address)
+    except ValidationError:
+        raise Invalid("This is no e-mail address.", param="email") from None
+    return address
+
+
+def _role(role: str) -> Role:
+    try:
+        scopes.of_role(role)
+    except scopes.ScopeError as error:
+        raise Invalid(str(error), param="role") from None
+    return Role(role)
+
+
+def _digest(token: str) -> bytes:
+    # 256 random bits: there is nothing to guess, so a plain digest is enough.
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _record(action: str, invitation: Invitation, *, by: Actor) -> None:
+    audit.record(
+        action=action,
+        by=by,
+        target=audit.Target(invitation.public_id, invitation.email),
+        workspaces=[invitation.workspace_id],
+        after={"email": invitation.email, "role": str(invitation.role)},
+    )
+
+
+def _mail(invitation: Invitation, token: str) -> None:
+    context = {
+        "workspace": invitation.workspace.name,
+        "inviter": invitation.invited_by.get_full_name() if invitation.invited_by else "",
+        "role": invitation.role,
+        "url": f"{settings.BASE_URL}/invitations/{token}",
+        "days": GOOD_FOR.days,
+    }
+    subject = render_to_string("account/email/invitation_subject.txt", context).strip()
+    text = render_to_string("account/email/invitation_message.txt", context)
+    send_mail(subject, text, None, [invitation.email])

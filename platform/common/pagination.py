@@ -1,0 +1,82 @@
+"""
+Pages of lists: each goes on where the last one ended, by position, never by count.
+
+A cursor is opaque: it is sealed, so that nobody reads or makes up a position.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+from django.db.models import Model, QuerySet
+
+from common import crypto
+from common.errors import bad_parameter
+
+DEFAULT_LIMIT: Final = 20
+LARGEST_LIMIT: Final = 100
+
+# What the next page needs to know, as JSON can hold it.
+Position = Any
+Row = TypeVar("Row", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The page that is asked for."""
+
+    limit: int
+    after: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows, and where the next page begins; None at the end."""
+
+    rows: Sequence[Any]
+    next: Position | None = None
+
+
+def by_id(rows: QuerySet[Row], wanted: Wanted) -> tuple[list[Row], Position | None]:
+    """One page of rows that are ordered by descending id, and the next position."""
+    if wanted.after is not None:
+        rows = rows.filter(pk__lt=wanted.after)
+    found = list(rows.order_by("-pk")[: wanted.limit + 1])
+    return cut(found, limit=wanted.limit, position=lambda row: row.pk)
+
+
+def cut(
+    found: list[Any], *, limit: int, position: Callable[[Any], Position]
+) -> tuple[list[Any], Position | None]:
+    """Part one row too many from a page: it says that there is a next one."""
+    if len(found) <= limit:
+        return found, None
+    return found[:limit], position(found[limit - 1])
+
+
+def seal(name: str, position: Position) -> str:
+    """The cursor of a position in the list of that name."""
+    sealed, key_id = crypto.seal(msgspec.json.encode([name, position]))
+    return base64.urlsafe_b64encode(key_id.encode() + b":" + sealed).decode().rstrip("=")
+
+
+def unseal(name: str, cursor: str) -> Position:
+    """
+    The position in a cursor.
+
+    :raises ApiError: 400 not a cursor of this list
+    """
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        key_id, _, sealed = text.partition(b":")
+        found, position = msgspec.json.decode(crypto.unseal(sealed, key_id.decode()))
+    except (binascii.Error, ValueError, crypto.UnreadableSecret, msgspec.DecodeError):
+        raise bad_parameter("This is no cursor of this list.", param="cursor") from None
+    if found != name:
+        raise bad_parameter("This is a cursor of another list.", param="cursor")
+    return position
