@@ -177,7 +177,7 @@ class FakeUpstream:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def reply_to(self, call: Call) -> Reply:
+    def reply_to(self, call: Call) -> Iterable[Step]:
         """Take the next reply for this call."""
         for key in self._matching(call):
             replies = self._scripts[key]

@@ -1,0 +1,193 @@
+"""
+After quiet and one sweep: does the ledger agree with the providers' log and the callers?
+
+Numbers are those of the eleven invariants; ``lost`` and ``wrong`` count acknowledged
+settlements that are not in the ledger, or not with the amount that was told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Sum
+
+from billing import invariants
+from billing.models import Hold, Usage
+from common import ids
+from proxy.models import Attempt, Generation
+from tests.chaos.callers import Book, Told
+from tests.chaos.faults import Closed
+from tests.chaos.market import FIXED_CAP_NANOS, Market
+from tests.chaos.provider import COMPLETION_NANOS, PROMPT_NANOS, Record
+
+ESTIMATES = ("checkpoint", "count")
+# What our own count of a prompt may be above the provider's: the words around its text.
+SLACK_TOKENS = 16
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found."""
+
+    acknowledged: int = 0
+    lost: int = 0
+    wrong: int = 0
+    holds_left: int = 0
+    upstream_calls: int = 0
+    exact: int = 0
+    estimated: int = 0
+    unknown: int = 0
+    late: int = 0
+    trouble: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is amiss."""
+        return not (self.lost or self.wrong or self.holds_left or self.trouble)
+
+
+class Audit:
+    """Everything one run left behind, laid side by side."""
+
+    def __init__(
+        self,
+        *,
+        book: Book,
+        records: Sequence[Record],
+        closed: Sequence[Closed],
+        market: Market,
+    ) -> None:
+        self.book = book
+        self.records: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            self.records[record.id].append(record)
+        self.closed = closed
+        self.market = market
+        self.usage = {ids.form("req_", row.id): row for row in Usage.objects.all()}
+        self.attempts: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in Attempt.objects.all():
+            self.attempts[ids.form("req_", attempt.request_id)].append(attempt)
+        self.verdict = Verdict()
+
+    def check(self) -> Verdict:
+        """Check everything."""
+        verdict = self.verdict
+        verdict.holds_left = Hold.objects.count()
+        verdict.upstream_calls = sum(map(len, self.records.values()))
+        verdict.late = sum(row.state == "late" for row in self.usage.values())
+        for name, told in self._acknowledged().items():
+            self._check_told(name, told)
+        for name, records in self.records.items():
+            for problem in self._call_trouble(records, self.usage.get(name)):
+                verdict.trouble.append(f"5: {name} {problem}")
+        verdict.trouble += [*self._refused(), *self._closed(), *self._repeated(), *self._rest()]
+        return verdict
+
+    def _acknowledged(self) -> dict[str, Told]:
+        return {each.id: each for each in self.book.told if each.whole and each.nanos is not None}
+
+    def _check_told(self, name: str, told: Told) -> None:
+        self.verdict.acknowledged += 1
+        row = self.usage.get(name)
+        if row is None or row.state not in ("settled", "late"):
+            self.verdict.lost += 1
+            self.verdict.trouble.append(f"7: {name} was acknowledged and is {row and row.state}")
+        elif row.charged * row.unit_nanos != told.nanos:
+            self.verdict.wrong += 1
+            self.verdict.trouble.append(f"11: {name} was told {told.nanos}, is {row.charged}")
+
+    def _call_trouble(self, records: list[Record], row: Usage | None) -> Iterator[str]:
+        """Say what is wrong with one call's closed hold."""
+        if row is None:
+            yield f"reached a provider and has no record ({len(records)} calls)"
+        elif row.state in ("settled", "late"):
+            yield from self._charge_trouble(records, row)
+        elif row.unknown:
+            self.verdict.unknown += 1
+        elif any(a.outcome != "lost" for a in self.attempts[records[0].id]):
+            yield f"was {row.state} and its attempts are not marked lost"
+        else:
+            yield from self._free_trouble(records, row)
+
+    def _charge_trouble(self, records: list[Record], row: Usage) -> Iterator[str]:
+        name = records[0].id
+        won = [a for a in self.attempts[name] if a.outcome == "won"]
+        served = [r for r in records if not r.failed and won and r.provider == won[0].provider]
+        if len(won) != 1 or not served:
+            yield f"is charged, {len(won)} attempts won, {len(served)} calls served it"
+            return
+        if row.source in ESTIMATES:
+            self.verdict.estimated += 1
+            most = max(r.nanos for r in served) + SLACK_TOKENS * PROMPT_NANOS
+            if not 0 < row.cost <= most:
+                yield f"is estimated at {row.cost}, its provider made {most}"
+        elif row.cost not in [r.nanos for r in served]:
+            self.verdict.wrong += 1
+            yield (
+                f"costs {row.cost} by {row.source}, its provider says "
+                f"{[(r.nanos, r.finished) for r in served]}"
+            )
+        else:
+            self.verdict.exact += 1
+        lost = sum(a.outcome == "lost" for a in self.attempts[name])
+        if row.source == "provider" and len(records) - 1 > lost:
+            yield f"reached providers {len(records)} times, {lost} attempts are marked lost"
+
+    def _free_trouble(self, records: list[Record], row: Usage) -> Iterator[str]:
+        """A call that was made and is free: its caller left, or it gave nothing."""
+        if row.cancelled or row.reason in ("cancelled", "never_arrived", "no_output"):
+            return
+        if any(record.finished for record in records):
+            yield f"was answered by its provider and is free: {row.state} {row.reason}"
+
+    def _refused(self) -> Iterator[str]:
+        refusals = ("store_unavailable", "cap_reached", "cap_reserved", "key_disabled")
+        refusals += ("insufficient_balance", "balance_reserved", "rate_limited", "invalid_api_key")
+        for told in self.book.told:
+            if told.reason in refusals and told.id in self.records:
+                yield f"6: {told.id} was refused ({told.reason}) and reached a provider"
+
+    def _closed(self) -> Iterator[str]:
+        for closed in self.closed:
+            admitted = Usage.objects.filter(
+                workspace__public_id=closed.workspace,
+                created_at__gt=closed.since,
+                created_at__lt=closed.until,
+            ).count()
+            if admitted:
+                yield f"4: {admitted} calls were admitted past a cap, or by a stopped key"
+        spent = Usage.objects.filter(
+            workspace__public_id=self.market.capped.workspace, asset="USD"
+        ).aggregate(total=Sum("charged"))["total"]
+        if (spent or 0) > FIXED_CAP_NANOS:
+            yield f"4: {spent} were spent under a cap of {FIXED_CAP_NANOS}"
+
+    def _repeated(self) -> Iterator[str]:
+        groups: dict[str, set[str]] = defaultdict(set)
+        for told in self.book.told:
+            if told.repeated:
+                groups[told.repeated].add(told.id)
+        for group, names in groups.items():
+            charged = [n for n in names if n in self.usage and self.usage[n].charged]
+            if len(charged) > 1:
+                yield f"8: {group} was charged {len(charged)} times under one Idempotency-Key"
+
+    def _rest(self) -> Iterator[str]:
+        report = invariants.check(full=True)
+        for finding in report.findings:
+            if finding.violations:
+                yield f"{finding.id}: {finding.violations} of {finding.name}: {finding.examples}"
+        states: Counter[Any] = Counter(Generation.objects.values_list("status", flat=True))
+        if states["pending"]:
+            yield f"9: {states['pending']} generations are pending"
+        recomputed = [
+            row
+            for row in self.usage.values()
+            if row.cost
+            and row.cost != row.input_tokens * PROMPT_NANOS + row.output_tokens * COMPLETION_NANOS
+        ]
+        if recomputed:
+            yield f"10: {len(recomputed)} costs do not follow from their counts"

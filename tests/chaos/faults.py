@@ -1,0 +1,130 @@
+"""What goes wrong in a run, one thing at a time, while callers go on calling."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from celery import current_app
+from django.db import connection
+
+from accounts import keys
+from accounts.models import ApiKey
+from tests.chaos.machine import Gateway, Stores, Worker
+from tests.chaos.market import Market, ask
+
+# The trapdoors of ``points``, which only a gateway can import.
+POINTS = (
+    "before_admit",
+    "admit_committed",
+    "before_dispatch",
+    "after_first_byte",
+    "before_settle",
+    "settle_committed",
+    "before_end",
+)
+STOPPED_FOR_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """While this lasted, by the database's clock, a customer could admit nothing."""
+
+    workspace: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(slots=True)
+class Scene:
+    """Everything a fault may touch, and what it leaves to be checked."""
+
+    stores: Stores
+    gateways: tuple[Gateway, ...]
+    worker: Worker
+    market: Market
+    hold_ttl_s: float
+    rng: random.Random
+    closed: list[Closed] = field(default_factory=list)
+
+
+def now() -> datetime:
+    """Return the database's time."""
+    with connection.cursor() as cursor:
+        cursor.execute("select billing_now()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
+
+
+def kill_gateway(scene: Scene, *, point: str) -> None:
+    """A gateway dies at a point of its work."""
+    scene.rng.choice(scene.gateways).die_at(point)
+
+
+def restart_postgres(scene: Scene, *, away_s: float) -> None:
+    """PostgreSQL dies and is away for a while."""
+    connection.close()
+    scene.stores.kill_postgres()
+    time.sleep(away_s)
+    scene.stores.start_postgres()
+
+
+def outlive_holds(scene: Scene) -> None:
+    """PostgreSQL is away for longer than a hold lives."""
+    restart_postgres(scene, away_s=scene.hold_ttl_s + 1.5)
+
+
+def flush_redis(scene: Scene) -> None:
+    """Redis forgets everything."""
+    scene.stores.flush_redis()
+
+
+def pause_redis(scene: Scene) -> None:
+    """Redis answers nothing for a while."""
+    scene.stores.pause_redis()
+    time.sleep(1.5)
+    scene.stores.resume_redis()
+
+
+def kill_worker(scene: Scene) -> None:
+    """The Celery worker dies with a task in hand."""
+    for _ in range(3):
+        current_app.send_task("proxy.tasks.sweep")
+    time.sleep(scene.rng.uniform(0.05, 0.4))
+    scene.worker.kill()
+
+
+def lower_cap(scene: Scene) -> None:
+    """A cap is lowered to below what is spent."""
+    workspace = scene.market.lowered.workspace
+    ask("set_limits", "--workspace", workspace, "--daily-usd", "0.000001")
+    since = now()
+    time.sleep(STOPPED_FOR_S)
+    scene.closed.append(Closed(workspace, since, now()))
+    ask("set_limits", "--workspace", workspace, "--daily-usd", "none")
+
+
+def disable_key(scene: Scene) -> None:
+    """A key is disabled, and enabled again later."""
+    key = ApiKey.objects.get(public_id=scene.market.disabled.key_id)
+    keys.disable(key=key, by=None)
+    since = now()
+    time.sleep(STOPPED_FOR_S)
+    scene.closed.append(Closed(scene.market.disabled.workspace, since, now()))
+    keys.enable(key=key, by=None)
+
+
+FAULTS: dict[str, Callable[[Scene], None]] = {
+    **{f"kill_{point}": partial(kill_gateway, point=point) for point in POINTS},
+    "restart_postgres": partial(restart_postgres, away_s=0.3),
+    "outlive_holds": outlive_holds,
+    "flush_redis": flush_redis,
+    "pause_redis": pause_redis,
+    "kill_worker": kill_worker,
+    "lower_cap": lower_cap,
+    "disable_key": disable_key,
+}
