@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 from django.conf import settings
+from msgspec import structs
 
 from common.errors import ApiError
 from proxy import dispatch, endings, upstreams
@@ -51,6 +52,9 @@ class Stream:
         self.rendering = exchange.surface.rendering(exchange)
         self.kept = b""
         self.noted_bytes = 0
+        # The usage that was told last, and how much had come by then: more may follow.
+        self.told_usage: Usage | None = None
+        self.told_bytes = 0
         self.extend_at = time.monotonic() + settings.HOLD_TTL_S / 3
 
     @property
@@ -128,6 +132,8 @@ class Stream:
                 if ended := answers.finish_reason(part):
                     self.exchange.finish_reason = ended
                 self.kept += self.rendering.chunk(part, self.leg)
+            if self.reader.usage is not self.told_usage:
+                self.told_usage, self.told_bytes = self.reader.usage, self.reader.size_bytes
             if self.reader.error is not None:
                 self._end(troubles.error_in_body(self.reader.error))
             if self.reader.done:
@@ -181,17 +187,37 @@ class Stream:
             raise BrokeOff(trouble.outcome)
         raise trouble
 
+    @property
+    def outgrown(self) -> bool:
+        """Tell whether content came after the usage that was told last."""
+        return self.reader.size_bytes > self.told_bytes
+
     async def evidence(self) -> tuple[Usage, str]:
         """Return the best evidence of what was generated, and what it is."""
-        if self.reader.usage is not None:
-            return self.reader.usage, "provider"
-        return await endings.evidence_of(
+        told = self.reader.usage
+        if told is not None and not self.outgrown:
+            return told, "provider"
+        found, source = await endings.evidence_of(
             self.exchange, self.leg, self.reader.size_bytes, self.reader.upstream_id
         )
+        if told is None or source == "lookup":
+            return found, source
+        # Told before all of it had come: whichever is more.
+        if found.output <= told.output:
+            return told, "provider"
+        return structs.replace(told, output=found.output), source
 
     def counted(self) -> Usage:
-        """Return our own estimate of what has been streamed."""
-        return endings.counted(self.exchange, self.leg, self.reader.size_bytes)
+        """Return our own estimate of what has been streamed: no less than was told of it."""
+        counted = endings.counted(self.exchange, self.leg, self.reader.size_bytes)
+        told = self.reader.usage
+        if told is None or told.output <= counted.output:
+            return counted
+        return structs.replace(counted, output=told.output)
+
+    def mark(self) -> str:
+        """Return the mark of usage that contradicts itself, and alert; else nothing."""
+        return endings.quarantined(self.exchange, self.leg, contradicted=self.reader.contradicted)
 
 
 async def serve(exchange: Exchange, hangup: Hangup) -> None:
@@ -244,9 +270,13 @@ async def finish(stream: Stream) -> None:
     exchange, leg = stream.exchange, stream.leg
     exchange.runtime.breakers.note(leg.route, failed=False)
     usage, source = await stream.evidence()
-    mark = endings.quarantined(exchange, leg, contradicted=stream.reader.contradicted)
     closing = closing_of(
-        stream, usage, source=source, status=200, reason=mark, cancelled=exchange.incoming.gone
+        stream,
+        usage,
+        source=source,
+        status=200,
+        reason=stream.mark(),
+        cancelled=exchange.incoming.gone,
     )
     settled = await exchange.runtime.durable(closing)
     cost = usd(exchange.charge(leg, exchange.tokens(leg, usage)))
@@ -261,9 +291,8 @@ async def broke_off(stream: Stream, cause: str) -> None:
     await stream.flush()
     exchange.runtime.breakers.note(stream.leg.route, failed=True)
     usage, source = await stream.evidence()
-    closing = closing_of(
-        stream, usage, source=source, status=200, reason="stream_interrupted", cause=cause
-    )
+    reason = stream.mark() or "stream_interrupted"
+    closing = closing_of(stream, usage, source=source, status=200, reason=reason, cause=cause)
     await exchange.runtime.durable(closing)
     error = ApiError("stream_interrupted", "The model's provider broke off the stream.").error()
     await stream.begin()
@@ -281,7 +310,7 @@ async def cancelled(stream: Stream) -> None:
         usage,
         source=source,
         status=endings.CLOSED_BY_CALLER,
-        reason="cancelled",
+        reason=stream.mark() or "cancelled",
         cancelled=True,
         cause="cancelled",
     )
@@ -292,11 +321,13 @@ def shut_down(stream: Stream) -> None:
     """
     Leave a stream that is cut by our own stop to the best evidence.
 
-    With the provider's usage it is settled here. Otherwise a last checkpoint is written and
-    the sweep, which asks the provider first, closes the hold of this stopped process.
+    With the provider's usage of all that came it is settled here. Otherwise a last checkpoint
+    is written and the sweep, which asks the provider first, closes the hold of this stopped
+    process.
     """
     usage = stream.reader.usage
-    if usage is None:
+    if usage is None or stream.outgrown:
+        stream.mark()
         stream.exchange.runtime.leave(stream)
         return
     closing = closing_of(

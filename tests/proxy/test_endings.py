@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.test import Client
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import Shop, hello
+from tests.proxy.test_streams import wait_until_closed
 
 CHAT = "/v1/chat/completions"
 ABSURD: list[dict[str, Any]] = [
@@ -86,6 +88,37 @@ class TestQuarantined:
         client.post(CHAT, json=hello(stream=True))
 
         assert (shop.last.reason, shop.last.source) == ("", "provider")
+
+    def test_a_stream_that_breaks_off_is_marked_too(
+        self,
+        client: httpx.Client,
+        shop: Shop,
+        upstream: FakeUpstream,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        absurd = fake.event(fake.chunk({"content": "x" * 40}, usage=ABSURD[0]))
+        upstream.script([fake.STREAM_HEAD, absurd, fake.Cut()])
+
+        client.post(CHAT, json=hello(stream=True))
+
+        assert (shop.last.reason, shop.last.source) == ("usage_contradiction", "count")
+        assert shop.attempts(shop.last.id)[0].cause == "disconnected"
+        assert "A provider's usage contradicts itself" in caplog.text
+
+    def test_a_stream_whose_caller_left_is_marked_too(
+        self, client: httpx.Client, shop: Shop, upstream: FakeUpstream
+    ) -> None:
+        shop.provider_cancels()
+        time.sleep(1.2)
+        absurd = fake.event(fake.chunk({"content": "x" * 40}, usage=ABSURD[0]))
+        quiet = fake.Repeat(b": quiet\n\n", every_s=0.05)
+        upstream.script([fake.STREAM_HEAD, absurd, quiet])
+
+        with client.stream("POST", CHAT, json=hello(stream=True)) as response:
+            next(response.iter_bytes())
+
+        wait_until_closed(shop)
+        assert (shop.last.reason, shop.last.cancelled) == ("usage_contradiction", True)
 
     def test_staff_can_list_them(
         self, client: httpx.Client, shop: Shop, upstream: FakeUpstream

@@ -175,6 +175,22 @@ class TestOurOwnStop:
         assert shop.holds == 0
         assert invariants.check().ok
 
+    def test_leaves_a_stream_that_went_on_after_its_usage_to_the_evidence(
+        self, shop: Shop, upstream: FakeUpstream
+    ) -> None:
+        early = chunk("word", usage=fake.usage(10, 1))
+        upstream.script([SSE, early, chunk("x" * 100), fake.Stall()])
+        with override_settings(CHECKPOINT_S=60), GatewayServer() as gateway:
+            thread = threading.Thread(target=quiet_stream, args=(gateway, shop.secret))
+            thread.start()
+            upstream.wait_for_calls(1)
+            time.sleep(0.5)
+        thread.join()
+
+        sweep()
+        assert (shop.last.source, shop.last.output_tokens) == ("checkpoint", 26)
+        assert shop.holds == 0
+
 
 def quiet_stream(gateway: GatewayServer, key: str) -> None:
     with gateway.client(key) as client:

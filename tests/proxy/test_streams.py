@@ -186,6 +186,69 @@ class TestAStreamThatBreaksOff:
         assert shop.holds == 0
 
 
+class TestUsageThatWasToldEarly:
+    """Some providers tell what they have counted so far, and go on."""
+
+    @pytest.mark.parametrize(
+        ("told", "source", "output"),
+        [
+            pytest.param(1, "count", 26, id="less than came"),
+            pytest.param(60, "provider", 60, id="more than came"),
+        ],
+    )
+    def test_is_not_all_where_the_stream_breaks_off_later(
+        self,
+        client: httpx.Client,
+        upstream: FakeUpstream,
+        shop: Shop,
+        told: int,
+        source: str,
+        output: int,
+    ) -> None:
+        early = chunk("word", usage=fake.usage(10, told))
+        upstream.script([SSE, early, chunk("x" * 100), fake.Cut()])
+
+        client.post("/v1/chat/completions", json=hello(stream=True))
+
+        assert (shop.last.source, shop.last.output_tokens) == (source, output)
+        assert (shop.last.input_tokens, shop.last.reason) == (10, "stream_interrupted")
+
+    def test_is_all_where_nothing_came_after_it(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        upstream.script([SSE, chunk("x" * 100, usage=fake.usage(10, 2)), fake.Cut()])
+
+        client.post("/v1/chat/completions", json=hello(stream=True))
+
+        assert (shop.last.source, shop.last.output_tokens) == ("provider", 2)
+
+    def test_is_not_all_where_the_caller_leaves_later(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        shop.provider_cancels()
+        time.sleep(1.2)
+        early = chunk("word", usage=fake.usage(10, 1))
+        quiet = fake.Repeat(b": quiet\n\n", every_s=0.05)
+        upstream.script([SSE, early, chunk("x" * 100), quiet])
+
+        with client.stream("POST", "/v1/chat/completions", json=hello(stream=True)) as response:
+            next(response.iter_bytes())
+
+        wait_until_closed(shop)
+        assert (shop.last.source, shop.last.output_tokens) == ("count", 26)
+        assert shop.last.cancelled
+
+    def test_is_not_all_where_it_ends_without_a_last_word(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        early = chunk("word", usage=fake.usage(10, 1))
+        upstream.script([SSE, early, chunk("x" * 100), chunk(finish="stop"), DONE])
+
+        client.post("/v1/chat/completions", json=hello(stream=True))
+
+        assert (shop.last.source, shop.last.output_tokens) == ("count", 26)
+
+
 class TestACallerWhoHangsUp:
     def test_before_the_first_byte_pays_nothing_and_the_upstream_is_cancelled(
         self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
