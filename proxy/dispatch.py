@@ -69,6 +69,10 @@ async def send(exchange: Exchange, leg: Leg) -> httpx.Response:
     try:
         body = await read_body(response, limit_bytes=LONGEST_REFUSAL_BYTES)
         raise upstreams.of(leg.provider.kind).refusal(response.status_code, body)
+    except UpstreamTrouble:
+        raise
+    except Exception as error:
+        raise unforeseen(error, exchange) from error
     finally:
         await response.aclose()
 

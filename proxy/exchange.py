@@ -23,11 +23,12 @@ from proxy.wire.call import Call
 if TYPE_CHECKING:
     from proxy.idempotency import Claim
     from proxy.runtime import Runtime
-    from proxy.surfaces.base import Surface
+    from proxy.surfaces.base import Outcome, Surface
 
 log = structlog.get_logger(__name__)
 
 BeforeCharge = Callable[["Exchange", Leg, Completion, Usage], Awaitable[None]]
+AfterCharge = Callable[["Outcome"], Awaitable[bytes]]
 
 
 class Exchange:
@@ -62,6 +63,8 @@ class Exchange:
         self.claim: Claim | None = None
         # For calls whose answer is kept: what to do before it is charged, and that it was kept.
         self.before_charge: BeforeCharge | None = None
+        # For answers that tell of their settlement: what makes the body once it is known.
+        self.after_charge: AfterCharge | None = None
         self.completed = False
         self.used_tokens = 0
         # The word that the answer ended with: stop, length, tool_calls, …

@@ -19,10 +19,11 @@ import httpx
 from django.conf import settings
 from msgspec import Struct
 
+from billing.pricing import Tokens
 from common.errors import ApiError, retry_headers
 from proxy import admission, idempotency, routing, streams
 from proxy.auth import Caller
-from proxy.dispatch import complete, since_ms
+from proxy.dispatch import complete, since_ms, unforeseen
 from proxy.endings import evidence_of, fail, hung_up, quarantined
 from proxy.exchange import Exchange, usd
 from proxy.guard import Incoming
@@ -32,7 +33,7 @@ from proxy.surfaces.base import Outcome, Surface
 from proxy.upstreams import trouble as troubles
 from proxy.upstreams.base import UpstreamTrouble
 from proxy.wire import answers
-from proxy.wire.answers import Completion
+from proxy.wire.answers import Completion, Usage
 from proxy.wire.call import BadRequest, Call
 
 if TYPE_CHECKING:
@@ -260,6 +261,8 @@ async def serve_whole(exchange: Exchange, hangup: Hangup) -> None:
         try:
             async with asyncio.timeout(max(0.0, deadline - began)):
                 completion = await hangup.reading(complete(exchange, leg))
+            latency_ms = since_ms(began)
+            written = await rendered(exchange, leg, completion)
         except (UpstreamTrouble, TimeoutError) as error:
             last = error if isinstance(error, UpstreamTrouble) else out_of_time()
             exchange.note_trouble(leg, last, latency_ms=since_ms(began))
@@ -267,8 +270,8 @@ async def serve_whole(exchange: Exchange, hangup: Hangup) -> None:
         except HungUp:
             return await hung_up(exchange, leg, began)
         else:
-            exchange.upstream_ms += since_ms(began)
-            return await deliver(exchange, leg, completion, since_ms(began))
+            exchange.upstream_ms += latency_ms
+            return await deliver(exchange, leg, written, latency_ms)
     await fail(exchange, last)
 
 
@@ -279,15 +282,41 @@ def out_of_time() -> UpstreamTrouble:
     return trouble
 
 
-async def deliver(exchange: Exchange, leg: Leg, completion: Completion, latency_ms: int) -> None:
-    """Settle a whole answer, then send it."""
-    exchange.runtime.breakers.note(leg.route, failed=False)
+class Rendered(Struct, frozen=True):
+    """A whole answer in the words of its surface, with what it rests on."""
+
+    completion: Completion
+    usage: Usage
+    source: str
+    tokens: Tokens
+    cost: str
+    body: bytes
+
+
+async def rendered(exchange: Exchange, leg: Leg, completion: Completion) -> Rendered:
+    """
+    Write an answer out, before anybody pays for it.
+
+    :raises UpstreamTrouble: it cannot be told; nobody is charged for what nobody gets
+    """
     usage, source = completion.usage, "provider"
     if usage is None:
         usage, source = await evidence_of(
             exchange, leg, completion.size_bytes, completion.upstream_id
         )
-    tokens = exchange.tokens(leg, usage)
+    try:
+        tokens = exchange.tokens(leg, usage)
+        cost = usd(exchange.charge(leg, tokens))
+        body = await exchange.surface.whole(exchange, completion, Outcome(leg, usage, cost, None))
+    except Exception as error:
+        raise unforeseen(error, exchange) from error
+    return Rendered(completion, usage, source, tokens, cost, body)
+
+
+async def deliver(exchange: Exchange, leg: Leg, written: Rendered, latency_ms: int) -> None:
+    """Settle a whole answer, then send it."""
+    completion, tokens = written.completion, written.tokens
+    exchange.runtime.breakers.note(leg.route, failed=False)
     exchange.first_byte_ms = exchange.incoming.elapsed_ms()
     exchange.finish_reason = answers.finish_reason(completion.fields)
     exchange.note_attempt(
@@ -299,14 +328,15 @@ async def deliver(exchange: Exchange, leg: Leg, completion: Completion, latency_
         cost=exchange.upstream_cost(leg, tokens),
     )
     if exchange.before_charge is not None:
-        await exchange.before_charge(exchange, leg, completion, usage)
-    mark = quarantined(exchange, leg, contradicted=completion.contradicted)
-    closing = exchange.settled(leg, tokens, source=source, status=200, reason=mark)
-    settled = await exchange.runtime.durable(closing)
-    cost = usd(exchange.charge(leg, tokens))
+        await exchange.before_charge(exchange, leg, completion, written.usage)
     headers = exchange.answered_headers(leg, attempts=len(exchange.attempts))
-    body = await exchange.surface.whole(exchange, completion, Outcome(leg, usage, cost, settled))
-    headers["x-tollgate-cost"] = cost
+    headers["x-tollgate-cost"] = written.cost
+    mark = quarantined(exchange, leg, contradicted=completion.contradicted)
+    closing = exchange.settled(leg, tokens, source=written.source, status=200, reason=mark)
+    settled = await exchange.runtime.durable(closing)
+    body = written.body
+    if exchange.after_charge is not None:
+        body = await exchange.after_charge(Outcome(leg, written.usage, written.cost, settled))
     if exchange.claim is not None:
         await exchange.claim.keep(body)
     await exchange.incoming.answer(status=200, body=body, headers=headers)

@@ -55,7 +55,11 @@ class Surface(Protocol):
         ...
 
     async def whole(self, exchange: Exchange, completion: Completion, outcome: Outcome) -> bytes:
-        """Return the body of an answer that is not streamed."""
+        """
+        Return the body of an answer that is not streamed; it is not settled yet.
+
+        One that tells of its settlement is made by ``exchange.after_charge``.
+        """
         ...
 
     def rendering(self, exchange: Exchange) -> Rendering:

@@ -97,8 +97,14 @@ class Generate:
         return msgspec.structs.replace(call, background=background, assumed=assumed)
 
     async def whole(self, exchange: Exchange, completion: Completion, outcome: Outcome) -> bytes:
-        """Keep the answer, then return it."""
-        return (await kept(exchange, outcome, content_of(completion))).body()
+        """Leave the body until the answer is paid and kept: it tells the balance after it."""
+        content = content_of(completion)
+
+        async def paid(outcome: Outcome) -> bytes:
+            return (await kept(exchange, outcome, content)).body()
+
+        exchange.after_charge = paid
+        return b""
 
     def rendering(self, exchange: Exchange) -> GenerateRendering:
         """Return what writes one stream."""

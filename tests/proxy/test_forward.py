@@ -5,9 +5,18 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from billing.pricing import Rates
+from proxy import forward
+from proxy import gateway as gateways
+from proxy.exchange import Exchange
+from proxy.models import Provider
+from proxy.surfaces.base import Outcome
+from proxy.surfaces.chat import Chat
+from proxy.wire.answers import Completion
 from tests.fakes import upstream as fake
+from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
-from tests.proxy.conftest import Shop, hello, request_id
+from tests.proxy.conftest import AddModel, Shop, hello, make_provider, request_id
 
 
 class TestAPaidCall:
@@ -165,3 +174,47 @@ class TestUpstreamFailures:
         assert (shop.last.state, shop.last.charged) == ("voided", 0)
         assert {a.outcome for a in shop.attempts(request_id(response))} == {"lost"}
         assert "Scripted" not in response.text
+
+
+class Speechless(Chat):
+    """A surface that has no words for what the first provider answers."""
+
+    async def whole(self, exchange: Exchange, completion: Completion, outcome: Outcome) -> bytes:
+        """
+        Return a chat completion of any other provider.
+
+        :raises LookupError: there are no words
+        """
+        if outcome.leg.provider.slug == "first":
+            raise LookupError("no words")
+        return await super().whole(exchange, completion, outcome)
+
+
+class TestAnAnswerThatCannotBeTold:
+    @pytest.fixture(autouse=True)
+    def _speechless(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        surface = ("POST", forward.served(Speechless()))
+        monkeypatch.setitem(gateways.SURFACES, "/v1/speechless", surface)
+
+    def test_is_not_charged(self, client: httpx.Client, shop: Shop) -> None:
+        response = client.post("/v1/speechless", json=hello())
+
+        assert response.status_code == 502
+        assert response.json()["error"]["reason"] == "upstream_failed"
+        assert (shop.last.state, shop.last.charged, shop.holds) == ("voided", 0, 0)
+        assert shop.attempts(request_id(response))[0].cause == "garbage"
+
+    def test_is_made_good_by_the_next_route(
+        self, shop: Shop, provider: Provider, add_model: AddModel
+    ) -> None:
+        with FakeUpstream() as other:
+            second = make_provider("second", other.base_url)
+            rates = Rates(prompt=1_000_000, completion=2_000_000)
+            add_model("test/two", rates=rates, providers=(provider, second))
+            with GatewayServer() as gateway, gateway.client(shop.secret) as client:
+                response = client.post("/v1/speechless", json=hello("test/two"))
+
+        assert response.status_code == 200
+        assert [row.charged for row in shop.usage] == [16_000]
+        outcomes = [attempt.outcome for attempt in shop.attempts(request_id(response))]
+        assert outcomes == ["lost", "won"]
