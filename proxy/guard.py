@@ -30,7 +30,9 @@ CORS = (
     (b"access-control-allow-origin", b"*"),
     (
         b"access-control-expose-headers",
-        b"x-request-id, retry-after, x-ratelimit-limit-requests, "
+        b"x-request-id, retry-after, retry-after-ms, x-should-retry, idempotent-replayed, "
+        b"x-tollgate-provider, x-tollgate-attempts, x-tollgate-cost, x-tollgate-overhead-ms, "
+        b"x-tollgate-ignored, x-tollgate-max-tokens, x-ratelimit-limit-requests, "
         b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
         b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
     ),
