@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from billing.models import (
     CONTRADICTION,
     Account,
+    Alert,
+    AlertPreference,
     Conversion,
     Hold,
     KeyMeter,
@@ -177,3 +179,22 @@ class LedgerCheckpointAdmin(ReadOnlyAdmin):
 
     list_display = ("account", "through", "debits", "credits", "created_at")
     list_select_related = ("account",)
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    """What customers and operators were told; without a workspace it is an incident of ours."""
+
+    list_display = (
+        "created_at", "kind", "subject", "window", "level", "workspace", "sent_at", "closed_at",
+    )  # fmt: skip
+    list_filter = ("kind", ("workspace", admin.EmptyFieldListFilter), "closed_at")
+    list_select_related = ("workspace",)
+
+
+@admin.register(AlertPreference)
+class AlertPreferenceAdmin(ReadOnlyAdmin):
+    """Below which balance workspaces want to be told."""
+
+    list_display = ("workspace", "low_balance_nanos")
+    list_select_related = ("workspace",)

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Workspace
 from billing.fields import UnitsField
+from billing.models_alerts import Alert, AlertPreference
 from billing.models_tokens import Conversion, TokenPackage
 
 NEVER = "1970-01-01"
@@ -370,6 +371,8 @@ class LedgerCheckpoint(models.Model):
 
 __all__ = [
     "Account",
+    "Alert",
+    "AlertPreference",
     "Conversion",
     "Hold",
     "KeyMeter",

@@ -7,7 +7,17 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from celery import shared_task
 
-from billing import grants, invariants, ledger, partitions
+from billing import (
+    alerts,
+    grants,
+    incidents,
+    invariants,
+    ledger,
+    notices,
+    partitions,
+    rollups,
+)
+from billing.models import Alert
 
 log = structlog.get_logger(__name__)
 
@@ -35,9 +45,22 @@ def expire_grants() -> None:
 def verify_ledger() -> None:
     """Check the invariants; freeze the workspaces whose balance may be wrong, repair nothing."""
     report = invariants.check()
-    if report.ok:
-        return
-    log.critical("The ledger violates its invariants", **report.summary())
+    violated = [finding for finding in report.findings if finding.violations]
+    for finding in violated:
+        incidents.begin(
+            kind=Alert.Kind.LEDGER_VIOLATION,
+            subject=f"invariant:{finding.id}",
+            facts={
+                "name": finding.name,
+                "violations": finding.violations,
+                "examples": list(finding.examples),
+            },
+        )
+    incidents.end_others(
+        kind=Alert.Kind.LEDGER_VIOLATION, subjects={f"invariant:{each.id}" for each in violated}
+    )
+    if violated:
+        log.critical("The ledger violates its invariants", **report.summary())
     for workspace_id in sorted(report.doubted):
         ledger.freeze(workspace_id=workspace_id)
 
@@ -47,3 +70,20 @@ def make_ledger_checkpoint() -> None:
     """Sum up all older transfers, so that the next check need not replay them."""
     through = invariants.make_checkpoint(before=datetime.now(UTC) - SETTLED_AFTER)
     log.info("Ledger checkpoint made", through=through)
+
+
+@shared_task
+def roll_up() -> None:
+    """Add what was used since the last time to the sums per hour and per day."""
+    report = rollups.roll_up()
+    if report.rebuilt:
+        log.warning("All sums of usage were made anew", counted=report.counted)
+
+
+@shared_task
+def send_alerts() -> None:
+    """Raise what people have to know, then send what was not sent yet."""
+    raised = alerts.due()
+    sent = notices.deliver()
+    if raised or sent:
+        log.info("Alerts", raised=len(raised), sent=sent)

@@ -3,10 +3,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from django.core import mail
 from django.db import connection
+from pytest_django import Settings
 
+from accounts.models import Membership
 from billing import grants, ledger, tasks
 from billing.models import LedgerCheckpoint
+from tests import pages
 from tests.billing.bank import admit, customer, verdicts
 
 pytestmark = pytest.mark.django_db
@@ -28,6 +32,20 @@ class TestVerifyLedger:
         assert verdicts(admit(one.ask(1), other.ask(1))) == ["frozen", "ok"]
         assert ledger.balance(workspace_id=one.workspace.pk, asset="USD").paid == 5000
 
+    def test_operators_are_told_once_while_it_lasts(self, settings: Settings) -> None:
+        settings.OPERATOR_EMAILS = ["ops@example.com"]
+        one = customer(usd=1000)
+        for credits in (5000, 5000, 1000, 5000):
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "update billing_account set credits_posted = %s where id = %s",
+                    [credits, one.usd],
+                )
+            tasks.verify_ledger()
+            tasks.send_alerts()
+        told = [message.subject for message in mail.outbox]
+        assert told == ["The ledger violates an invariant"] * 2
+
 
 class TestExpireGrants:
     def test_it_ends_what_is_over(self) -> None:
@@ -36,6 +54,28 @@ class TestExpireGrants:
         grants.grant(workspace=one.workspace, asset="USD", amount=5, reason="x", expires_at=past)
         tasks.expire_grants()
         assert one.balance().total == 0
+
+
+class TestRollUp:
+    def test_it_runs(self) -> None:
+        customer(usd=1000).use(10)
+        tasks.roll_up()
+        with connection.cursor() as cursor:
+            cursor.execute("select rolled_at is not null from billing_rollupmark")
+            assert cursor.fetchone() == (True,)
+
+
+class TestSendAlerts:
+    def test_a_cap_that_is_used_up_is_told_once(self) -> None:
+        user = pages.person("alice")
+        one = customer(usd=10**6)
+        Membership.objects.create(workspace=one.workspace, user=user, role="owner")
+        one.caps(ws_day=1000)
+        one.use(1000)
+        mail.outbox.clear()
+        tasks.send_alerts()
+        tasks.send_alerts()
+        assert [message.to for message in mail.outbox] == [["alice@example.com"]]
 
 
 class TestMakeLedgerCheckpoint:

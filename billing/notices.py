@@ -1,0 +1,103 @@
+"""
+E-mails about alerts: to those who run a workspace, or to the operators.
+
+An alert is claimed, then sent outside any transaction, then marked; one whose sender died
+is claimed again a few minutes later and goes to those who were not told yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+from allauth.account.models import EmailAddress
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, get_connection
+from django.db import connection
+from django.db.models import Exists, OuterRef
+from django.template.loader import render_to_string
+from django.utils import timezone, translation
+
+from accounts.models import Membership, User, Workspace
+from accounts.scopes import Role
+from billing.models import Alert
+
+log = structlog.get_logger(__name__)
+
+MOST: Final = 200
+READERS: Final = (Role.OWNER, Role.ADMIN, Role.BILLING)
+# Mail that could not be sent for a day is no news any more.
+CLAIM: Final = """
+update billing_alert set claimed_at = clock_timestamp()
+where id in (
+    select id from billing_alert
+    where sent_at is null and created_at > clock_timestamp() - interval '1 day'
+        and (claimed_at is null or claimed_at < clock_timestamp() - interval '3 minutes')
+    order by id limit %s for update skip locked
+)
+returning id
+"""
+
+
+def deliver() -> int:
+    """Send the e-mails of all alerts that were not sent yet; return how many alerts were."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, [MOST])
+        claimed = sorted(row[0] for row in cursor.fetchall())
+    alerts = Alert.objects.filter(pk__in=claimed).select_related("workspace").order_by("pk")
+    return sum(_send(alert) for alert in alerts)
+
+
+def recipients(*, workspace: Workspace) -> list[User]:
+    """Return who is told about a workspace: owners, admins and billing, by proved addresses."""
+    proved = EmailAddress.objects.filter(
+        user=OuterRef("pk"), email=OuterRef("email"), verified=True
+    )
+    seats = Membership.objects.filter(workspace=workspace, role__in=READERS)
+    people = User.objects.filter(Exists(proved), pk__in=seats.values("user"), is_active=True)
+    return list(people.order_by("pk"))
+
+
+def _send(alert: Alert) -> bool:
+    try:
+        for address, language in _addresses(alert):
+            if address not in alert.told:
+                _message(alert, address=address, language=language).send()
+                alert.told.append(address)
+                Alert.objects.filter(pk=alert.pk).update(told=alert.told)
+    except OSError as error:
+        log.warning("An alert could not be sent yet", alert=alert.pk, error=str(error)[:200])
+        return False
+    Alert.objects.filter(pk=alert.pk).update(sent_at=timezone.now())
+    return True
+
+
+def _addresses(alert: Alert) -> list[tuple[str, str]]:
+    if alert.workspace is None:
+        return [(address, settings.LANGUAGE_CODE) for address in settings.OPERATOR_EMAILS]
+    people = recipients(workspace=alert.workspace)
+    return [(person.email, person.language) for person in people]
+
+
+def _message(alert: Alert, *, address: str, language: str) -> EmailMultiAlternatives:
+    folder = "operator" if alert.workspace is None else alert.kind.replace(".", "_")
+    context = _context(alert)
+    with translation.override(language):
+        subject, text, html = (
+            render_to_string(f"billing/email/{folder}{ending}", context)
+            for ending in ("_subject.txt", ".txt", ".html")
+        )
+    message = EmailMultiAlternatives(
+        " ".join(subject.split()), text, to=[address], connection=get_connection()
+    )
+    message.attach_alternative(html, "text/html")
+    return message
+
+
+def _context(alert: Alert) -> dict[str, Any]:
+    return {
+        "alert": alert,
+        "workspace": alert.workspace,
+        "facts": alert.facts,
+        "base_url": settings.BASE_URL,
+    }
