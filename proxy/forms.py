@@ -93,6 +93,18 @@ class KeyForm(forms.Form):
         min_value=0,
         help_text=_("Empty: what your tier gives by default."),
     )
+    tpm = forms.IntegerField(
+        label=_("Tokens per minute"),
+        required=False,
+        min_value=0,
+        help_text=_("Prompt and answer together. Empty: as many as there are."),
+    )
+    max_streams = forms.IntegerField(
+        label=_("Streams at once"),
+        required=False,
+        min_value=0,
+        help_text=_("Answers that may be streaming at the same time. Empty: any number."),
+    )
     daily_usd = UsdField(
         label=_("Limit per day, USD"),
         required=False,
@@ -111,7 +123,16 @@ class KeyForm(forms.Form):
     expires = forms.ChoiceField(label=_("Expires"), required=False, choices=EXPIRIES)
 
     field_order = ("name", "scopes", "workspaces", "owner")
-    MORE: Final = ("models", "rpm", "daily_usd", "monthly_usd", "ips", "expires")
+    MORE: Final = (
+        "models",
+        "rpm",
+        "tpm",
+        "max_streams",
+        "daily_usd",
+        "monthly_usd",
+        "ips",
+        "expires",
+    )
 
     def __init__(self, *args: Any, seat: Seat, seats: list[Seat], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

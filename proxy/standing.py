@@ -1,8 +1,8 @@
 """
 ``GET key`` and ``GET credits``: what a key may still use, and what its workspace has left.
 
-OpenRouter's fields are numbers (https://openrouter.ai/docs/api-reference/limits and
-…/get-credits); our own money is decimal strings.
+OpenRouter's fields are numbers (https://openrouter.ai/docs/api/api-reference/api-keys/get-current-key
+and …/credits/get-credits); our own money is decimal strings.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # What a key spent on the days of this week that are over is summed once in a while only.
 WEEK_KEPT_S = 300.0
+OWN_KEYS = ("byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly")
 MOST_WEEKS = 10_000
 METER = """
 select row_to_json(meter)::text from (
@@ -202,6 +203,7 @@ def describe_key(caller: Caller, meter: Meter, *, week_nanos: int) -> dict[str, 
     left = {name: max(0, cap - used) for name, (cap, used) in caps.items() if cap is not None}
     reset = min(left, key=lambda name: left[name]) if left else None
     limit = caps[reset][0] if reset else None
+    manages = not caller.workspace.scopes & INFERENCE
     return {
         "label": f"{meter.prefix}…{meter.last4}",
         "name": meter.name,
@@ -215,13 +217,19 @@ def describe_key(caller: Caller, meter: Meter, *, week_nanos: int) -> dict[str, 
         "usage_daily": _number(daily),
         "usage_weekly": _number(week_nanos + daily),
         "usage_monthly": _number(meter.spent_of(meter.used_this_month)),
+        # Nobody brings a provider's key of their own here.
+        **dict.fromkeys(OWN_KEYS, 0),
+        "include_byok_in_limit": False,
         "is_free_tier": meter.never_paid,
-        "is_management_key": not caller.workspace.scopes & INFERENCE,
+        "is_management_key": manages,
+        "is_provisioning_key": manages,
+        "creator_user_id": None,
         "created_at": meter.created_at,
         "expires_at": meter.expires_at,
         "rate_limit": {
             "requests": caller.rpm,
             "interval": "1m",
+            "note": "The key's limits by the minute; null: none of its own.",
             "tokens": caller.key.tpm,
             "streams": caller.key.max_streams,
         },

@@ -72,6 +72,8 @@ def _make_or_refuse(form: KeyForm, seat: Seat) -> tuple[ApiKey, str]:
         scopes=asked["scopes"],
         models=asked["models"] or None,
         rpm=asked["rpm"],
+        tpm=asked["tpm"],
+        max_streams=asked["max_streams"],
         ips=asked["ips"],
         expires_at=_expiry(asked["expires"], now=timezone.now()),
     )

@@ -117,7 +117,9 @@ REASON_LIST: Mapping[str, Reason] = {
         "Read it again and repeat the change.",
     ),
     "rate_limited": Reason(
-        429, "Too many requests per minute.", "Wait for `Retry-After`; official SDKs do."
+        429,
+        "Too many requests or tokens per minute; for streams at once see `too_many_streams`.",
+        "Wait for `Retry-After`; official SDKs do.",
     ),
     "cap_reached": Reason(
         429,

@@ -240,6 +240,7 @@ class ReceiptAnswer(Struct):
 class RateLimit(Struct):
     requests: Count | None
     interval: Literal["1m"]
+    note: str
     tokens: Count | None
     streams: Count | None
 
@@ -259,8 +260,15 @@ class KeyStanding(Struct):
     usage_daily: Usd
     usage_weekly: Usd
     usage_monthly: Usd
+    byok_usage: Usd
+    byok_usage_daily: Usd
+    byok_usage_weekly: Usd
+    byok_usage_monthly: Usd
+    include_byok_in_limit: bool
     is_free_tier: bool
     is_management_key: bool
+    is_provisioning_key: bool
+    creator_user_id: str | None
     created_at: datetime
     expires_at: datetime | None
     rate_limit: RateLimit

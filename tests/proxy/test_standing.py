@@ -32,6 +32,15 @@ def told(client: httpx.Client, what: str) -> dict[str, Any]:
     return data
 
 
+OPENROUTER = {
+    *("label", "limit", "limit_remaining", "limit_reset", "expires_at", "rate_limit"),
+    *("usage", "usage_daily", "usage_weekly", "usage_monthly"),
+    *("byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly"),
+    *("include_byok_in_limit", "is_free_tier", "is_management_key", "is_provisioning_key"),
+    "creator_user_id",
+}
+
+
 class TestKey:
     def test_tells_limits_and_use(self, client: httpx.Client, shop: Shop) -> None:
         limits.set_key_caps(
@@ -52,11 +61,23 @@ class TestKey:
             assert key[window] == 2 * CALL, window
         assert key["is_free_tier"] is False
         assert key["expires_at"] is None
+        assert key["rate_limit"].pop("note")
         assert key["rate_limit"] == {
             "requests": 60, "interval": "1m", "tokens": None, "streams": None,
         }  # fmt: skip
         assert key["caps"]["monthly"] == {"limit": "20.00", "remaining": "19.999968"}
         assert key["workspace_id"] == shop.workspace.public_id
+
+    def test_every_field_of_openrouter_is_there(self, client: httpx.Client) -> None:
+        """As of the reference of get-current-key; nobody brings keys of a provider here."""
+        key = told(client, "key")
+
+        own = [name for name in key if name.startswith("byok_usage")]
+        assert key.keys() >= OPENROUTER
+        assert [key[name] for name in own] == [0, 0, 0, 0]
+        assert key["include_byok_in_limit"] is False
+        assert key["is_provisioning_key"] is key["is_management_key"] is False
+        assert key["rate_limit"].keys() >= {"requests", "interval", "note"}
 
     def test_a_key_without_caps_has_no_limit(self, client: httpx.Client, shop: Shop) -> None:
         limits.set_key_caps(key=shop.key, daily=None, monthly=None, past_tier=True)

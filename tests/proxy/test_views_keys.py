@@ -119,6 +119,8 @@ class TestCreate:
     def test_limits_and_expiry_are_kept(self, alice: User, home: Workspace) -> None:
         terms = {
             "rpm": "7",
+            "tpm": "9000",
+            "max_streams": "3",
             "daily_usd": "1.50",
             "monthly_usd": "20",
             "models": "a/b\nc/d",
@@ -131,6 +133,10 @@ class TestCreate:
         assert answer.status_code == 200
         key = ApiKey.objects.get()
         assert (key.rpm, key.models) == (7, ["a/b", "c/d"])
+        assert (key.tpm, key.max_streams) == (9000, 3)
+        facts = pages.browser(alice).get(f"/dashboard/keys/{key.public_id}").content.decode()
+        assert "9,000 per minute" in facts
+        assert "Streams at once" in facts
         assert key.ips == ["10.0.0.1/32", "10.1.0.0/16"]
         assert limits.key_caps(key=key) == (1_500_000_000, 20 * 10**9)
         assert key.expires_at is not None
@@ -152,6 +158,9 @@ class TestCreate:
             {"scopes": ["root"]},
             {"workspaces": []},
             {"rpm": "-1"},
+            {"tpm": "-1"},
+            {"tpm": "many"},
+            {"max_streams": "1000000000"},
             {"rpm": "1000000000"},
             {"daily_usd": "-1"},
             {"daily_usd": "1e3000"},
