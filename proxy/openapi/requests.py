@@ -73,9 +73,17 @@ RULES: Mapping[str, Schema] = {
     "tools": {
         "type": ["array", "null"],
         "items": {
-            "type": "object",
-            "properties": {"type": {"enum": ["function", "custom"]}},
-            "required": ["type"],
+            "anyOf": [
+                {
+                    "type": "object",
+                    "properties": {
+                        "type": {"const": kind},
+                        kind: {"$ref": REF.format(name=kind.capitalize())},
+                    },
+                    "required": ["type", kind],
+                }
+                for kind in ("function", "custom")
+            ]
         },
     },
     "service_tier": {"enum": ["auto", "default", None]},
@@ -166,6 +174,7 @@ def schemas() -> dict[str, Schema]:
     chats: Schema = made["ChatRequest"]
     for name in ("stop", "tools", "service_tier", "modalities"):
         chats["properties"][name] = RULES[name]
+    del made["Tool"]
     made["Message"]["properties"]["content"] = RULES["content"]
     made["EmbeddingsRequest"]["properties"]["input"] = RULES["input"]
     legacy = _joined(chats, _of(completions.CompletionsRequest)["CompletionsRequest"], MERELY_CHAT)
