@@ -16,14 +16,14 @@ from billing.pricing import Rates
 from common import ids
 from proxy import keeping
 from proxy.models import GatewayProcess as ProcessRow
-from proxy.models import Generation
+from proxy.models import Generation, ModelAlias, Route
 from proxy.sweep import sweep
 from proxy.tasks import make_generation, tidy_kept
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.worker import WorkerProcess
-from tests.proxy.conftest import Shop, request_id
+from tests.proxy.conftest import Shop, make_provider, request_id
 from tests.proxy.neuralbox import (
     CLAUDE,
     GOLDEN,
@@ -40,6 +40,13 @@ from tests.proxy.neuralbox import (
 )
 
 __all__ = ["books", "box", "sold", "worker"]
+
+
+def add_route(alias: str, upstream: FakeUpstream) -> None:
+    """Give a model a second route, after its first."""
+    model = ModelAlias.objects.get(alias=alias).model
+    provider = make_provider("other", upstream.base_url)
+    Route.objects.create(model=model, provider=provider, upstream_model="up", priority=9)
 
 
 class TestMake:
@@ -115,6 +122,31 @@ class TestMake:
 
         with WorkerProcess():
             assert ended(box, id_)["tokens_used"] == 3
+
+    def test_nothing_is_chosen_again(
+        self, box: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        """NB-08: the routes, their order and their prices are those of the admission."""
+        with FakeUpstream() as other:
+            add_route(CLAUDE, other)
+            upstream.script(GOLDEN)
+            wish = {"allow_fallbacks": False, "max_price": {"prompt": 3, "completion": "15.00"}}
+            id_ = box.post(URL, json=ask(provider=wish) | {"async": True}).json()["id"]
+            # Now the other is cheaper, and the one that was admitted beyond the ceiling.
+            dearer = Rates(prompt=300_000_000, completion=1_500_000_000)
+            cheaper = Rates(prompt=1, completion=1)
+            Route.objects.filter(provider__slug="other").update(own_price=True)
+            for subject, rates in (
+                ("anthropic/claude-sonnet-4.5", dearer),
+                (Route.objects.get(provider__slug="other").subject, cheaper),
+            ):
+                prices.set_price(subject=subject, role="retail", rates=rates, now=timezone.now())
+
+            with WorkerProcess():
+                told = ended(box, id_)
+
+        assert (told["status"], told["tokens_used"]) == ("completed", 3), told
+        assert (len(upstream.calls), len(other.calls)) == (1, 0)
 
     def test_a_worker_killed_in_the_middle_never_leads_to_a_second_call(
         self, box: httpx.Client, upstream: FakeUpstream, shop: Shop, settings: Settings

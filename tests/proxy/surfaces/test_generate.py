@@ -243,7 +243,10 @@ class TestAStream:
         assert (last["status"], last["content"]) == ("failed", None)
         assert last["error"]["reason"] == "stream_interrupted"
         assert "[DONE]" not in response.text
-        assert status(box, last["id"]).json()["status"] == "failed"
+        assert last.keys() >= {"tokens_used", "balance_remaining", "usage", "created_at", "model"}
+        assert last["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        assert last["balance_remaining"] == tokens_left(shop)
+        assert status(box, last["id"]).json() == last
 
     @pytest.mark.parametrize(
         ("on_disconnect", "expected"), [("drain", "completed"), ("cancel", "failed")]
