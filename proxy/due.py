@@ -16,7 +16,9 @@ MOST_LATE = 200
 
 # What waits for a worker belongs to no process: it is claimed, or abandoned in time.
 # A database that was away could not take heartbeats: until its gateways had the time to
-# send one, their silence means nothing, and what they spooled comes first.
+# send one, their silence means nothing, and what they spooled comes first. So an expired
+# hold is left alone while its gateway is silent and not yet known to be dead: back from an
+# outage it books what waits in its spool, then gives a sign of life.
 HOLDS = """
 with clock as (
     select billing_now() as now, clock_timestamp() as wall, make_interval(secs => %(silent_s)s)
@@ -37,7 +39,8 @@ cross join lateral (
 where h.id > %(after)s
   and ((silent_at <= clock.wall
         and (p.id is null or p.stopped_at is not null or p.id = any (%(dead)s)))
-       or (h.expires_at <= clock.now and up_at + silence <= clock.wall))
+       or (h.expires_at <= clock.now and up_at + silence <= clock.wall
+           and (p.id is null or p.heartbeat_at + silence > clock.wall)))
   and not exists (
       select from proxy_generation g
       where g.id = h.id and g.status = 'pending' and g.background and g.claimed_at is null)

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 
 import msgspec
 import structlog
+from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from msgspec import Struct
 
 from billing import ledger
-from proxy import due, lookups
+from proxy import due, lookups, spool
 from proxy.candidates import Candidates
 from proxy.closing import Closing, Registrar
 from proxy.due import Call
@@ -81,7 +82,10 @@ def sweep() -> Report:
     dead = due.dead_processes()
     page = due.holds(dead=dead, limit=PAGE)
     while page:
-        done += _close_page(page, candidates, registrar)
+        # What a gateway knew when it could not reach the database is better than any evidence.
+        spooled = spool.kept_ids(settings.SPOOL_DIR)
+        due_now = [call for call in page if call.id not in spooled]
+        done += _close_page(due_now, candidates, registrar)
         page = due.holds(dead=dead, after=page[-1].id, limit=PAGE)
     done += _close_page(due.expired(), candidates, registrar)
     with connection.cursor() as cursor:

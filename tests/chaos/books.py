@@ -24,6 +24,12 @@ from tests.chaos.market import FIXED_CAP_NANOS, Market
 from tests.chaos.provider import COMPLETION_NANOS, PROMPT_NANOS, Record
 
 ESTIMATES = ("checkpoint", "count")
+REFUSALS = frozenset(
+    {
+        *("store_unavailable", "cap_reached", "cap_reserved", "key_disabled", "invalid_api_key"),
+        *("insufficient_balance", "balance_reserved", "rate_limited"),
+    }
+)
 # What our own count of a prompt may be above the provider's: the words around its text.
 SLACK_TOKENS = 16
 
@@ -144,10 +150,8 @@ class Audit:
             yield f"was answered by its provider and is free: {row.state} {row.reason}"
 
     def _refused(self) -> Iterator[str]:
-        refusals = ("store_unavailable", "cap_reached", "cap_reserved", "key_disabled")
-        refusals += ("insufficient_balance", "balance_reserved", "rate_limited", "invalid_api_key")
         for told in self.book.told:
-            if told.reason in refusals and told.id in self.records:
+            if told.reason in REFUSALS and told.id in self.records:
                 yield f"6: {told.id} was refused ({told.reason}) and reached a provider"
 
     def _closed(self) -> Iterator[str]:

@@ -253,7 +253,9 @@ class Run:
             time.sleep(0.5)
         time.sleep(HOLD_TTL_S + 0.5)
 
-    def _figures(self, verdict: Any, swept: dict[str, int], deaths: int, took_s: float) -> Any:
+    def _figures(
+        self, verdict: Any, swept: dict[str, int], deaths: int, took_s: float
+    ) -> dict[str, Any]:
         return {
             "ok": verdict.ok,
             "seed": self.options.seed,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from common import ids
@@ -188,7 +189,7 @@ class TestWaiting:
 
     def test_the_oldest_line_counts(self, tmp_path: Path) -> None:
         write(tmp_path)
-        old = Entry(time.time() - 500, ids.request_id(), spool.msgspec.Raw(b"{}"))
+        old = Entry(time.time() - 500, ids.request_id(), msgspec.Raw(b"{}"))
         (tmp_path / f"0{spool.SUFFIX}").write_bytes(spool.line_of(old))
         found = spool.waiting(tmp_path)
         assert found.files == 2
