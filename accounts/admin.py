@@ -175,7 +175,7 @@ class WorkspaceAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
         """Store; a new name or tier goes the way that is written down."""
         asked = {name: getattr(obj, name) for name in ("name", "tier") if name in form.changed_data}
         for name in asked:
-            setattr(obj, obj._meta.get_field(name).attname, form.initial[name])
+            setattr(obj, {"tier": "tier_id"}.get(name, name), form.initial[name])
         super().save_model(request, obj, form, change)
         if "name" in asked:
             workspaces.rename(workspace=obj, name=asked["name"], by=staff(request))

@@ -54,7 +54,7 @@ __all__ = [
 SAFE: Final = ("GET", "HEAD")
 MEMBER: Final = Access()
 SIGNED_IN: Final = Access(workspace=False)
-Serializer = type[serializers.BaseSerializer[Any]]
+Serializer = type[serializers.Serializer[Any]]
 
 
 def needs(scope: Scope, *, people: bool = False, workspace: bool = True) -> Access:
@@ -88,7 +88,8 @@ class VersionField(serializers.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         about = "The `version` you read; if there is another by now the answer is a 409."
-        super().__init__(**({"required": False, "max_length": 64, "help_text": about} | kwargs))
+        given: dict[str, Any] = {"required": False, "max_length": 64, "help_text": about} | kwargs
+        super().__init__(**given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +240,7 @@ def _run(
 
 
 def _check_csrf(request: HttpRequest) -> None:
-    refused = _CsrfCheck(lambda _request: None).check(request)  # type: ignore[arg-type,return-value]
+    refused = _CsrfCheck(lambda _request: None).check(request)  # type: ignore[arg-type]  # never called on
     if refused:
         raise ApiError("scope_missing", f"CSRF: {refused} Reload the page, or use an API key.")
 
@@ -253,7 +254,7 @@ class _CsrfCheck(CsrfViewMiddleware):
     def check(self, request: HttpRequest) -> Any:
         """The reason for a refusal, or None."""
         self.process_request(request)
-        return self.process_view(request, None, (), {})
+        return self.process_view(request, _CsrfCheck, (), {})
 
 
 def _call(declared: Operation, caller: Caller, request: Request) -> Call:
@@ -306,7 +307,7 @@ def _etag(shown: Mapping[str, Any]) -> dict[str, str]:
     return {"ETag": f'"{shown["version"]}"'} if "version" in shown else {}
 
 
-def _rows(declared: Operation) -> serializers.BaseSerializer[Any]:
+def _rows(declared: Operation) -> serializers.Serializer[Any]:
     if declared.answer is None:
         raise RuntimeError("A list has a serializer.")
     return declared.answer()

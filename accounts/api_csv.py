@@ -21,7 +21,7 @@ Reader = Callable[[Wanted], Page]
 
 
 def csv_response(
-    name: str, rows: serializers.BaseSerializer[Any], call: Any, act: Callable[[Any], Page]
+    name: str, rows: serializers.Serializer[Any], call: Any, act: Callable[[Any], Page]
 ) -> StreamingHttpResponse:
     """A list as a file to save."""
 
@@ -38,7 +38,7 @@ def csv_response(
     )
 
 
-def texts(rows: serializers.BaseSerializer[Any], read: Reader, wanted: Wanted) -> Iterator[str]:
+def texts(rows: serializers.Serializer[Any], read: Reader, wanted: Wanted) -> Iterator[str]:
     """The head, then the text of each page."""
     names = columns(rows)
     yield csvtext.lines([names])
@@ -51,16 +51,21 @@ def texts(rows: serializers.BaseSerializer[Any], read: Reader, wanted: Wanted) -
         wanted = replace(wanted, after=page.next)
 
 
-def columns(serializer: Any, prefix: str = "") -> list[str]:
+def columns(serializer: serializers.Serializer[Any], prefix: str = "") -> list[str]:
     """The dotted names of all that a row has."""
     found: list[str] = []
     for name, field in serializer.fields.items():
-        nested = isinstance(field, serializers.Serializer)
-        found += columns(field, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
+        if isinstance(field, serializers.Serializer):
+            found += columns(field, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
     return found
 
 
 async def _asynchronous(chunks: Iterator[str]) -> AsyncIterator[str]:
     # A thread per page: Django would read a plain iterator to its end before it sends any.
-    while (chunk := await sync_to_async(next)(chunks, None)) is not None:
+    def following() -> str | None:
+        return next(chunks, None)
+
+    while (chunk := await sync_to_async(following)()) is not None:
         yield chunk

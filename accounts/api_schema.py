@@ -93,7 +93,7 @@ class Schema(AutoSchema):
         """The first line of what the method says of itself."""
         return (self._handler.__doc__ or "").strip().partition("\n")[0] or None
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]  # as the base class has it
         """Who may call it."""
         access = self.declared.access
         if access.scope is None:

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, keylimits, keyrights, keytext, scopes, versions, workspaces
+from accounts import audit, keylimits, keyrights, keytext, scopes, workspaces
 from accounts.actors import is_operator, person_id, rights
 from accounts.errors import ForeignWorkspace, Invalid, Missing
 from accounts.keyrecord import FIND, KeyRecord, KeyWorkspace, digests, find, from_row, read_version
@@ -252,18 +252,15 @@ def update(
     max_streams: int | Unchanged | None = UNCHANGED,
     ips: Iterable[str] | Unchanged = UNCHANGED,
     expires_at: datetime | Unchanged | None = UNCHANGED,
-    version: str | None = None,
 ) -> ApiKey:
     """Change what is given, leave the rest; new rights are proved as for a new key.
 
-    :raises Conflict: the key is not at the version that was asked for
     :raises Invalid: a value that no key may have, or a deleted key
     :raises ForeignWorkspace: maker or owner has no place in one of the workspaces
     :raises Forbidden: not theirs to change, or more rights than they have
     """
     current = _locked(key)
     keyrights.require_to_change(by=by, key=current)
-    versions.require(wanted=version, current=str(current.version))
     before = _facts(current)
     carried = list(Workspace.objects.select_related("tier").filter(key_workspaces__key=current))
     if not isinstance(workspaces, Unchanged):

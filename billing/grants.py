@@ -16,6 +16,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from accounts import audit
+from accounts.actors import Actor, person_id
 from accounts.models import User, Workspace
 from billing import ledger
 from billing.models import Account, Lot
@@ -35,7 +37,7 @@ def give(
     reason: str,
     expires_at: datetime | None = None,
     paid: bool = False,
-    by: User | None = None,
+    by: Actor = None,
     source: UUID | None = None,
 ) -> bool:
     """
@@ -67,7 +69,7 @@ def give(
             asset=asset,
             amount=amount,
             reason=reason,
-            created_by=by.pk if by else None,
+            created_by=person_id(by),
         )
     )
     if new and not paid:
@@ -77,7 +79,15 @@ def give(
             expires_at=expires_at,
             reason=reason,
             source=source,
-            created_by=by,
+            created_by_id=person_id(by),
+        )
+    if new:
+        audit.record(
+            action="money.paid_in" if paid else "money.granted",
+            by=by,
+            target=audit.Target(workspace.public_id, workspace.name),
+            workspaces=[workspace],
+            after={"asset": asset, "units": str(amount), "reason": reason},
         )
     return new
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from accounts.models import ApiKey, Tier, Workspace
+from accounts import actors, audit, keyrights, versions
+from accounts.actors import Actor
+from accounts.errors import Forbidden
+from accounts.models import ApiKey, ApiKeyWorkspace, Tier, Workspace
+from accounts.scopes import Scope
 from billing import ledger
 from billing.models import Account, KeyMeter
 from common import money
@@ -18,38 +22,79 @@ class AboveTier(ApiError):
         super().__init__("invalid_parameter", message)
 
 
+@transaction.atomic
 def set_workspace_caps(
-    *, workspace: Workspace, daily: int | None, monthly: int | None, past_tier: bool = False
+    *,
+    workspace: Workspace,
+    daily: int | None,
+    monthly: int | None,
+    by: Actor,
+    past_tier: bool = False,
+    version: str | None = None,
 ) -> None:
     """
     Set what a workspace may spend; it may be less than what is spent already.
 
     :raises AboveTier: more than the tier allows, and not set by an operator
+    :raises accounts.errors.Conflict: the caps are not at the version that was asked for
+    :raises accounts.errors.Forbidden: without billing:manage there
     :raises ValueError: negative
     """
     _not_negative(daily, monthly)
+    if Scope.BILLING_MANAGE not in actors.rights(by=by, workspace=workspace):
+        raise Forbidden("Your right here does not include billing:manage.")
     if not past_tier:
         _check(tiers=[workspace.tier], daily=daily, monthly=monthly)
-    home = ledger.open_accounts(workspace_id=workspace.pk).usd_id
-    Account.objects.filter(pk=home).update(day_cap=daily, month_cap=monthly)
+    ledger.open_accounts(workspace_id=workspace.pk)
+    home = ledger.lock_homes(workspace_id=workspace.pk, assets=(ledger.USD,))[0]
+    before = facts((home.day_cap, home.month_cap))
+    versions.require(wanted=version, current=versions.of(before))
+    Account.objects.filter(pk=home.pk).update(day_cap=daily, month_cap=monthly)
+    audit.record(
+        action="limits.changed",
+        by=by,
+        target=audit.Target(workspace.public_id, workspace.name),
+        workspaces=[workspace],
+        before=before,
+        after=facts((daily, monthly)),
+    )
 
 
+def facts(caps: tuple[int | None, int | None]) -> dict[str, object]:
+    """A daily and a monthly cap as they are written down: exact dollars, or no cap."""
+    daily, monthly = (None if cap is None else money.usd(cap) for cap in caps)
+    return {"daily_usd": daily, "monthly_usd": monthly}
+
+
+@transaction.atomic
 def set_key_caps(
-    *, key: ApiKey, daily: int | None, monthly: int | None, past_tier: bool = False
+    *, key: ApiKey, daily: int | None, monthly: int | None, by: Actor, past_tier: bool = False
 ) -> None:
     """
     Set what a key may spend, in all its workspaces together; their own caps hold as well.
 
     :raises AboveTier: more than a tier of its workspaces allows, and not set by an operator
+    :raises accounts.errors.Forbidden: not theirs to change
     :raises ValueError: negative
     """
     _not_negative(daily, monthly)
+    keyrights.require_to_change(by=by, key=key)
     if not past_tier:
         # A key without a cap of its own is still bounded by its workspace's: 0 stands for it.
         tiers = list(Tier.objects.filter(workspaces__api_keys=key))
         _check(tiers=tiers, daily=daily or 0, monthly=monthly or 0)
     ledger.open_meter(key_id=key.pk)
+    meter = KeyMeter.objects.select_for_update(no_key=True).get(pk=key.pk)
     KeyMeter.objects.filter(pk=key.pk).update(day_cap=daily, month_cap=monthly)
+    places = ApiKeyWorkspace.objects.filter(key=key).values_list("workspace_id", flat=True)
+    audit.record(
+        action="key.limits_changed",
+        by=by,
+        target=audit.Target(key.public_id, key.name),
+        workspaces=list(places),
+        before=facts((meter.day_cap, meter.month_cap)),
+        after=facts((daily, monthly)),
+    )
 
 
 def workspace_caps(*, workspace: Workspace) -> tuple[int | None, int | None]:

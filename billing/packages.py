@@ -16,11 +16,13 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import User, Workspace
+from accounts import audit
+from accounts.actors import Actor, person_id
+from accounts.models import Workspace
 from billing import conversions, grants, ledger
 from billing.models import Account, Lot
 from billing.models_tokens import Conversion, TokenPackage
-from common import ids
+from common import ids, money
 
 
 class NotForSale(LookupError):
@@ -57,7 +59,7 @@ def buy(
     workspace: Workspace,
     slug: str,
     source: UUID,
-    by: User | None = None,
+    by: Actor = None,
     price_nanos: int | None = None,
 ) -> Purchase:
     """
@@ -85,6 +87,7 @@ def buy(
         raise WorkspaceFrozen("The workspace is frozen.")
     _convert(package=package, homes=homes, source=source, by=by)
     _give_bonus(package=package, workspace=workspace, source=source, by=by)
+    _record(package=package, workspace=workspace, by=by)
     return Purchase(slug, package.tokens, package.bonus_tokens, package.price_nanos, new=True)
 
 
@@ -95,9 +98,7 @@ def _bought(*, before: Conversion, homes: dict[str, Account], slug: str) -> Purc
     return Purchase(slug, before.received, bonus.amount if bonus else 0, before.amount, new=False)
 
 
-def _convert(
-    *, package: TokenPackage, homes: dict[str, Account], source: UUID, by: User | None
-) -> None:
+def _convert(*, package: TokenPackage, homes: dict[str, Account], source: UUID, by: Actor) -> None:
     conversions.convert(
         source=source,
         debit=homes[ledger.USD].pk,
@@ -109,13 +110,25 @@ def _convert(
             at=timezone.now(),
         ),
         reason=package.name,
-        created_by=by.pk if by else None,
+        created_by=person_id(by),
     )
 
 
-def _give_bonus(
-    *, package: TokenPackage, workspace: Workspace, source: UUID, by: User | None
-) -> None:
+def _record(*, package: TokenPackage, workspace: Workspace, by: Actor) -> None:
+    audit.record(
+        action="tokens.bought",
+        by=by,
+        target=audit.Target(workspace.public_id, workspace.name),
+        workspaces=[workspace],
+        after={
+            "package": package.slug,
+            "tokens": package.tokens,
+            "price_usd": money.usd(package.price_nanos),
+        },
+    )
+
+
+def _give_bonus(*, package: TokenPackage, workspace: Workspace, source: UUID, by: Actor) -> None:
     if package.bonus_tokens == 0:
         return
     days = package.bonus_days

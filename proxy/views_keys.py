@@ -80,6 +80,7 @@ def _make_or_refuse(form: KeyForm, seat: Seat) -> tuple[ApiKey, str]:
     daily, monthly = limits.key_caps(key=key)
     limits.set_key_caps(
         key=key,
+        by=seat.user,
         daily=daily if asked["daily_usd"] is None else asked["daily_usd"],
         monthly=monthly if asked["monthly_usd"] is None else asked["monthly_usd"],
     )

@@ -22,7 +22,7 @@ def tier() -> Tier:
 class TestSetWorkspaceCaps:
     def test_they_hold_at_once(self) -> None:
         one = customer(usd=10_000)
-        limits.set_workspace_caps(workspace=one.workspace, daily=1000, monthly=2000)
+        limits.set_workspace_caps(by=None, workspace=one.workspace, daily=1000, monthly=2000)
         assert limits.workspace_caps(workspace=one.workspace) == (1000, 2000)
         assert verdicts(admit(one.ask(1001))) == ["ws_day"]
 
@@ -30,30 +30,34 @@ class TestSetWorkspaceCaps:
     def test_the_tiers_maximum_holds(self, daily: int | None, monthly: int | None) -> None:
         one = customer()
         with pytest.raises(limits.AboveTier):
-            limits.set_workspace_caps(workspace=one.workspace, daily=daily, monthly=monthly)
+            limits.set_workspace_caps(
+                by=None, workspace=one.workspace, daily=daily, monthly=monthly
+            )
 
     def test_an_operator_may_pass_it(self) -> None:
         one = customer()
-        limits.set_workspace_caps(workspace=one.workspace, daily=None, monthly=None, past_tier=True)
+        limits.set_workspace_caps(
+            by=None, workspace=one.workspace, daily=None, monthly=None, past_tier=True
+        )
         assert limits.workspace_caps(workspace=one.workspace) == (None, None)
 
     def test_negative_is_refused(self) -> None:
         with pytest.raises(ValueError, match="0 or more"):
-            limits.set_workspace_caps(workspace=customer().workspace, daily=-1, monthly=1)
+            limits.set_workspace_caps(by=None, workspace=customer().workspace, daily=-1, monthly=1)
 
 
 class TestSetKeyCaps:
     def test_none_leaves_the_workspaces_caps(self) -> None:
         one = customer(usd=10_000)
         one.caps(ws_day=500)
-        limits.set_key_caps(key=one.key, daily=None, monthly=None)
+        limits.set_key_caps(by=None, key=one.key, daily=None, monthly=None)
         assert limits.key_caps(key=one.key) == (None, None)
         assert verdicts(admit(one.ask(501))) == ["ws_day"]
 
     def test_the_tiers_maximum_holds(self) -> None:
         one = customer()
         with pytest.raises(limits.AboveTier):
-            limits.set_key_caps(key=one.key, daily=10**12 + 1, monthly=None)
+            limits.set_key_caps(by=None, key=one.key, daily=10**12 + 1, monthly=None)
 
 
 class TestApplyTier:
@@ -62,11 +66,12 @@ class TestApplyTier:
         for each in (one, chooser):
             limits.apply_tier(workspace=each.workspace)
         limits.set_key_caps(
+            by=None,
             key=one.key,
             daily=tier.default_daily_nanos,
             monthly=tier.default_monthly_nanos,
         )
-        limits.set_key_caps(key=chooser.key, daily=5, monthly=6)
+        limits.set_key_caps(by=None, key=chooser.key, daily=5, monthly=6)
         bigger = Tier.objects.create(
             slug="bigger", name="Bigger", default_rpm=1, max_rpm=1,
             default_daily_nanos=7 * 10**11, max_daily_nanos=10**12,

@@ -154,7 +154,9 @@ class TestOneCap:
     def test_of_a_day_is_never_passed(
         self, shop: Shop, gateways: list[GatewayProcess], upstream: FakeUpstream
     ) -> None:
-        limits.set_workspace_caps(workspace=shop.workspace, daily=50 * CENT, monthly=100 * CENT)
+        limits.set_workspace_caps(
+            by=None, workspace=shop.workspace, daily=50 * CENT, monthly=100 * CENT
+        )
         responses = storm(gateways, shop.secret, count=200, body=hello("test/call"), patient=True)
 
         assert outcomes(responses) == {"answer": 50, "429 cap_reached": 150}
@@ -168,7 +170,7 @@ class TestOneCap:
     def test_of_a_key_is_never_passed(
         self, shop: Shop, gateways: list[GatewayProcess], upstream: FakeUpstream
     ) -> None:
-        limits.set_key_caps(key=shop.key, daily=30 * CENT, monthly=None)
+        limits.set_key_caps(by=None, key=shop.key, daily=30 * CENT, monthly=None)
         responses = storm(gateways, shop.secret, count=100, body=hello("test/call"), patient=True)
 
         assert outcomes(responses) == {"answer": 30, "429 cap_reached": 70}

@@ -44,6 +44,7 @@ OPENROUTER = {
 class TestKey:
     def test_tells_limits_and_use(self, client: httpx.Client, shop: Shop) -> None:
         limits.set_key_caps(
+            by=None,
             key=shop.key,
             daily=money.nanos_from_usd("3"),
             monthly=money.nanos_from_usd("20"),
@@ -80,7 +81,7 @@ class TestKey:
         assert key["rate_limit"].keys() >= {"requests", "interval", "note"}
 
     def test_a_key_without_caps_has_no_limit(self, client: httpx.Client, shop: Shop) -> None:
-        limits.set_key_caps(key=shop.key, daily=None, monthly=None, past_tier=True)
+        limits.set_key_caps(by=None, key=shop.key, daily=None, monthly=None, past_tier=True)
 
         key = told(client, "key")
 
@@ -90,7 +91,7 @@ class TestKey:
         self, client: httpx.Client, shop: Shop, upstream: FakeUpstream
     ) -> None:
         limits.set_key_caps(
-            key=shop.key, daily=money.nanos_from_usd("3"), monthly=None, past_tier=True
+            by=None, key=shop.key, daily=money.nanos_from_usd("3"), monthly=None, past_tier=True
         )
         script = fake.stream(done=0, finish_reason=None, with_usage=False)
         upstream.script(fake.then(script, fake.Pause(2), fake.Cut()))

@@ -98,7 +98,7 @@ class TestOverview:
         assert 'data-testid="banner-empty-balance"' not in page
 
     def test_a_cap_that_allows_nothing_is_said(self, alice: User, home: Workspace) -> None:
-        limits.set_workspace_caps(workspace=home, daily=0, monthly=10**9, past_tier=True)
+        limits.set_workspace_caps(by=None, workspace=home, daily=0, monthly=10**9, past_tier=True)
 
         page = text(alice)
 

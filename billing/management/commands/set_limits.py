@@ -45,7 +45,9 @@ class Command(OperatorCommand):
 def _set_workspace(**options: Any) -> dict[str, Any]:
     workspace = workspaces.named(text=options["workspace"])
     daily, monthly = _caps(limits.workspace_caps(workspace=workspace), **options)
-    limits.set_workspace_caps(workspace=workspace, daily=daily, monthly=monthly, past_tier=True)
+    limits.set_workspace_caps(
+        workspace=workspace, daily=daily, monthly=monthly, by=None, past_tier=True
+    )
     answer: dict[str, Any] = {"workspace_id": workspace.public_id, **_shown(daily, monthly)}
     if options["rpm"] is not None:
         answer |= {"rpm": _rpm(options["rpm"]), "keys": _set_all_rpm(workspace, options["rpm"])}
@@ -67,7 +69,7 @@ def _set_key(**options: Any) -> dict[str, Any]:
     if options["rpm"] is not None:
         key = keys.update(key=key, by=None, rpm=_rpm(options["rpm"]))
     daily, monthly = _caps(limits.key_caps(key=key), **options)
-    limits.set_key_caps(key=key, daily=daily, monthly=monthly, past_tier=True)
+    limits.set_key_caps(key=key, daily=daily, monthly=monthly, by=None, past_tier=True)
     return {"key_id": key.public_id, "rpm": key.rpm, **_shown(daily, monthly)}
 
 

@@ -107,7 +107,7 @@ def _set_caps(
         daily = _nanos(daily_usd, default=daily)
         monthly = _nanos(monthly_usd, default=monthly)
         if daily_usd is not None or monthly_usd is not None:
-            limits.set_key_caps(key=key, daily=daily, monthly=monthly, past_tier=True)
+            limits.set_key_caps(key=key, daily=daily, monthly=monthly, by=None, past_tier=True)
     except ValueError as error:
         raise CommandError(str(error)) from None
     return daily, monthly

@@ -220,7 +220,7 @@ class TestLimits:
         self, client: httpx.Client, shop: Shop, upstream: FakeUpstream
     ) -> None:
         """NG-08, NG-10"""
-        limits.set_key_caps(key=shop.key, daily=1, monthly=None)
+        limits.set_key_caps(by=None, key=shop.key, daily=1, monthly=None)
 
         response = client.post(URL, json=hello(MODEL))
 
