@@ -38,6 +38,15 @@ def eventually(client: httpx.Client, *, within_s: float) -> httpx.Response:
         time.sleep(0.05)
 
 
+def wait_for_processes(gateway: GatewayServer, count: int) -> None:
+    """Wait until a gateway knows with how many it shares the limits."""
+    share = gateway.application.gateway.runtime.quotas.share
+    deadline = time.monotonic() + 10
+    while share.processes != count:
+        assert time.monotonic() < deadline, share.processes
+        time.sleep(0.05)
+
+
 class TestTheHeaders:
     def test_count_down_and_say_when_to_come_back(self, gateway: GatewayServer, shop: Shop) -> None:
         _, secret = shop.new_key(rpm=3)
@@ -193,6 +202,21 @@ class TestWithoutRedis:
 
         assert [r.status_code for r in responses] == [200, 200, 200, 200, 429]
         assert shop.balance.held == 0
+
+    def test_two_processes_allow_half_each(self, shop: Shop) -> None:
+        _, secret = shop.new_key(rpm=4)
+        with override_settings(REDIS_URL=NOBODY), GatewayServer() as one, GatewayServer() as other:
+            for gateway in (one, other):
+                wait_for_processes(gateway, 2)
+            answers = []
+            for gateway in (one, other):
+                with gateway.client(secret) as client:
+                    answers.append([client.post(CHAT, json=hello()) for _ in range(3)])
+
+        for responses in answers:
+            assert [r.status_code for r in responses] == [200, 200, 429]
+            assert responses[-1].headers["x-ratelimit-remaining-requests"] == "0"
+            assert 1 <= int(responses[-1].headers["retry-after"]) <= 30
 
 
 class TestDuration:
