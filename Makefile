@@ -4,6 +4,7 @@
 # make compatibility  docs/compatibility.md, from a run of every client
 # make check          format, lint, types, import contracts, migrations in step
 # make bench          what one gateway process forwards with everything on
+# make chaos          everything killed and cut off under load, then an audit of the money
 # make assets         the stylesheet and scripts (needs node)
 # make lock           lock the requirements again
 
@@ -29,7 +30,7 @@ ifeq ($(and $(DATABASE_URL),$(REDIS_URL)),)
 RUN_NEEDS += $(EMBEDDED)
 endif
 
-.PHONY: run test test-peers compatibility check bench assets lock
+.PHONY: run test test-peers compatibility check bench chaos assets lock
 
 run: $(RUN_NEEDS)
 	@exec $(BIN)/python -m embedded.run
@@ -54,6 +55,9 @@ check: $(EMBEDDED) $(DEV)
 
 bench: $(EMBEDDED) $(DEV)
 	$(BIN)/python -m tests.bench.run $(ARGS)
+
+chaos: $(EMBEDDED) $(DEV)
+	$(BIN)/python -W ignore -m tests.chaos.run $(or $(ARGS),--write)
 
 assets:
 	npm ci --ignore-scripts
