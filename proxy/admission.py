@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from billing import pricing
 from common import ids, money
-from common.errors import NO_RETRY, ApiError, retry_headers
+from common.errors import NO_RETRY, ApiError, retry_advice, retry_headers
 from proxy.auth import Caller, store_away
 from proxy.guard import Incoming
 from proxy.routing import Offer
@@ -114,7 +114,8 @@ def short_of_money(granted: Granted, *, offer: Offer, ask: Ask, asset: str) -> A
     if granted.v == "balance_reserved":
         return ApiError(
             "balance_reserved",
-            f"This call needs {what}, which calls in flight hold right now. Please retry.",
+            f"This call needs {what}, which calls in flight hold right now. "
+            + retry_advice(after_ms=RESERVED_RETRY_MS),
             headers=retry_headers(after_ms=RESERVED_RETRY_MS),
             **extra,
         )
@@ -134,7 +135,8 @@ def over_cap(window: str, *, held: bool) -> ApiError:
     if held:
         return ApiError(
             "cap_reserved",
-            f"The {period} spending cap of this {owner} is held by calls in flight. Please retry.",
+            f"The {period} spending cap of this {owner} is held by calls in flight. "
+            + retry_advice(after_ms=RESERVED_RETRY_MS),
             headers=retry_headers(after_ms=RESERVED_RETRY_MS),
             **extra,
         )
@@ -145,7 +147,7 @@ def over_cap(window: str, *, held: bool) -> ApiError:
     return ApiError(
         "cap_reached",
         f"The {period} spending cap of this {owner} is reached. It resets at {reset_at}. "
-        f"Please retry after {seconds} seconds.",
+        + retry_advice(after_ms=seconds * 1000),
         headers={"retry-after": str(seconds), **NO_RETRY},
         reset_at=reset_at,
         **extra,

@@ -20,7 +20,7 @@ from accounts import keyrecord, keytext
 from accounts.keyrecord import KeyRecord, KeyWorkspace
 from accounts.keyuse import BAD_KEY, permitted, presented_key
 from billing import ledger
-from common.errors import ApiError, retry_headers
+from common.errors import ApiError, retry_advice, retry_headers
 from proxy.connection import Reader, in_thread
 
 log = structlog.get_logger(__name__)
@@ -148,6 +148,6 @@ def store_away(error: Exception) -> ApiError:
     log.error("The store did not answer", error=type(error).__name__)
     return ApiError(
         "store_unavailable",
-        "The service cannot reach its database right now. Please retry.",
+        f"The service cannot reach its database right now. {retry_advice(after_ms=1000)}",
         headers=retry_headers(after_ms=1000),
     )

@@ -45,6 +45,7 @@ class Exchange:
         hold: Hold,
         surface: Surface,
         headers: dict[str, str],
+        reserved_tokens: int = 0,
     ) -> None:
         self.runtime = runtime
         self.incoming = incoming
@@ -66,6 +67,8 @@ class Exchange:
         # For answers that tell of their settlement: what makes the body once it is known.
         self.after_charge: AfterCharge | None = None
         self.completed = False
+        # Of its key's tokens per minute: what was taken at admission, what it came to.
+        self.reserved_tokens = reserved_tokens
         self.used_tokens = 0
         # The word that the answer ended with: stop, length, tool_calls, …
         self.finish_reason = ""
@@ -118,7 +121,13 @@ class Exchange:
     def leave(self) -> None:
         """Count what the call used of its key's limits, and free its stream's slot."""
         stream = self.incoming.id if self.call.stream else None
-        self.runtime.limiter.end(self.caller, tokens=self.used_tokens, stream=stream)
+        self.runtime.limiter.end(
+            self.caller,
+            used=self.used_tokens,
+            reserved=self.reserved_tokens,
+            elapsed_s=self.incoming.elapsed_ms() / 1000,
+            stream=stream,
+        )
 
     def note_trouble(self, leg: Leg, trouble: UpstreamTrouble, *, latency_ms: int) -> None:
         """Write down an attempt that another route may make good."""

@@ -20,8 +20,8 @@ from django.conf import settings
 from msgspec import Struct
 
 from billing.pricing import Tokens
-from common.errors import ApiError, retry_headers
-from proxy import admission, idempotency, routing, streams
+from common.errors import ApiError, retry_advice, retry_headers
+from proxy import admission, idempotency, limits, routing, streams
 from proxy.auth import Caller
 from proxy.dispatch import complete, since_ms, unforeseen
 from proxy.endings import evidence_of, fail, hung_up, quarantined
@@ -148,7 +148,7 @@ def draining() -> ApiError:
     """Return the 503 of a server that is being stopped."""
     return ApiError(
         "draining",
-        "This server is shutting down. Please retry.",
+        f"This server is shutting down. {retry_advice(after_ms=1000)}",
         headers=retry_headers(after_ms=1000),
     )
 
@@ -197,7 +197,7 @@ async def admitted(
             if newer.key.version == caller.key.version:
                 raise
             caller = newer
-    message = "This API key is being changed right now. Please retry."
+    message = f"This API key is being changed right now. {retry_advice(after_ms=1000)}"
     raise ApiError("store_unavailable", message, headers=retry_headers(after_ms=1000))
 
 
@@ -229,11 +229,12 @@ async def admit(
         may_clamp=incoming.headers.get(b"x-tollgate-clamp", b"").lower() != b"off",
     )
     stream = incoming.id if call.stream else None
-    headers = await runtime.limiter.take(caller, stream=stream)
+    tokens = limits.reservation(caller, offer)
+    headers = await runtime.limiter.take(caller, tokens=tokens, stream=stream)
     try:
         hold = await admission.take(runtime, incoming, caller, offer, asset=surface.asset)
     except BaseException as error:
-        runtime.limiter.give_back(caller, stream=stream)
+        runtime.limiter.give_back(caller, tokens=tokens, stream=stream)
         if isinstance(error, ApiError):
             error.headers = {**headers, **error.headers}
         raise
@@ -248,6 +249,7 @@ async def admit(
         hold=hold,
         surface=surface,
         headers=headers,
+        reserved_tokens=tokens,
     )
 
 

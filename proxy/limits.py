@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from common.errors import NO_RETRY, ApiError, retry_headers
+from common.errors import NO_RETRY, ApiError, retry_advice, retry_headers
 from proxy.auth import Caller
 from proxy.quotas import (
     LEASE_US,
@@ -16,8 +16,15 @@ from proxy.quotas import (
     Quota,
     Quotas,
 )
+from proxy.routing import Offer
+from proxy.wire.answers import estimated_tokens
 
 STREAM_RETRY_MS = 1000
+MINUTE_S = 60
+# What a call is expected to say where its caller sets no limit: no more than this, and than
+# this part of the key's tokens per minute, or a small key could make one call at a time.
+USUAL_OUTPUT_TOKENS = 1000
+USUAL_PART = 10
 
 
 class Limiter:
@@ -26,15 +33,19 @@ class Limiter:
     def __init__(self, quotas: Quotas) -> None:
         self.quotas = quotas
 
-    async def take(self, caller: Caller, *, stream: UUID | None = None) -> dict[str, str]:
+    async def take(
+        self, caller: Caller, *, tokens: int = 0, stream: UUID | None = None
+    ) -> dict[str, str]:
         """
-        Take one request of a key's minute, and a slot for its stream; return the headers.
+        Take one request and its tokens of a key's minute, and a slot for its stream.
+
+        Returns the headers. ``tokens`` is what ``reservation`` returned.
 
         :raises ApiError: 429 ``rate_limited`` or ``too_many_streams``
         """
         quota = quota_of(caller)
         refuse_zero(quota)
-        level = await self._ask(quota, requests=1, stream=stream)
+        level = await self._ask(quota, requests=1, tokens=tokens, stream=stream)
         headers = limit_headers(quota, level)
         if level.verdict in (NO_REQUESTS, NO_TOKENS):
             raise rate_limited(level, headers)
@@ -45,9 +56,9 @@ class Limiter:
     async def peek(self, caller: Caller) -> dict[str, str]:
         """Return the headers of a key as it stands, for answers that count against nothing."""
         quota = quota_of(caller)
-        return limit_headers(quota, await self._ask(quota, requests=0, stream=None))
+        return limit_headers(quota, await self._ask(quota, requests=0, tokens=0, stream=None))
 
-    async def _ask(self, quota: Quota, *, requests: int, stream: UUID | None) -> Level:
+    async def _ask(self, quota: Quota, *, requests: int, tokens: int, stream: UUID | None) -> Level:
         leased = stream is not None and quota.slots is not None
         if not (quota.rpm or quota.tpm or leased):
             return Level(0)
@@ -55,17 +66,34 @@ class Limiter:
             Demand(
                 quota=quota,
                 requests=requests,
+                tokens=tokens,
                 lease=str(stream) if leased else "",
                 lease_us=LEASE_US if leased else 0,
             )
         )
 
-    def give_back(self, caller: Caller, *, stream: UUID | None = None) -> None:
+    def give_back(self, caller: Caller, *, tokens: int, stream: UUID | None = None) -> None:
         """Return what a refusal for money did not use."""
-        self._note(caller, requests=-1, tokens=0, stream=stream)
+        self._note(caller, requests=-1, tokens=-tokens, stream=stream)
 
-    def end(self, caller: Caller, *, tokens: int, stream: UUID | None = None) -> None:
-        """Count the tokens that a call used, and free its stream's slot."""
+    def end(
+        self,
+        caller: Caller,
+        *,
+        used: int,
+        reserved: int,
+        elapsed_s: float,
+        stream: UUID | None = None,
+    ) -> None:
+        """
+        Count the tokens that a call used instead of those reserved, and free its stream's slot.
+
+        A reservation leaves the bucket again within a minute: only what is left of it is
+        given back.
+        """
+        tokens = used - reserved
+        if tokens < 0:
+            tokens = round(tokens * max(0.0, 1 - elapsed_s / MINUTE_S))
         self._note(caller, requests=0, tokens=tokens, stream=stream)
 
     def _note(self, caller: Caller, *, requests: int, tokens: int, stream: UUID | None) -> None:
@@ -82,6 +110,22 @@ class Limiter:
                     lease_us=-1 if leased else 0,
                 )
             )
+
+
+def reservation(caller: Caller, offer: Offer) -> int:
+    """
+    Return the tokens that a call takes of its key's minute until it is known what it used.
+
+    The prompt by its bytes and the output that was asked for; a call beyond the whole limit
+    takes all of it.
+    """
+    most = caller.key.tpm
+    if not most:
+        return 0
+    first = offer.legs[0]
+    usual = min(first.output_tokens, USUAL_OUTPUT_TOKENS, most // USUAL_PART)
+    output = first.call.output_limit or usual
+    return min(most, estimated_tokens(first.call.prompt_bytes) + output * first.call.choices)
 
 
 def quota_of(caller: Caller) -> Quota:
@@ -115,7 +159,7 @@ def rate_limited(level: Level, headers: dict[str, str]) -> ApiError:
     what = "Token rate limit" if level.verdict == NO_TOKENS else "Rate limit"
     return ApiError(
         "rate_limited",
-        f"{what} exceeded. Please retry after {seconds} second{'' if seconds == 1 else 's'}.",
+        f"{what} exceeded. {retry_advice(after_ms=seconds * 1000)}",
         headers={**headers, "retry-after": str(seconds)},
     )
 
@@ -125,7 +169,8 @@ def too_many_streams(quota: Quota, headers: dict[str, str]) -> ApiError:
     if not quota.slots:
         retry, advice = dict(NO_RETRY), "Raise it in the dashboard."
     else:
-        retry, advice = retry_headers(after_ms=STREAM_RETRY_MS), "Close one, or retry later."
+        retry = retry_headers(after_ms=STREAM_RETRY_MS)
+        advice = f"Close one of them. {retry_advice(after_ms=STREAM_RETRY_MS)}"
     return ApiError(
         "too_many_streams",
         f"This key may have {quota.slots} streams open at once. {advice}",

@@ -32,8 +32,9 @@ MOST_REMEMBERED = 100_000
 OK, NO_REQUESTS, NO_TOKENS, NO_SLOTS = range(4)
 # KEYS: the owner's TAT of requests, its TAT of tokens, its leases by end.
 # ARGV: 1 to check; microseconds per request (0: no limit), burst, requests taken (-1: given
-# back); microseconds per token (0: no limit), tokens used; slots (-1: no limit), the lease's
-# name, its microseconds (0: none is meant, -1: given back).
+# back); microseconds per token (0: no limit), tokens taken (below 0: given back), of which one
+# at least has to be there; slots (-1: no limit), the lease's name, its microseconds (0: none is
+# meant, -1: given back). A microsecond is the error of what is compared.
 # Returns the verdict; for requests and then for tokens: left, microseconds until full,
 # microseconds until one is free.
 SCRIPT = """
@@ -55,7 +56,7 @@ local function save(key, tat)
   end
 end
 
-local tat, t_tat = now, now
+local tat, t_tat, t_before = now, now, now
 if interval > 0 then
   local before = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
   tat = math.max(before + interval * cost, now)
@@ -65,18 +66,20 @@ if interval > 0 then
   end
 end
 if per_token > 0 then
-  t_tat = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), now)
-  if check and verdict == 0 and now + 60000000 - t_tat < per_token then
+  t_before = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), now)
+  local need, space = per_token * math.max(used, 1), now + 60000000 - t_before
+  if check and verdict == 0 and space + 1 < need then
     verdict = 2
-    t_wait = per_token - (now + 60000000 - t_tat)
+    t_wait = need - space
   end
-  t_tat = t_tat + per_token * used
+  t_tat = math.max(t_before + per_token * used, now)
 end
 if slots >= 0 and lease_us > 0 and check then
   redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
   if verdict == 0 and redis.call('ZCARD', KEYS[3]) >= slots then verdict = 3 end
 end
 if verdict > 1 and interval > 0 then tat = math.max(tat - interval * cost, now) end
+if verdict > 0 then t_tat = t_before end
 if verdict == 0 then
   if cost ~= 0 and interval > 0 then save(KEYS[1], tat) end
   if used ~= 0 and per_token > 0 then save(KEYS[2], t_tat) end
@@ -180,6 +183,7 @@ class Quotas:
                     quota=demand.quota,
                     check=False,
                     requests=-demand.requests,
+                    tokens=-demand.tokens,
                     lease=demand.lease,
                     lease_us=-1 if demand.lease_us else 0,
                 )
@@ -278,7 +282,7 @@ class Share:
         if demand.check:
             if requests.space + HAIR < requests.interval * demand.requests:
                 verdict = NO_REQUESTS
-            elif tokens.space + HAIR < tokens.interval:
+            elif tokens.space + HAIR < tokens.need_us(demand.tokens):
                 verdict = NO_TOKENS
             elif quota.slots is not None and demand.lease_us > 0 and held >= self._slots(quota):
                 verdict = NO_SLOTS
@@ -289,10 +293,10 @@ class Share:
             verdict,
             requests.left,
             requests.reset_us,
-            requests.wait_us if verdict == NO_REQUESTS else 0,
+            requests.wait_us(demand.requests) if verdict == NO_REQUESTS else 0,
             tokens.left,
             tokens.reset_us,
-            tokens.wait_us if verdict == NO_TOKENS else 0,
+            tokens.wait_us(demand.tokens) if verdict == NO_TOKENS else 0,
         )
 
     def _slots(self, quota: Quota) -> int:
@@ -324,10 +328,13 @@ class Bucket:
         """Return when the bucket is full again."""
         return int(self.tat - self.now)
 
-    @property
-    def wait_us(self) -> int:
-        """Return when one is free again."""
-        return max(0, int(self.interval - self.space))
+    def need_us(self, count: int) -> float:
+        """Return the space that so many take: one at least, all there is at most."""
+        return min(self.interval * max(1, count), MINUTE_US)
+
+    def wait_us(self, count: int) -> int:
+        """Return when so many are free again."""
+        return max(0, int(self.need_us(count) - self.space))
 
     def use(self, count: int) -> None:
         """Take so many out; a negative number puts them back."""

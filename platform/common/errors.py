@@ -88,4 +88,10 @@ def retry_headers(*, after_ms: int) -> dict[str, str]:
     }
 
 
+def retry_advice(*, after_ms: int) -> str:
+    """Return the sentence that says the same as ``retry_headers``, in whole seconds."""
+    seconds = max(1, -(-after_ms // 1000))
+    return f"Please retry after {seconds} second{'' if seconds == 1 else 's'}."
+
+
 NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}

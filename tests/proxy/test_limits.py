@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import httpx
 import pytest
 from django.test import override_settings
 
 from proxy.limits import duration
+from proxy.wire import chat
+from proxy.wire.answers import estimated_tokens
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess, GatewayServer
 from tests.fakes.upstream import FakeUpstream
@@ -19,6 +24,15 @@ from tests.proxy.conftest import Shop, hello
 
 CHAT = "/v1/chat/completions"
 NOBODY = "redis://127.0.0.1:9/0"
+
+
+# Of ``hello(max_tokens=3)``: its bytes over four, and 3.
+RESERVED = estimated_tokens(chat.parse(json.dumps(hello(max_tokens=3)).encode()).prompt_bytes) + 3
+
+
+def left(tokens: int) -> tuple[str, str, str]:
+    """Return what a header may say where so many are left and time goes on."""
+    return str(tokens), str(tokens + 1), str(tokens - 1)
 
 
 @contextmanager
@@ -77,8 +91,11 @@ class TestTheHeaders:
             shop.fund("1")
             assert client.post(CHAT, json=hello()).status_code == 200
 
-    def test_zero_allows_nothing(self, gateway: GatewayServer, shop: Shop) -> None:
-        _, secret = shop.new_key(rpm=0)
+    @pytest.mark.parametrize("terms", [{"rpm": 0}, {"tpm": 0}], ids=str)
+    def test_zero_allows_nothing(
+        self, gateway: GatewayServer, shop: Shop, terms: dict[str, Any]
+    ) -> None:
+        _, secret = shop.new_key(**terms)
         with gateway.client(secret) as client:
             response = client.post(CHAT, json=hello())
 
@@ -113,23 +130,66 @@ class TestTheHeaders:
 class TestTokensPerMinute:
     @pytest.mark.parametrize("url", ["", NOBODY])
     def test_what_calls_used_is_missing_from_the_bucket(self, shop: Shop, url: str) -> None:
-        _, secret = shop.new_key(tpm=20)
+        _, secret = shop.new_key(tpm=40)
         with ExitStack() as stack:
             if url:
                 stack.enter_context(override_settings(REDIS_URL=url))
             client = stack.enter_context(stack.enter_context(GatewayServer()).client(secret))
-            # Each call uses 10 + 3 tokens, which are known when it has ended.
-            first, second, third = (client.post(CHAT, json=hello()) for _ in range(3))
+            # Each takes a prompt's bytes by four and 3 tokens before, and uses 10 + 3 of them.
+            body = hello(max_tokens=3)
+            answers = [client.post(CHAT, json=body) for _ in range(4)]
 
-        assert [r.status_code for r in (first, second, third)] == [200, 200, 429]
-        assert first.headers["x-ratelimit-limit-tokens"] == "20"
-        assert first.headers["x-ratelimit-remaining-tokens"] == "20"
-        assert second.headers["x-ratelimit-remaining-tokens"] in ("7", "8")
-        assert third.headers["x-ratelimit-remaining-tokens"] == "0"
-        error = third.json()["error"]
+        assert [r.status_code for r in answers] == [200, 200, 200, 429]
+        first, second, _, last = answers
+        assert first.headers["x-ratelimit-limit-tokens"] == "40"
+        taken = 40 - int(first.headers["x-ratelimit-remaining-tokens"])
+        assert taken in (RESERVED - 1, RESERVED)
+        assert second.headers["x-ratelimit-remaining-tokens"] in left(40 - 13 - RESERVED)
+        assert last.headers["x-ratelimit-remaining-tokens"] in left(40 - 3 * 13)
+        error = last.json()["error"]
         assert error["reason"] == "rate_limited"
-        assert error["message"].startswith("Token rate limit exceeded. Please retry after ")
-        assert 1 <= int(third.headers["retry-after"]) <= 60
+        seconds = int(last.headers["retry-after"])
+        assert 1 <= seconds <= 60
+        assert error["message"] == (
+            f"Token rate limit exceeded. Please retry after {seconds} seconds."
+        )
+
+    @pytest.mark.parametrize("url", ["", NOBODY])
+    def test_calls_side_by_side_cannot_overdraw_it(
+        self, shop: Shop, upstream: FakeUpstream, url: str
+    ) -> None:
+        """What a call asked for is taken before it is known what it used."""
+        _, secret = shop.new_key(tpm=300)
+        upstream.script(fake.then([fake.Pause(0.5)], *fake.completion()))
+        with ExitStack() as stack:
+            if url:
+                stack.enter_context(override_settings(REDIS_URL=url))
+            client = stack.enter_context(stack.enter_context(GatewayServer()).client(secret))
+            pool = stack.enter_context(ThreadPoolExecutor(8))
+            body = hello(max_tokens=100)
+            answers = list(pool.map(lambda _: client.post(CHAT, json=body), range(8)))
+
+        assert sorted(r.status_code for r in answers) == [200] * 2 + [429] * 6
+        assert len(upstream.calls) == 2
+
+    def test_a_call_beyond_the_whole_limit_takes_all_of_it(
+        self, gateway: GatewayServer, shop: Shop
+    ) -> None:
+        _, secret = shop.new_key(tpm=50)
+        with gateway.client(secret) as client:
+            response = client.post(CHAT, json=hello(max_tokens=900))
+            after = client.get("/v1/key")
+
+        assert response.status_code == 200
+        assert response.headers["x-ratelimit-remaining-tokens"] == "0"
+        assert after.headers["x-ratelimit-remaining-tokens"] in left(50 - 13)
+
+    def test_a_refusal_for_money_takes_none(self, gateway: GatewayServer, shop: Shop) -> None:
+        _, secret = shop.new_key(tpm=50)
+        shop.take("10")
+        with gateway.client(secret) as client:
+            assert client.post(CHAT, json=hello(max_tokens=20)).status_code == 402
+            assert client.get("/v1/key").headers["x-ratelimit-remaining-tokens"] == "50"
 
     def test_a_call_that_is_not_charged_uses_none(
         self, gateway: GatewayServer, shop: Shop, upstream: FakeUpstream
@@ -139,7 +199,7 @@ class TestTokensPerMinute:
         with gateway.client(secret) as client:
             for _ in range(3):
                 assert client.post(CHAT, json=hello()).status_code == 502
-            assert client.get("/v1/key").headers["x-ratelimit-remaining-tokens"] == "20"
+            assert client.get("/v1/key").headers["x-ratelimit-remaining-tokens"] in left(20)
 
 
 class TestStreamsAtOnce:
@@ -165,6 +225,7 @@ class TestStreamsAtOnce:
         assert refused.status_code == 429
         assert refused.json()["error"]["reason"] == "too_many_streams"
         assert refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["message"].endswith("Please retry after 1 second.")
         assert (whole.status_code, again.status_code) == (200, 200)
 
     def test_a_refusal_takes_no_request_of_the_minute(
