@@ -230,8 +230,8 @@ async def make(exchange: Exchange) -> None:
         message = f"The generation broke off. Its receipt is {ids.form('req_', id_)}."
         status = CLOSED_BY_CALLER if exchange.incoming.gone else 502
         log.info("A generation broke off", id=ids.form("gen_", id_), status=status)
-        error = ApiError("stream_interrupted", message).error()
-        await generations.fail(reader, id=id_, error=error)
+        broken = ApiError("stream_interrupted", message)
+        await generations.fail(reader, id=id_, error=broken.error())
 
 
 def submission_of(exchange: Exchange) -> Submission:

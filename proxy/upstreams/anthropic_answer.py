@@ -71,7 +71,7 @@ def _tell(message: dict[str, Any], block: Any) -> None:
         case {"type": "text", "text": str(text)}:
             begin = message["content"] or ""
             message["content"] = begin + text
-            if cited := annotations(block.get("citations"), begin=len(begin), size=len(text)):
+            if cited := citations_of(block.get("citations"), begin=len(begin), size=len(text)):
                 message["annotations"] = [*message.get("annotations", ()), *cited]
         case {"type": "tool_use", "id": str(id_), "name": str(name), "input": arguments}:
             call = {"name": name, "arguments": msgspec.json.encode(arguments).decode()}
@@ -94,7 +94,7 @@ def _add_detail(message: dict[str, Any], **told: str) -> None:
     details.append(thoughts.detail(**told, index=len(details)))
 
 
-def annotations(citations: Any, *, begin: int, size: int) -> list[dict[str, Any]]:
+def citations_of(citations: Any, *, begin: int, size: int) -> list[dict[str, Any]]:
     """Return what a text of this size quotes from the web, as OpenAI tells it."""
     return [
         {
@@ -265,7 +265,7 @@ class Reader:
         block, self.block = self.block, {}
         if block.get("citations"):
             begin = block["begin"]
-            cited = annotations(block["citations"], begin=begin, size=self.said - begin)
+            cited = citations_of(block["citations"], begin=begin, size=self.said - begin)
             return [chunk({"annotations": cited})] if cited else []
         if block.get("type") == "thinking":
             return [self._detail(text=block["text"], signature=block["signature"])]

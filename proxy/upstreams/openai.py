@@ -11,7 +11,7 @@ from proxy.upstreams.base import ChunkReader, Target
 from proxy.upstreams.picturestream import PictureReader
 from proxy.upstreams.posting import post
 from proxy.upstreams.trouble import refusal
-from proxy.wire import results
+from proxy.wire import results, words
 from proxy.wire.answers import (
     Completion,
     Garbage,
@@ -23,6 +23,7 @@ from proxy.wire.answers import (
     text_bytes,
 )
 from proxy.wire.call import BadRequest, Call
+from proxy.wire.words import Words
 
 UNSUPPORTED: frozenset[str] = frozenset()
 KINDS = frozenset({"chat", "embedding", "image"})
@@ -132,6 +133,14 @@ class Reader:
         for choice in choices:
             self._look_at(choice)
         return [chunk] if choices else []
+
+    def words(self, data: bytes) -> Words | None:
+        """Take one event's data if it is nothing but words; None leaves it untaken."""
+        found = words.read(data)
+        if found is not None:
+            self.upstream_id = self.upstream_id or clean_id(found.id)
+            self.size_bytes += found.size_bytes
+        return found
 
     def _count(self, told: Any) -> None:
         """Take a usage object: counts are cumulative, so the last tell all and none shrinks."""

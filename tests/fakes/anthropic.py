@@ -24,6 +24,7 @@ from anthropic.types import (
     ThinkingConfigParam,
     ToolChoiceParam,
     ToolParam,
+    WebSearchTool20250305Param,
 )
 from anthropic.types.message_create_params import MessageCreateParamsStreaming
 from pydantic import TypeAdapter, ValidationError
@@ -46,7 +47,7 @@ PARTS: dict[str, TypeAdapter[Any]] = {
     "thinking": TypeAdapter(ThinkingConfigParam),
     "output_config": TypeAdapter(OutputConfigParam),
     "tool_choice": TypeAdapter(ToolChoiceParam),
-    "tools": TypeAdapter(list[ToolParam]),
+    "tools": TypeAdapter(list[WebSearchTool20250305Param | ToolParam]),
     "system": TypeAdapter(str | list[TextBlockParam]),
     "max_tokens": TypeAdapter(int),
     "stop_sequences": TypeAdapter(list[str]),
@@ -202,6 +203,35 @@ def text(words: str) -> Block:
     return {"type": "text", "text": words}
 
 
+def cited(words: str, url: str, title: str) -> Block:
+    """Return a block of text that quotes a page."""
+    citation = {
+        "type": "web_search_result_location",
+        "url": url,
+        "title": title,
+        "cited_text": "…",
+        "encrypted_index": "zzz",
+    }
+    return {"type": "text", "text": words, "citations": [citation]}
+
+
+def searched(query: str, *urls: str) -> list[Block]:
+    """Return the blocks of one web search and what it found."""
+    found = [
+        {"type": "web_search_result", "url": url, "title": url, "encrypted_content": "zzz"}
+        for url in urls
+    ]
+    return [
+        {
+            "type": "server_tool_use",
+            "id": "srvtoolu_1",
+            "name": "web_search",
+            "input": {"query": query},
+        },
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": found},
+    ]
+
+
 def tool_use(id_: str, name: str, **arguments: Any) -> Block:
     """Return a block that uses a tool."""
     return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
@@ -276,11 +306,13 @@ def block_events(index: int, block: Block) -> list[Step]:
     match block:
         case {"type": "text", "text": words}:
             empty, deltas = text(""), [("text_delta", {"text": part}) for part in halves(words)]
+            quoted = block.get("citations", ())
+            deltas += [("citations_delta", {"citation": each}) for each in quoted]
         case {"type": "thinking", "thinking": words, "signature": signature}:
             empty = thinking("", "")
             deltas = [("thinking_delta", {"thinking": part}) for part in halves(words)]
             deltas.append(("signature_delta", {"signature": signature}))
-        case {"type": "tool_use", "input": arguments}:
+        case {"type": "tool_use" | "server_tool_use", "input": arguments}:
             empty = {**block, "input": {}}
             written = json.dumps(arguments, ensure_ascii=False) if arguments else ""
             deltas = [("input_json_delta", {"partial_json": part}) for part in halves(written)]

@@ -20,6 +20,9 @@ WORDS = st.text(min_size=1, max_size=30)
 BLOCKS = st.lists(
     st.one_of(
         st.builds(fake.text, WORDS),
+        st.builds(fake.cited, WORDS, WORDS, WORDS),
+        st.builds(lambda query: fake.searched(query, "https://a.example")[0], WORDS),
+        st.builds(lambda query: fake.searched(query, "https://a.example")[1], WORDS),
         st.builds(fake.thinking, WORDS, WORDS),
         st.builds(lambda data: {"type": "redacted_thinking", "data": data}, WORDS),
         st.builds(lambda n, words: fake.tool_use(f"t{n}", "f", a=words), st.integers(), WORDS),
@@ -62,6 +65,48 @@ class TestReader:
     def test_passes_over_events_of_kinds_to_come(self) -> None:
         assert Reader().read(b'{"type": "from_the_future"}') == []
         assert Reader().read(b"") == []
+
+
+class TestSearches:
+    BLOCKS = [
+        *fake.searched("news", "https://a.example"),
+        fake.cited("So.", "https://a.example", "A"),
+    ]
+
+    @pytest.mark.parametrize(
+        ("counts", "searches"),
+        [
+            ({}, 1),
+            ({"server_tool_use": None}, 1),
+            ({"server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 0}}, 3),
+        ],
+    )
+    def test_are_counted_as_told_or_as_seen(self, counts: dict[str, Any], searches: int) -> None:
+        told = {"input_tokens": 5, "output_tokens": 9, **counts}
+        whole = anthropic_answer.completion(
+            json.dumps(fake.envelope(self.BLOCKS, told, "end_turn")).encode()
+        )
+
+        assert whole.usage is not None
+        assert whole.usage.searches == searches
+
+    def test_what_is_quoted_is_told_in_openais_words(self) -> None:
+        told = {"input_tokens": 5, "output_tokens": 9}
+        blocks = [fake.text("Look: "), *self.BLOCKS]
+        whole = anthropic_answer.completion(
+            json.dumps(fake.envelope(blocks, told, "end_turn")).encode()
+        )
+
+        message = whole.fields["choices"][0]["message"]
+        assert message["content"] == "Look: So."
+        assert message["annotations"] == [
+            {
+                "type": "url_citation",
+                "url_citation": {
+                    "start_index": 6, "end_index": 9, "url": "https://a.example", "title": "A",
+                },
+            }
+        ]  # fmt: skip
 
 
 class TestReadUsage:

@@ -252,6 +252,38 @@ class TestThinking:
         assert body["messages"][1]["content"][0] == {"type": "redacted_thinking", "data": "zzz"}
 
 
+class TestSearches:
+    def test_are_bounded_by_what_the_route_declares(self) -> None:
+        place = {"city": "Berlin", "country": "DE", "region": None}
+        wish = {"user_location": {"type": "approximate", "approximate": place}}
+        body = sent(web_search_options=wish, target={"max_searches": 4})
+
+        assert body["tools"] == [
+            {
+                "type": "web_search_20250305",
+                "name": "web_search",
+                "max_uses": 4,
+                "user_location": {"type": "approximate", "city": "Berlin", "country": "DE"},
+            }
+        ]
+
+    def test_go_beside_the_callers_own_tools(self) -> None:
+        body = sent(
+            web_search_options={}, tools=[WEATHER], tool_choice="auto", target={"max_searches": 1}
+        )
+
+        assert [tool["name"] for tool in body["tools"]] == ["weather", "web_search"]
+        assert body["tool_choice"] == {"type": "auto"}
+
+    def test_are_allowed_where_other_tools_are_only_mentioned(self) -> None:
+        body = sent(
+            user("a"), used("t1"), result("t1"), web_search_options={}, target={"max_searches": 1}
+        )
+
+        assert [tool["name"] for tool in body["tools"]] == ["weather", "web_search"]
+        assert "tool_choice" not in body
+
+
 class TestMisfit:
     @pytest.mark.parametrize(
         ("fields", "param"),

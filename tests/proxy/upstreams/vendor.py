@@ -101,7 +101,7 @@ def add(message: dict[str, Any], delta: dict[str, Any]) -> None:
                     assert fragment.keys() == {"index", "function"}
                     function = calls[fragment["index"]]["function"]
                     function["arguments"] += fragment["function"]["arguments"]
-        elif name == "reasoning_details":
+        elif name in ("reasoning_details", "annotations"):
             message[name] = [*message.get(name, ()), *value]
         elif value or name not in message:
             message[name] = (message.get(name) or "") + value
