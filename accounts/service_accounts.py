@@ -67,6 +67,11 @@ def named(*, workspace: Workspace, name: str) -> ServiceAccount:
     return account
 
 
+def by_id(*, pk: int) -> ServiceAccount:
+    """The service account that owns a key."""
+    return ServiceAccount.objects.get(pk=pk)
+
+
 @transaction.atomic
 def change_role(
     *, account: ServiceAccount, role: str, by: Actor, version: str | None = None

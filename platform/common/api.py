@@ -14,6 +14,7 @@ import structlog
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, InterfaceError
 from django.http import Http404
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import exceptions, serializers
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -107,6 +108,9 @@ class Nothing(Strict):
     """A body without any field."""
 
 
+@extend_schema_field(
+    {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$", "examples": ["2.50"]}
+)
 class UsdField(serializers.Field[int, str, str, Any]):
     """US dollars as an exact decimal string; nano-dollars inside."""
 

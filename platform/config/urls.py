@@ -22,5 +22,6 @@ urlpatterns = [
     path("", include("billing.urls")),
     path("", include("proxy.urls")),
     path("api/v1/", include("accounts.api_urls")),
+    path("api/v1/", include("billing.api_urls")),
     re_path(r"^api/v1(?:/.*)?$", views_errors.no_such_endpoint),
 ]

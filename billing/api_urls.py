@@ -1,0 +1,21 @@
+"""The management API of keys and money, below /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from billing import api_keys, api_limits, api_money, api_packages, api_usage
+
+urlpatterns = [
+    path("keys", api_keys.KeysView.as_view()),
+    path("keys/<str:key_id>", api_keys.KeyView.as_view()),
+    path("keys/<str:key_id>/rotate", api_keys.KeyRotateView.as_view()),
+    path("keys/<str:key_id>/disable", api_keys.KeyDisableView.as_view()),
+    path("keys/<str:key_id>/enable", api_keys.KeyEnableView.as_view()),
+    path("balances", api_money.BalancesView.as_view()),
+    path("transactions", api_money.TransactionsView.as_view()),
+    path("usage", api_usage.UsageView.as_view()),
+    path("limits", api_limits.LimitsView.as_view()),
+    path("token-packages", api_packages.PackagesView.as_view()),
+    path("token-purchases", api_packages.PurchasesView.as_view()),
+]
