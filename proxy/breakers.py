@@ -3,7 +3,8 @@ Circuit breakers: routes that fail again and again are kept out of the way for a
 
 One breaker per provider and upstream model. Failures in a row open it; when its rest is
 over one call is let through as a probe, whose success closes it and whose failure opens it
-for longer. What opens or closes is told to the other processes through Redis, by a timer:
+for longer. Where all routes of a call rest, the one that has rested longest is tried. What
+opens or closes is told to the other processes through Redis, by a timer:
 no request ever waits for it, and without Redis each process knows what it saw itself.
 """
 
@@ -60,9 +61,14 @@ class Breakers:
         self.paces = Paces()
 
     def healthy(self, route: Route) -> bool:
-        """Tell whether a route is not resting; others are tried first where it is."""
+        """Tell whether a route is not resting; others are tried instead where it is."""
         breaker = self.by_name.get(name_of(route))
         return breaker is None or breaker.passes(time.time())
+
+    def opened_at(self, route: Route) -> float:
+        """Return when a route's rest began; it is a route that rests."""
+        breaker = self.by_name.get(name_of(route))
+        return breaker.open_until - breaker.rest_s if breaker is not None else 0.0
 
     def begin(self, route: Route) -> None:
         """Note that a call goes this way; after a rest it is the one that probes."""

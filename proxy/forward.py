@@ -228,6 +228,9 @@ async def admit(
         breakers=runtime.breakers,
         may_clamp=incoming.headers.get(b"x-tollgate-clamp", b"").lower() != b"off",
     )
+    if not call.background:
+        # What waits is made later, when others may rest.
+        offer = routing.awake(offer, runtime.breakers)
     stream = incoming.id if call.stream else None
     tokens = limits.reservation(caller, offer)
     headers = await runtime.limiter.take(caller, tokens=tokens, stream=stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.conf import settings
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from accounts.keyrecord import KeyRecord
 from billing import pricing
@@ -156,6 +156,22 @@ def offer(
     clampable = may_clamp and call.kind == "chat" and call.output_limit is None
     least = min(settings.MIN_OUTPUT_TOKENS, *(leg.output_tokens for leg in legs), 2**31)
     return Offer(legs=tuple(legs), least=least if clampable else None)
+
+
+def awake(offer: Offer, breakers: Breakers) -> Offer:
+    """
+    Return an offer without its routes that rest.
+
+    Where all of them rest, the one that has rested longest is left: its call is a probe.
+    """
+    if not breakers.by_name:
+        return offer
+    legs = [leg for leg in offer.legs if breakers.healthy(leg.route)]
+    if len(legs) == len(offer.legs):
+        return offer
+    if not legs:
+        legs = [min(offer.legs, key=lambda leg: breakers.opened_at(leg.route))]
+    return structs.replace(offer, legs=tuple(legs))
 
 
 def asked(call: Call) -> list[str]:

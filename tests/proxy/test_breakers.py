@@ -19,7 +19,7 @@ from proxy.upstreams.base import UpstreamTrouble
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
-from tests.proxy.conftest import AddModel, Shop, hello, make_provider
+from tests.proxy.conftest import AddModel, Shop, hello, make_provider, request_id
 
 
 class Clock:
@@ -242,3 +242,41 @@ class TestAGateway:
                 assert len(broken.calls) == FAILURES
                 time.sleep(0.6)
                 assert [post() for _ in range(2)] == ["broken"] * 2
+
+    def test_does_not_try_a_route_that_rests_where_another_fails(
+        self, shop: Shop, upstream: FakeUpstream, provider: models.Provider, add_model: AddModel
+    ) -> None:
+        with FakeUpstream() as broken:
+            broken.script(fake.error(500))
+            first = make_provider("broken", broken.base_url)
+            add_model("test/two", rates=Rates(prompt=1), providers=(first, provider))
+            with GatewayServer() as gateway, gateway.client(shop.secret) as client:
+                for _ in range(FAILURES):
+                    client.post("/v1/chat/completions", json=hello("test/two"))
+                upstream.script(fake.error(503))
+                refused = client.post("/v1/chat/completions", json=hello("test/two"))
+
+        assert refused.status_code == 502
+        assert len(broken.calls) == FAILURES
+        assert [each.provider for each in shop.attempts(request_id(refused))] == ["first"]
+
+    def test_where_all_rest_tries_the_one_that_rested_longest(
+        self, shop: Shop, upstream: FakeUpstream, provider: models.Provider, add_model: AddModel
+    ) -> None:
+        with FakeUpstream() as broken:
+            broken.script(fake.error(500))
+            first = make_provider("broken", broken.base_url)
+            add_model("test/two", rates=Rates(prompt=1), providers=(first, provider))
+            upstream.script(*[fake.error(500)] * FAILURES, fake.completion())
+            with GatewayServer() as gateway, gateway.client(shop.secret) as client:
+                # "first" has failed five times before "broken" has: it rests longer.
+                for name in ("first", "broken"):
+                    body = hello("test/two", provider={"only": [name]})
+                    for _ in range(FAILURES):
+                        client.post("/v1/chat/completions", json=body)
+                response = client.post("/v1/chat/completions", json=hello("test/two"))
+
+        assert response.status_code == 200
+        assert response.headers["x-tollgate-provider"] == "first"
+        assert response.headers["x-tollgate-attempts"] == "1"
+        assert len(broken.calls) == FAILURES
