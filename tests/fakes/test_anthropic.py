@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import anthropic
 import pytest
-from anthropic.types import MessageParam, ToolParam
+from anthropic.types import Base64ImageSourceParam, MessageParam, ToolParam
 
 from tests.fakes import anthropic as fake
 from tests.fakes.anthropic import FakeAnthropic
@@ -63,6 +64,44 @@ class TestTheOfficialSdk:
             tools=[WEATHER],
         ) as stream:
             assert stream.get_final_text() == "hello from upstream"
+
+    def test_shows_a_picture(self, client: anthropic.Anthropic, upstream: FakeAnthropic) -> None:
+        source: Base64ImageSourceParam = {
+            "type": "base64",
+            "media_type": "image/png",
+            "data": "aGVsbG8=",
+        }
+        turn: MessageParam = {
+            "role": "user",
+            "content": [{"type": "image", "source": source}, {"type": "text", "text": "what?"}],
+        }
+        message = client.messages.create(model=MODEL, max_tokens=9, messages=[turn])
+
+        assert message.stop_reason == "end_turn"
+        assert upstream.calls[0].body["messages"][0]["content"][0]["source"] == source
+
+    def test_is_refused_a_picture_that_is_none(self, client: anthropic.Anthropic) -> None:
+        turn: Any = {"role": "user", "content": [{"type": "image", "source": {"type": "base64"}}]}
+
+        with pytest.raises(anthropic.BadRequestError, match="messages"):
+            client.messages.create(model=MODEL, max_tokens=9, messages=[turn])
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+    def test_reads_what_came_from_the_cache_and_went_to_it(
+        self, client: anthropic.Anthropic, upstream: FakeAnthropic, stream: bool
+    ) -> None:
+        counts: Any = {"cache_read_input_tokens": 40, "cache_creation_input_tokens": 5}
+        upstream.script(fake.message(fake.text("hello"), input_tokens=7, **counts))
+        ask: Any = {"model": MODEL, "max_tokens": 9, "messages": asked()}
+        if stream:
+            with client.messages.stream(**ask) as told:
+                usage = told.get_final_message().usage
+        else:
+            usage = client.messages.create(**ask).usage
+
+        assert (usage.input_tokens, usage.output_tokens) == (7, 3)
+        assert usage.cache_read_input_tokens == 40
+        assert usage.cache_creation_input_tokens == 5
 
     def test_gets_thoughts_with_their_signature(self, client: anthropic.Anthropic) -> None:
         with client.messages.stream(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from google import genai
@@ -52,6 +53,46 @@ class TestTheOfficialSdk:
         assert "".join(chunk.text or "" for chunk in chunks) == "hello from upstream"
         assert chunks[-1].candidates is not None
         assert chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
+
+    def test_shows_a_picture(self, client: genai.Client, upstream: FakeGemini) -> None:
+        picture = types.Part.from_bytes(data=b"hello", mime_type="image/png")
+        told = client.models.generate_content(model=MODEL, contents=[picture, "what?"])
+
+        assert told.text == "hello from upstream"
+        [part, _] = upstream.calls[0].body["contents"][0]["parts"]
+        # The SDK itself writes one name in camel case and the other in snake case.
+        assert set(part["inlineData"].values()) == {"aGVsbG8=", "image/png"}
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+    def test_reads_what_came_from_the_cache_and_what_was_thought(
+        self, client: genai.Client, upstream: FakeGemini, stream: bool
+    ) -> None:
+        counts: Any = {
+            "promptTokenCount": 50,
+            "cachedContentTokenCount": 40,
+            "thoughtsTokenCount": 6,
+        }
+        upstream.script(fake.response(fake.text("hello"), **counts))
+        if stream:
+            *_, last = client.models.generate_content_stream(model=MODEL, contents="hi")
+        else:
+            last = client.models.generate_content(model=MODEL, contents="hi")
+
+        usage = last.usage_metadata
+        assert usage is not None
+        assert (usage.prompt_token_count, usage.cached_content_token_count) == (50, 40)
+        assert (usage.candidates_token_count, usage.thoughts_token_count) == (3, 6)
+        assert usage.total_token_count == 59
+
+    def test_reads_a_call_in_a_stream(self, client: genai.Client) -> None:
+        config = types.GenerateContentConfig(
+            tools=[WEATHER],
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        )
+        chunks = client.models.generate_content_stream(model=MODEL, contents="hi", config=config)
+
+        [call] = [call for chunk in chunks for call in chunk.function_calls or ()]
+        assert (call.name, call.args) == ("weather", {"city": "Köln"})
 
     def test_calls_a_tool_and_goes_on(self, client: genai.Client) -> None:
         config = types.GenerateContentConfig(
