@@ -105,6 +105,14 @@ class Runtime:
         """
         self.reader = Reader()
         await self.reader.open()
+        try:
+            await self._begin()
+        except BaseException:
+            # The pool's tasks outlive a cancellation: the process would never end.
+            await self.reader.close()
+            raise
+
+    async def _begin(self) -> None:
         self.control = Connection()
         rows = await self.control.rows(BORN, (socket.gethostname()[:255], os.getpid()))
         self.process_id = rows[0][0]
