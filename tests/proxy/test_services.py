@@ -21,6 +21,7 @@ NB = "tests/proxy/services/test_neuralbox.py::TestGenerate::"
 NG = "tests/proxy/services/test_neurongate.py::"
 NY = "tests/proxy/services/test_neyra.py::"
 GENERATE = "tests/proxy/surfaces/test_generate.py::"
+BACKGROUND = "tests/proxy/test_background.py::TestMake::"
 IMAGES = "tests/proxy/surfaces/test_images.py::"
 PROTOTYPES = "tests/proxy/surfaces/test_prototypes.py::TestChatCompletions::"
 HEALTH = "tests/proxy/surfaces/test_prototypes.py::TestHealth::"
@@ -61,10 +62,13 @@ PROOFS: dict[str, tuple[str, ...]] = {
         IMAGES + "TestAnswer::test_every_parameter_travels",
         IMAGES + "TestPrice::test_dall_e_makes_a_standard_picture_where_nothing_is_asked",
         IMAGES + "TestPrice::test_pictures_are_counted_in_the_answer",
+        NA + "TestPictures::test_gpt_image_1_takes_every_size_and_quality",
     ),
     "NA-12": (
         IMAGES + "TestPrice::test_auto_holds_the_dearest_and_charges_what_was_made",
         IMAGES + "TestSandbox::test_the_official_sdk_gets_a_real_picture_of_the_size",
+        NA + "TestPictures::test_gpt_image_1_takes_every_size_and_quality",
+        NA + "TestPictures::test_anything_else_is_named",
     ),
     "NA-13": (NA + "TestModels::test_the_named_ones_can_be_listed",),
     "NB-01": (
@@ -97,12 +101,15 @@ PROOFS: dict[str, tuple[str, ...]] = {
         GENERATE + "TestAGeneration::test_the_documented_case_costs_three_tokens",
         GENERATE + "TestAGeneration::test_the_smallest_call_costs_one_token",
         GENERATE + "TestAGeneration::test_a_failed_one_is_free_and_says_so_when_fetched",
+        BACKGROUND + "test_is_pending_at_once_and_made_by_a_worker",
     ),
     "NB-09": (GENERATE + "TestAGeneration::test_the_documented_case_costs_three_tokens",),
     "NB-10": (
         GENERATE + "TestStatus::test_takes_any_form_of_the_id",
         GENERATE + "TestStatus::test_of_another_workspace_does_not_exist",
         GENERATE + "TestStatus::test_ends_with_its_time",
+        BACKGROUND + "test_is_pending_at_once_and_made_by_a_worker",
+        BACKGROUND + "test_a_failure_is_told_by_the_status",
     ),
     "NB-11": (GENERATE + "TestAGeneration::test_pictures_travel_in_a_message",),
     "NB-12": (GENERATE + "TestAGeneration::test_the_caller_sends_the_whole_history",),

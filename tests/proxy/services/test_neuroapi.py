@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 from billing import prices
 from billing.pricing import Rates
-from proxy.models import Provider
+from proxy.models import Model, Provider
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
@@ -19,6 +20,12 @@ from tests.proxy.services.conftest import CHEAP
 
 URL = "/v1/chat/completions"
 MODEL = "gpt-5-mini"
+SIZES = ("1024x1024", "1536x1024", "1024x1536")
+QUALITIES = ("low", "medium", "high")
+PRICES = {
+    size: {quality: (1 + n * 3 + m) * 10_000_000_000 for m, quality in enumerate(QUALITIES)}
+    for n, size in enumerate(SIZES)
+}
 WEATHER = {
     "type": "function",
     "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
@@ -155,6 +162,56 @@ class TestParameters:
 
         assert response.headers["content-type"].startswith("text/event-stream")
         assert all(part.startswith("data: ") for part in response.text.split("\n\n") if part)
+
+
+class TestPictures:
+    """Every documented size and quality of gpt-image-1, by the official SDK."""
+
+    @pytest.fixture
+    def sdk(self, gateway: GatewayServer, everything: str) -> Iterator[openai.OpenAI]:
+        base_url = f"{gateway.url}/v1"
+        with openai.OpenAI(api_key=everything, base_url=base_url, max_retries=0) as client:
+            yield client
+
+    @pytest.fixture
+    def models(self, shop: Shop, add_model: AddModel) -> None:
+        """Sell gpt-image-1 with another price for each size and quality."""
+        add_model("gpt-image-1", rates=Rates(image=PRICES))
+        Model.objects.filter(slug="gpt-image-1").update(kind="image")
+
+    @pytest.mark.parametrize("quality", [*QUALITIES, "auto", None])
+    def test_gpt_image_1_takes_every_size_and_quality(
+        self, sdk: openai.OpenAI, upstream: FakeUpstream, shop: Shop, quality: Any
+    ) -> None:
+        """NA-11, NA-12: what is open is charged as what was made, anything else as asked."""
+        for size in (*SIZES, "auto", None):
+            made = {"size": SIZES[1], "quality": "medium"}
+            asked = {"size": size, "quality": quality}
+            sent = {name: value for name, value in asked.items() if value is not None}
+            made |= {name: value for name, value in sent.items() if value != "auto"}
+            upstream.script(fake.answer({"created": 1, "data": [{"b64_json": "aGk="}], **made}))
+
+            answer = sdk.images.generate(model="gpt-image-1", prompt="a cat", **sent)
+
+            assert answer.data is not None
+            assert answer.data[0].b64_json == "aGk="
+            assert (answer.size, answer.quality) == (made["size"], made["quality"])
+            body = {"model": "up-gpt-image-1", "prompt": "a cat", **sent}
+            assert upstream.calls[-1].body == body
+            assert shop.last.charged * 1000 == PRICES[made["size"]][made["quality"]], asked
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("size", "1x1"), ("size", "big"), ("quality", "best"), ("n", 0)]
+    )
+    def test_anything_else_is_named(
+        self, sdk: openai.OpenAI, upstream: FakeUpstream, name: str, value: Any
+    ) -> None:
+        """NA-12"""
+        with pytest.raises(openai.BadRequestError) as refused:
+            sdk.images.generate(model="gpt-image-1", prompt="a cat", **{name: value})
+
+        assert refused.value.param == name
+        assert upstream.calls == []
 
 
 class TestModels:
