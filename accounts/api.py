@@ -105,6 +105,7 @@ class Operation:
     status: int
     once: bool
     place: str | None
+    file: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,12 +187,14 @@ def operation(
     status: int = 200,
     once: bool = False,
     place: str | None = None,
+    file: bool = False,
 ) -> Callable[[Handler], Handler]:
     """
     Declare a method: its name in OpenAPI, who may call it, what it takes and answers.
 
     ``once``: it takes an Idempotency-Key. ``place``: the argument of the address that names the
-    workspace. A paged method returns a Page, others what the serializer of the answer writes.
+    workspace. ``file``: the answer is CSV. A paged method returns a Page, others what the
+    serializer of the answer writes, or a whole response.
     """
     declared = Operation(
         name=name,
@@ -203,6 +206,7 @@ def operation(
         status=status,
         once=once,
         place=place,
+        file=file,
     )
 
     def decorate(handler: Handler) -> Handler:
@@ -236,7 +240,8 @@ def _run(
         return _change(declared, call, act)
     if declared.paged and call.query["format"] == "csv":
         return csv_response(declared.name, _rows(declared), call, act)
-    return _respond(declared, act(call))
+    answered: HttpResponseBase = _respond(declared, act(call))
+    return answered
 
 
 def _check_csrf(request: HttpRequest) -> None:
@@ -275,10 +280,11 @@ def _validated(serializer: Serializer, given: Any) -> Mapping[str, Any]:
 
 
 @transaction.atomic
-def _change(declared: Operation, call: Call, act: Callable[[Call], Any]) -> Response:
+def _change(declared: Operation, call: Call, act: Callable[[Call], Any]) -> HttpResponseBase:
     word = call.request.META.get("HTTP_IDEMPOTENCY_KEY")
     if not declared.once or word is None:
-        return _respond(declared, act(call))
+        answered: HttpResponseBase = _respond(declared, act(call))
+        return answered
     said = msgspec.json.encode([call.request.path, dict(call.body)], enc_hook=str)
     sent = once.Sent(call.caller.name, declared.name, word, said)
     kept = once.begin(sent, now=timezone.now())
@@ -294,7 +300,9 @@ def _keep(kept: KeptAnswer, response: Response) -> Response:
     return response
 
 
-def _respond(declared: Operation, found: Any) -> Response:
+def _respond(declared: Operation, found: Any) -> Any:
+    if isinstance(found, HttpResponseBase):
+        return found
     if declared.answer is None:
         return Response(status=declared.status)
     if declared.paged:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from django.db.models import QuerySet
 from rest_framework import serializers
 
 from accounts import audit
@@ -77,6 +79,15 @@ class AuditFilter(Listing):
     until = serializers.DateTimeField(required=False)
 
 
+NARROWING = {"action": "action", "target": "target", "since": "at__gte", "until": "at__lt"}
+
+
+def narrowed(found: QuerySet[AuditEvent], query: Mapping[str, Any]) -> QuerySet[AuditEvent]:
+    """The events that a filter leaves."""
+    given = {NARROWING[name]: query[name] for name in NARROWING if name in query}
+    return found.filter(**given)
+
+
 class AuditEventsView(Endpoint):
     """``/audit-events``"""
 
@@ -89,10 +100,8 @@ class AuditEventsView(Endpoint):
     )
     def get(self, call: Call) -> Page:
         """What was changed, the newest first."""
-        found = audit.events(workspace=call.workspace)
-        names = {"action": "action", "target": "target", "since": "at__gte", "until": "at__lt"}
-        given = {names[name]: call.query[name] for name in names if name in call.query}
-        return Page(*pagination.by_id(found.filter(**given), call.page))
+        found = narrowed(audit.events(workspace=call.workspace), call.query)
+        return Page(*pagination.by_id(found, call.page))
 
 
 class AuditEventView(Endpoint):

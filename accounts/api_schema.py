@@ -134,7 +134,9 @@ class Schema(AutoSchema):
         """The answer, and how it can be refused."""
         declared = self.declared
         answers: dict[Any, Any] = {declared.status: self._answer()}
-        if declared.paged:
+        if declared.file:
+            answers = {(declared.status, "text/csv"): str}
+        elif declared.paged:
             answers[200, "text/csv"] = str
         return answers | {status: OpenApiResponse(ErrorSerializer) for status in self._refusals()}
 
