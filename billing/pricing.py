@@ -74,10 +74,19 @@ def cost_nanos(*, rates: Rates, tokens: Tokens) -> int:
         + (rates.per_call or 0)
     )
     if tokens.pictures:
-        picos += tokens.pictures * picture_picos(
-            rates=rates, size=tokens.size, quality=tokens.quality
-        )
+        picos += _pictures_picos(rates, tokens.pictures, tokens.size, tokens.quality)
     return ceil_div(picos, PICOS_PER_NANO)
+
+
+def _pictures_picos(rates: Rates, pictures: int, size: str, quality: str) -> int:
+    """
+    Return the price of pictures; without a list of them each one is a call, the first is paid.
+
+    :raises Unpriced: no price for pictures of this size and quality
+    """
+    if not rates.image and rates.per_call is not None:
+        return (pictures - 1) * rates.per_call
+    return pictures * picture_picos(rates=rates, size=size, quality=quality)
 
 
 def picture_picos(*, rates: Rates, size: str, quality: str) -> int:
@@ -115,7 +124,7 @@ def worst_nanos(
     picos = _worst_prompt_picos(rates=rates, prompt_tokens=prompt_tokens)
     picos += output_tokens * rates.completion + searches * (rates.web_search or 0)
     if pictures:
-        picos += pictures * picture_picos(rates=rates, size=size, quality=quality)
+        picos += _pictures_picos(rates, pictures, size, quality)
     return ceil_div(picos, PICOS_PER_NANO)
 
 

@@ -227,6 +227,7 @@ with priced as (
         + u.searches::numeric * coalesce(p.web_search, 0)
         + coalesce(p.per_call, 0)
         + case when u.pictures = 0 then 0
+            when coalesce(p.image, '{}') = '{}' then (u.pictures - 1) * p.per_call
             else u.pictures * (p.image -> u.picture_size ->> u.picture_quality)::numeric end
     ) / 1000) as exact
     from billing_usage u left join billing_price p on p.id = u.price_id

@@ -160,15 +160,15 @@ class Exchange:
 
     def tokens(self, leg: Leg, usage: Usage) -> Tokens:
         """Return what a call used, as the ledger prices it."""
-        count = usage.pictures if leg.rates.image else 0
-        size, quality = pictures.made(leg.rates, self.call, usage) if count else ("", "")
+        listed = usage.pictures and leg.rates.image
+        size, quality = pictures.made(leg.rates, self.call, usage) if listed else ("", "")
         return Tokens(
             input=usage.input,
             cached=usage.cached,
             cache_write=usage.cache_write,
             output=usage.output,
             reasoning=usage.reasoning,
-            pictures=count,
+            pictures=usage.pictures,
             size=size,
             quality=quality,
             searches=leg.searched(usage.searches),

@@ -87,7 +87,7 @@ def unpriced(rates: Rates, call: Call) -> str | None:
 
 def cost_nanos(rates: Rates, tokens: Tokens) -> int:
     """Return what a call costs us; a picture that the list lacks costs what its dearest does."""
-    if tokens.pictures and not rates.image:
+    if tokens.pictures and not rates.image and rates.per_call is None:
         tokens = msgspec.structs.replace(tokens, pictures=0)
     try:
         return pricing.cost_nanos(rates=rates, tokens=tokens)

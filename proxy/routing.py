@@ -39,13 +39,13 @@ class Leg(Struct, frozen=True):
     def worst_nanos(self, *, limit: int | None = None) -> int:
         """Return the most that this leg can cost, with so many output tokens per choice."""
         output = self.output_tokens if limit is None else min(limit, self.output_tokens)
-        count = self.call.images if self.rates.image else 0
-        size, quality = pictures.asked(self.rates, self.call) if count else ("", "")
+        listed = self.call.images and self.rates.image
+        size, quality = pictures.asked(self.rates, self.call) if listed else ("", "")
         return pricing.worst_nanos(
             rates=self.rates,
             prompt_tokens=self.prompt_tokens,
             output_tokens=output * self.call.choices,
-            pictures=count,
+            pictures=self.call.images,
             size=size,
             quality=quality,
             searches=self.searches,
@@ -254,7 +254,7 @@ def _picture_refusal(leg: Leg, call: Call) -> ApiError | None:
         value = call.size if param == "size" else call.quality
         message = f"{leg.model.slug!r} makes no pictures of {param} {value!r}."
         return bad_parameter(message, param=param)
-    if call.images > 1 and ("n" in leg.model.unsupported or not leg.rates.image):
+    if call.images > 1 and "n" in leg.model.unsupported:
         return bad_parameter(f"{leg.model.slug!r} makes one picture a request.", param="n")
     return None
 
@@ -275,7 +275,7 @@ def _too_dear(leg: Leg, wishes: Preferences) -> bool:
     ceilings = (
         (wishes.max_prompt, max(rates.prompt, rates.cached, rates.written)),
         (wishes.max_completion, rates.completion),
-        (wishes.max_request, rates.per_call or 0),
+        (wishes.max_request, (rates.per_call or 0) * max(1, leg.call.images)),
     )
     if any(most is not None and pico > most for most, pico in ceilings):
         return True

@@ -179,7 +179,12 @@ class TestPreferences:
             route(2, "b", Rates(image=dear)),
             kind="image",
         )
-        picture: dict[str, Any] = {"surface": images, "prompt": "x", "quality": "low", "size": "1024x1024"}
+        picture: dict[str, Any] = {
+            "surface": images,
+            "prompt": "x",
+            "quality": "low",
+            "size": "1024x1024",
+        }
 
         assert offered(calls, provider={"max_price": {"request": 0.02}}) == ["fee"]
         assert refusal(calls, provider={"max_price": {"request": "0.019"}})[1] == "provider"

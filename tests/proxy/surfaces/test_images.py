@@ -13,15 +13,16 @@ import httpx
 import openai
 import pytest
 
+from billing import prices
 from billing.invariants import check
 from billing.pricing import Rates
 from common import money
-from proxy.models import Provider
+from proxy.models import Provider, Route
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.sandbox import SandboxServer
 from tests.fakes.upstream import FakeUpstream
-from tests.proxy.conftest import Shop, make_provider
+from tests.proxy.conftest import PAST, Shop, make_provider
 from tests.proxy.surfaces.conftest import Sell
 
 PATH = "/v1/images/generations"
@@ -197,6 +198,23 @@ class TestPrice:
         client.post(PATH, json=ask("per/call", size="77x77"))
 
         assert (shop.last.charged, shop.last.hold) == (5 * CENT, 5 * CENT)
+        assert check().ok
+
+    def test_a_price_per_call_is_paid_for_each_picture(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        route = Route.objects.get(model__slug="per/call")
+        cost = Rates(per_call=usd("0.01"))
+        prices.set_price(subject=route.subject, role="cost", rates=cost, now=PAST)
+        time.sleep(1)
+        upstream.script(made(2))
+
+        response = client.post(PATH, json=ask("per/call", n=3))
+
+        assert response.headers["x-tollgate-cost"] == "0.100000"
+        assert upstream.calls[0].body["n"] == 3
+        assert (shop.last.hold, shop.last.charged, shop.last.pictures) == (15 * CENT, 10 * CENT, 2)
+        assert shop.last.upstream_cost == 2 * CENT
         assert check().ok
 
 
