@@ -11,6 +11,7 @@ from django.db.models import Model as AnyModel
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from common import money
 from proxy.models import (
     Attempt,
     CatalogueVersion,
@@ -21,6 +22,7 @@ from proxy.models import (
     Model,
     ModelAlias,
     Provider,
+    ProviderReport,
     Route,
     TaskHeartbeat,
 )
@@ -67,6 +69,13 @@ class ProviderForm(ProviderBaseForm):
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"}),
         help_text="Stored encrypted and never shown. Empty leaves the present one.",
     )
+    new_cost_report_key = forms.CharField(
+        label="Key of the cost report",
+        required=False,
+        strip=True,
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"}),
+        help_text="OpenAI's costs need an admin key. Stored like the API key.",
+    )
 
     class Meta:
         model = Provider
@@ -99,9 +108,11 @@ class ProviderAdmin(KeptAdmin):
         return bool(provider.api_key_encrypted)
 
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
-        """Seal a new key, then save."""
+        """Seal new keys, then save."""
         if form.cleaned_data["new_api_key"]:
             obj.set_api_key(form.cleaned_data["new_api_key"])
+        if form.cleaned_data["new_cost_report_key"]:
+            obj.set_cost_report_key(form.cleaned_data["new_cost_report_key"])
         super().save_model(request, obj, form, change)
 
 
@@ -227,3 +238,36 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
     list_display = ("id", "endpoint", "request_id", "finished_at", "expires_at")
     list_filter = ("endpoint",)
     exclude = ("digest", "fingerprint", "answer")
+
+
+@admin.register(ProviderReport)
+class ProviderReportAdmin(ReadOnlyAdmin):
+    """What providers say their days have cost, beside what we counted."""
+
+    list_display = (
+        "day",
+        "provider",
+        "status",
+        "drift_percent",
+        "ours_usd",
+        "theirs_usd",
+        "ours_calls",
+        "theirs_calls",
+        "missing_ours",
+        "missing_theirs",
+        "problem",
+        "fetched_at",
+    )
+    list_filter = ("status", "provider", "day")
+    list_select_related = ("provider",)
+    date_hierarchy = "day"
+
+    @admin.display(description="Ours, USD", ordering="ours_nanos")
+    def ours_usd(self, report: ProviderReport) -> str:
+        """Our cost in dollars."""
+        return money.usd(report.ours_nanos, at_least=6)
+
+    @admin.display(description="Theirs, USD", ordering="theirs_nanos", empty_value="-")
+    def theirs_usd(self, report: ProviderReport) -> str | None:
+        """The provider's word in dollars; none where it could not be had."""
+        return None if report.theirs_nanos is None else money.usd(report.theirs_nanos, at_least=6)

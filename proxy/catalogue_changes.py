@@ -9,7 +9,7 @@ them. Prices are versions: a different price is a new version, never a changed o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -125,13 +125,18 @@ class _Load:
     def _take_provider(self, entry: ProviderEntry) -> None:
         row = self._providers.get(entry.slug) or Provider(slug=entry.slug)
         fields = msgspec.structs.asdict(entry)
-        del fields["slug"], fields["api_key"], fields["api_key_env"]
+        for name in ("slug", "api_key", "api_key_env", "cost_report_key_env"):
+            del fields[name]
         fields["base_url"] = entry.base_url.rstrip("/")
         changed = _assign(row, fields)
         api_key = self._api_key(entry)
-        if api_key is not None and api_key != _present_api_key(row):
+        if api_key is not None and api_key != _present(row.api_key):
             row.set_api_key(api_key)
             changed["api_key"] = "(changed)"
+        report_key = self._variable(entry, entry.cost_report_key_env)
+        if report_key is not None and report_key != _present(row.cost_report_key):
+            row.set_cost_report_key(report_key)
+            changed["cost_report_key"] = "(changed)"
         self._save(row, "provider", entry.slug, changed)
         self._providers[entry.slug] = row
 
@@ -139,12 +144,18 @@ class _Load:
         """Return the key that the file gives; None leaves the stored one alone."""
         if entry.api_key_env is None:
             return entry.api_key
-        api_key = self._environment.get(entry.api_key_env)
-        if not api_key:
+        return self._variable(entry, entry.api_key_env)
+
+    def _variable(self, entry: ProviderEntry, name: str | None) -> str | None:
+        """Return what an environment variable holds; None where the file names none."""
+        if name is None:
+            return None
+        secret = self._environment.get(name)
+        if not secret:
             raise CatalogueError(
-                f"provider {entry.slug}: the environment variable {entry.api_key_env} is not set"
+                f"provider {entry.slug}: the environment variable {name} is not set"
             )
-        return api_key
+        return secret
 
     def _refuse_taken_names(self, entry: ModelEntry, named: Iterable[str]) -> None:
         place = f"model {entry.slug}"
@@ -267,8 +278,8 @@ def _assign(row: Row, fields: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _present_api_key(row: Provider) -> str | None:
+def _present(secret: Callable[[], str]) -> str | None:
     try:
-        return row.api_key()
+        return secret()
     except UnreadableSecret:
         return None

@@ -57,7 +57,8 @@ class ProviderEntry(Struct, forbid_unknown_fields=True, kw_only=True):
     api_key: str | None = None
     on_disconnect: Literal["cancel", "drain"] = "drain"
     generation_lookup: Literal["none", "openrouter", "sandbox"] = "none"
-    cost_report: Literal["none", "openai", "sandbox"] = "none"
+    cost_report: Literal["none", "openai", "openrouter", "sandbox"] = "none"
+    cost_report_key_env: str | None = None
     rpm: int | None = None
     concurrency: int | None = None
     enabled: bool = True

@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 
 from common import crypto
 from proxy.models_kept import Generation, IdempotencyKey
+from proxy.models_reports import ProviderReport
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
@@ -63,6 +64,7 @@ class Provider(models.Model):
 
         NONE = "none", "None"
         OPENAI = "openai", "OpenAI"
+        OPENROUTER = "openrouter", "OpenRouter"
         SANDBOX = "sandbox", "Sandbox"
 
     slug = models.CharField(max_length=63, unique=True, validators=[provider_slug_shape])
@@ -77,6 +79,10 @@ class Provider(models.Model):
         max_length=16, choices=GenerationLookup, default=GenerationLookup.NONE
     )
     cost_report = models.CharField(max_length=16, choices=CostReport, default=CostReport.NONE)
+    cost_report_key_encrypted = models.BinaryField(default=bytes, blank=True, editable=False)
+    cost_report_key_key_id = models.CharField(
+        max_length=64, default="", blank=True, editable=False
+    )
     rpm = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     concurrency = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)]
@@ -106,6 +112,23 @@ class Provider(models.Model):
         if not self.api_key_encrypted:
             return ""
         return crypto.unseal(bytes(self.api_key_encrypted), self.api_key_key_id).decode()
+
+    def set_cost_report_key(self, plaintext: str) -> None:
+        """Seal a new key of the cost report into the row; the caller saves it."""
+        if plaintext:
+            sealed, key_id = crypto.seal(plaintext.encode())
+        else:
+            sealed, key_id = b"", ""
+        self.cost_report_key_encrypted, self.cost_report_key_key_id = sealed, key_id
+
+    def cost_report_key(self) -> str:
+        """
+        Return the key of the cost report in clear; empty if there is none of its own.
+
+        :raises common.crypto.UnreadableSecret: its sealing key is not configured
+        """
+        sealed = bytes(self.cost_report_key_encrypted)
+        return crypto.unseal(sealed, self.cost_report_key_key_id).decode() if sealed else ""
 
 
 class Model(models.Model):
@@ -352,6 +375,7 @@ __all__ = [
     "Model",
     "ModelAlias",
     "Provider",
+    "ProviderReport",
     "Route",
     "TaskHeartbeat",
     "route_subject",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from celery import Task, shared_task
 
-from proxy import background, heartbeats, keeping
+from proxy import background, heartbeats, keeping, reconciliation
 from proxy import sweep as sweeping
 
 
@@ -37,3 +38,11 @@ def tidy_kept() -> None:
     """End and delete what is kept too long; queue again what no worker has taken."""
     for generation_id in keeping.tidy().waiting:
         make_generation.delay(str(generation_id))
+
+
+@shared_task
+def reconcile_providers() -> None:
+    """Compare the last days with each provider's own report."""
+    reports = reconciliation.reconcile(today=datetime.now(UTC).date())
+    counted = {f"{each.provider.slug} {each.day}": each.status for each in reports}
+    heartbeats.beat(name="reconcile_providers", report=counted)

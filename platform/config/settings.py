@@ -263,6 +263,12 @@ CELERY_BEAT_SCHEDULE = {
     "roll-up": {"task": "billing.tasks.roll_up", "schedule": 60.0, "options": {"expires": 60}},
     "alerts": {"task": "billing.tasks.send_alerts", "schedule": 60.0, "options": {"expires": 60}},
     "forget-answers": {"task": "accounts.tasks.forget_answers", "schedule": crontab(minute=47)},
+    # When providers have closed the day before; it asks for the days before that again.
+    "provider-reports": {
+        "task": "proxy.tasks.reconcile_providers",
+        "schedule": crontab(minute=43, hour=6),
+        "options": {"time_limit": 3600},
+    },
     "partitions": {"task": "billing.tasks.make_partitions", "schedule": crontab(minute=7)},
     "verify-ledger": {"task": "billing.tasks.verify_ledger", "schedule": crontab(minute=17)},
     "ledger-checkpoint": {
@@ -277,6 +283,7 @@ API_KEY_PREFIX = env.str("API_KEY_PREFIX", "sk-tg-")
 TOKEN_VALUE_NANOS = nanos_from_usd(env.str("TOKEN_VALUE_USD", "0.0025"))
 SIGNUP_GRANT_NANOS = nanos_from_usd(env.str("SIGNUP_GRANT_USD", "5" if DEMO else "0"))
 MIN_OUTPUT_TOKENS = env.int("MIN_OUTPUT_TOKENS", 256)
+DRIFT_ALERT_PERCENT = env.float("DRIFT_ALERT_PERCENT", 1.0)
 LOW_BALANCE_NANOS = nanos_from_usd(env.str("LOW_BALANCE_USD", "1"))
 
 # -- Gateway ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +33,7 @@ class Call:
     completion_tokens: int = 0
     finished: bool = False
     ended: bool = False
+    at: str = ""
 
     @property
     def id(self) -> str:
@@ -66,7 +67,7 @@ class CallLog:
 
     def start(self, *, request_id: str, model: str, prompt_tokens: int) -> Call:
         """Remember and log a call that begins."""
-        call = Call(request_id=request_id, model=model, prompt_tokens=prompt_tokens)
+        call = Call(request_id, model, prompt_tokens, at=_now())
         self._remember(call)
         self._write(call)
         return call
@@ -80,6 +81,11 @@ class CallLog:
     def find(self, id: str) -> Call | None:
         """Return the latest call under a request id in any form, or under our own id."""
         return self._calls.get(_key(id.removeprefix(OWN_ID_PREFIX)))
+
+    def of_day(self, day: date) -> list[Call]:
+        """Return the calls that began on a day, in the order of their latest start."""
+        prefix = day.isoformat()
+        return [call for call in self._calls.values() if call.at.startswith(prefix)]
 
     def close(self) -> None:
         """Close the log file."""
@@ -95,7 +101,7 @@ class CallLog:
 
     def _write(self, call: Call) -> None:
         line = Line(
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            at=_now(),
             request_id=call.request_id,
             model=call.model,
             prompt_tokens=call.prompt_tokens,
@@ -122,7 +128,7 @@ class CallLog:
         key = _key(line.request_id)
         call = running.pop(key, None)
         if call is None:
-            call = Call(line.request_id, line.model, line.prompt_tokens)
+            call = Call(line.request_id, line.model, line.prompt_tokens, at=line.at)
             running[key] = call
             self._remember(call)
             return
@@ -141,6 +147,10 @@ class CallLog:
     def _end_orphans(self) -> None:
         for call in list(self._calls.values()):
             self.end(call, finished=False)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _key(request_id: str) -> str:

@@ -6,6 +6,7 @@ import hmac
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ from proxy.sandbox.wire import Refusal
 Endpoint = Callable[[Request], Awaitable[Response | ASGIApp]]
 MODELS = (*wire.CHAT_MODELS, vectors.SLUG, images.SLUG)
 REQUEST_ID_HEADER = "x-request-id"
+COSTS_PAGE = 1000
 
 
 class Sandbox:
@@ -101,6 +103,20 @@ class Sandbox:
             raise Refusal(404, "No generation has this id.", param="id", code="not_found")
         return _json(200, {"data": _generation(call)})
 
+    async def costs(self, request: Request) -> Response:
+        """Answer GET /costs?day= with the calls of a day, in pages."""
+        try:
+            day = date.fromisoformat(request.query_params.get("day", ""))
+            after = int(request.query_params.get("after", "0"))
+        except ValueError:
+            message = "day is a date, e.g. 2026-11-21; after is what `next` said."
+            raise Refusal(400, message, param="day") from None
+        calls = self._log.of_day(day)
+        shown = calls[max(after, 0) : max(after, 0) + COSTS_PAGE]
+        end = max(after, 0) + len(shown)
+        more = str(end) if end < len(calls) else None
+        return _json(200, {"data": [_cost(call) for call in shown], "next": more})
+
 
 def build(*, token: str, log_path: Path | None = None, lookup: bool = True) -> Starlette:
     """Return the application; ``token`` is the bearer it demands."""
@@ -120,6 +136,8 @@ def build(*, token: str, log_path: Path | None = None, lookup: bool = True) -> S
             Route("/v1/images/generations", _guarded(sandbox, sandbox.images), methods=["POST"]),
             Route("/v1/models", _guarded(sandbox, sandbox.models)),
             Route("/generation", _guarded(sandbox, sandbox.generation)),
+            Route("/v1/costs", _guarded(sandbox, sandbox.costs)),
+            Route("/costs", _guarded(sandbox, sandbox.costs)),
             Route("/v1/generation", _guarded(sandbox, sandbox.generation)),
         ],
     )
@@ -150,4 +168,14 @@ def _generation(call: Call) -> dict[str, object]:
         "tokens_completion": call.completion_tokens,
         "finished": call.finished,
         "cancelled": call.ended and not call.finished,
+    }
+
+
+def _cost(call: Call) -> dict[str, object]:
+    return {
+        "request_id": call.request_id,
+        "model": call.model,
+        "tokens_prompt": call.prompt_tokens,
+        "tokens_completion": call.completion_tokens,
+        "finished": call.finished,
     }

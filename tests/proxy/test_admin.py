@@ -111,3 +111,10 @@ class TestProviderForm:
         self.save(rf, row, new_api_key="", rpm=5)
         assert Provider.objects.get().api_key() == "very-secret"
         assert Provider.objects.get().rpm == 5
+
+    def test_the_cost_report_has_a_key_of_its_own(self, rf: RequestFactory) -> None:
+        row = self.save(rf, None, new_api_key="very-secret", new_cost_report_key="admin-secret")
+        self.save(rf, row)
+        saved = Provider.objects.get()
+        assert (saved.api_key(), saved.cost_report_key()) == ("very-secret", "admin-secret")
+        assert "admin-secret" not in ProviderForm(instance=row).as_p()

@@ -202,3 +202,16 @@ class TestApiKeys:
             catalogue_changes.apply(file=file, environment={})
         catalogue_changes.apply(file=file, environment={"SOME_KEY": "from-env"})
         assert Provider.objects.get().api_key() == "from-env"
+
+    def test_the_key_of_the_cost_report_comes_from_the_environment(self) -> None:
+        terms = {"cost_report": "openai", "cost_report_key_env": "ADMIN_KEY"}
+        file = catalogue_file.parse(yaml.safe_dump({"providers": [provider(**terms)]}))
+        with pytest.raises(CatalogueError, match="ADMIN_KEY is not set"):
+            catalogue_changes.apply(file=file, environment={})
+        report = catalogue_changes.apply(file=file, environment={"ADMIN_KEY": "admin"})
+        assert "admin" not in str(
+            [change.fields.get("cost_report_key") for change in report.changes]
+        )
+        assert Provider.objects.get().cost_report_key() == "admin"
+        again = catalogue_changes.apply(file=file, environment={"ADMIN_KEY": "admin"})
+        assert again.changes == []

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,37 @@ class TestGeneration:
             killed = lookup(client, "req_killed")
         assert (killed["tokens_prompt"], killed["cancelled"]) == (2, True)
         assert json.loads(log_path.read_text().splitlines()[-1])["request_id"] == "req_killed"
+
+
+class TestCosts:
+    def test_a_day_is_listed_in_pages(
+        self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("proxy.sandbox.provider.COSTS_PAGE", 1)
+        for name in ("req_one", "req_two"):
+            chat(client, request_id=name)
+        today = datetime.now(UTC).date().isoformat()
+        first = client.get("/v1/costs", params={"day": today}).json()
+        rest = client.get("/v1/costs", params={"day": today, "after": first["next"]}).json()
+        assert [line["request_id"] for line in first["data"] + rest["data"]] == [
+            "req_one",
+            "req_two",
+        ]
+        assert (rest["data"][0]["tokens_prompt"], rest["data"][0]["finished"]) == (4, True)
+        assert rest["next"] is None
+
+    def test_it_survives_a_restart(self, log_path: Path) -> None:
+        with SandboxServer(log_path=log_path) as first, client_of(first) as client:
+            chat(client, request_id="req_one")
+        today = datetime.now(UTC).date().isoformat()
+        with SandboxServer(log_path=log_path) as second, client_of(second) as client:
+            told = client.get("/costs", params={"day": today}).json()
+            assert [line["request_id"] for line in told["data"]] == ["req_one"]
+            assert client.get("/costs", params={"day": "2020-01-01"}).json()["data"] == []
+
+    def test_a_day_is_needed(self, client: httpx.Client) -> None:
+        assert client.get("/costs").status_code == 400
+        assert client.get("/costs", params={"day": "soon"}).status_code == 400
 
 
 class TestModels:
