@@ -43,7 +43,7 @@ def rebuild() -> Report:
 
 
 @transaction.atomic
-def _call(statement: str, *parameters: object) -> int | None:
+def _call(statement: str, *parameters: date) -> int | None:
     with patience(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         counted: int | None = cursor.fetchone()[0]

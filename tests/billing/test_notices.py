@@ -171,7 +171,7 @@ class TestIncidents:
 def failing(*, after: int) -> Any:
     """A mail server that takes some mails, then none."""
     real = EmailBackend.send_messages
-    sent = []
+    sent: list[int] = []
 
     def send(backend: EmailBackend, messages: Any) -> int:
         if len(sent) >= after:

@@ -46,7 +46,7 @@ NAMES = ", ".join(summaries.MEASURES)
 def ask(statement: str) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def usage() -> list[tuple[Any, ...]]:
