@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
@@ -45,6 +48,11 @@ REQUEST_ID: Final = {
     "required": True,
     "schema": {"type": "string", "pattern": "^req_[0-9a-hjkmnp-tv-z]{26}$"},
 }
+
+
+MARK: Final = "x-spec-enum-id"
+HEADERS: Final = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
+REFUSALS: Final = (400, 401, 402, 403, 404, 409, 413, 415, 429, 500, 503)
 
 
 class ErrorBodySerializer(serializers.Serializer[Any]):
@@ -165,6 +173,24 @@ class Schema(AutoSchema):
         return sorted(found)
 
 
+def text() -> str:
+    """The document as it is committed.
+
+    :raises ValueError: something of the API could not be described
+    """
+    found = SchemaGenerator().get_schema(request=None, public=True)
+    if GENERATOR_STATS:
+        raise ValueError("Some endpoint is not described; manage.py spectacular says which.")
+    return json.dumps(_without_marks(found), indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_marks(part: Any) -> Any:
+    """The document without drf-spectacular's own marks."""
+    if isinstance(part, dict):
+        return {name: _without_marks(each) for name, each in part.items() if name != MARK}
+    return [_without_marks(each) for each in part] if isinstance(part, list) else part
+
+
 def finish(result: dict[str, Any], **context: Any) -> dict[str, Any]:
     """Add what is the same everywhere, and close the bodies of requests."""
     result["info"]["description"] = ABOUT
@@ -178,15 +204,30 @@ def finish(result: dict[str, Any], **context: Any) -> dict[str, Any]:
         "session": {"type": "apiKey", "in": "cookie", "name": "sessionid"},
     }
     components["headers"] = {"x-request-id": REQUEST_ID}
+    components["responses"] = {TYPES[status]: _refusal(status) for status in REFUSALS}
     for item in result["paths"].values():
         for described in item.values():
             _finish(described, components["schemas"])
     return result
 
 
+def _refusal(status: int) -> dict[str, Any]:
+    reasons = [name for name, each in REASON_LIST.items() if status in (each.status, *each.also)]
+    return {
+        "description": "`reason` is one of: " + ", ".join(f"`{name}`" for name in reasons) + ".",
+        "headers": HEADERS,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+
+
 def _finish(described: dict[str, Any], schemas: dict[str, Any]) -> None:
-    for answer in described["responses"].values():
-        answer["headers"] = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
+    for status, answer in described["responses"].items():
+        if int(status) in REFUSALS:
+            answer.clear()
+            answer["$ref"] = f"#/components/responses/{TYPES[int(status)]}"
+        else:
+            answer["headers"] = HEADERS
+            answer["description"] = answer["description"] or "Done."
     for content in described.get("requestBody", {}).get("content", {}).values():
         _close(content["schema"], schemas)
 
@@ -199,4 +240,4 @@ def _close(schema: dict[str, Any], schemas: dict[str, Any]) -> None:
             _close(field, schemas)
 
 
-__all__ = ["Schema", "finish"]
+__all__ = ["Schema", "finish", "text"]

@@ -18,6 +18,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from common import crypto
+from proxy.models_exports import Export, ExportPiece
 from proxy.models_kept import Generation, IdempotencyKey
 from proxy.models_reports import ProviderReport
 
@@ -369,6 +370,8 @@ __all__ = [
     "Attempt",
     "CatalogueVersion",
     "Checkpoint",
+    "Export",
+    "ExportPiece",
     "GatewayProcess",
     "Generation",
     "IdempotencyKey",

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+from django.db import connection
 from msgspec import Raw, Struct
 
 from accounts.scopes import Scope
@@ -166,19 +167,42 @@ async def find(runtime: Runtime, caller: Caller, request_id: UUID) -> Receipt:
     :raises ApiError: 404
     """
     workspace = caller.workspace.id
-    try:
-        day = today(request_id)
-    except (ValueError, OverflowError):
-        raise unknown() from None
-    days = (neighbour(day, -CLOCKS_APART), neighbour(day, CLOCKS_APART))
-    closed = (CLOSED, (request_id, *days, workspace))
-    # It may be closed between two readings: then it is found by the third.
-    for query, parameters in (closed, (OPEN, (request_id, workspace)), closed):
+    for query, parameters in questions(request_id, workspace_id=workspace):
         if rows := await runtime.reader.rows(query, parameters):
             receipt = msgspec.json.decode(rows[0][0], type=Receipt)
             if receipt.key_id != caller.key.id and Scope.USAGE_READ not in caller.workspace.scopes:
                 break
             return receipt
+    raise unknown()
+
+
+def questions(request_id: UUID, *, workspace_id: int) -> list[tuple[str, tuple[Any, ...]]]:
+    """
+    Return the queries for a call, to be asked in turn until one finds it.
+
+    :raises ApiError: 404 an id of no time at all
+    """
+    try:
+        day = today(request_id)
+    except (ValueError, OverflowError):
+        raise unknown() from None
+    days = (neighbour(day, -CLOCKS_APART), neighbour(day, CLOCKS_APART))
+    closed = (CLOSED, (request_id, *days, workspace_id))
+    # It may be closed between two readings: then it is found by the third.
+    return [closed, (OPEN, (request_id, workspace_id)), closed]
+
+
+def read(*, request_id: UUID, workspace_id: int) -> Receipt:
+    """
+    Return a call of a workspace, for who may read all of them.
+
+    :raises ApiError: 404
+    """
+    with connection.cursor() as cursor:
+        for query, parameters in questions(request_id, workspace_id=workspace_id):
+            cursor.execute(query, parameters)
+            if row := cursor.fetchone():
+                return msgspec.json.decode(row[0], type=Receipt)
     raise unknown()
 
 

@@ -8,8 +8,10 @@ from uuid import UUID
 
 import msgspec
 from celery import Task, shared_task
+from django.db import DatabaseError
+from django.utils import timezone
 
-from proxy import background, heartbeats, keeping, reconciliation
+from proxy import api_exportkinds, background, exports, heartbeats, keeping, reconciliation
 from proxy import sweep as sweeping
 
 
@@ -46,3 +48,27 @@ def reconcile_providers() -> None:
     reports = reconciliation.reconcile(today=datetime.now(UTC).date())
     counted = {f"{each.provider.slug} {each.day}": each.status for each in reports}
     heartbeats.beat(name="reconcile_providers", report=counted)
+
+
+@shared_task
+def build_export(public_id: str) -> None:
+    """Write a file that was asked for, for a while; go on later where there is more."""
+    try:
+        more = api_exportkinds.build(public_id=public_id)
+    except DatabaseError:
+        # Not the file's fault: the next round of tidy_exports takes it up where it is.
+        raise
+    except Exception:
+        exports.fail(public_id=public_id)
+        raise
+    if more:
+        build_export.delay(public_id)
+
+
+@shared_task
+def tidy_exports() -> None:
+    """Delete files that are past their time; take up those that a worker left."""
+    now = timezone.now()
+    exports.delete_expired(now=now)
+    for public_id in exports.waiting(now=now):
+        build_export.delay(public_id)

@@ -39,4 +39,6 @@ urlpatterns = [
     path("models", views_models.models, name="models"),
     path("models.json", views_models.models_json, name="models_json"),
     path("openapi/gateway.json", views_openapi.gateway, name="gateway_openapi"),
+    path("openapi/management.json", views_openapi.management, name="management_openapi"),
+    path("docs/api", views_openapi.reference, name="api_docs"),
 ]

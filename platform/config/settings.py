@@ -269,6 +269,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute=43, hour=6),
         "options": {"time_limit": 3600},
     },
+    "exports": {"task": "proxy.tasks.tidy_exports", "schedule": 60.0, "options": {"expires": 60}},
     "partitions": {"task": "billing.tasks.make_partitions", "schedule": crontab(minute=7)},
     "verify-ledger": {"task": "billing.tasks.verify_ledger", "schedule": crontab(minute=17)},
     "ledger-checkpoint": {

@@ -23,5 +23,6 @@ urlpatterns = [
     path("", include("proxy.urls")),
     path("api/v1/", include("accounts.api_urls")),
     path("api/v1/", include("billing.api_urls")),
+    path("api/v1/", include("proxy.api_urls")),
     re_path(r"^api/v1(?:/.*)?$", views_errors.no_such_endpoint),
 ]
