@@ -85,13 +85,13 @@ async def attempt(exchange: Exchange, leg: Leg, request: httpx.Request) -> httpx
     """
     transport = exchange.runtime.transport
     try:
-        return await transport.handle_async_request(request)
+        return await transport.send(request)
     except httpx.TransportError as error:
         # A picture may have been made and billed already: never asked for twice.
         if not trouble.hung_up(error) or exchange.call.kind == "image":
             raise
         exchange.note_attempt(leg, outcome="lost", cause="stale_connection", latency_ms=0)
-    return await transport.handle_async_request(request)
+    return await transport.send(request)
 
 
 def passage(exchange: Exchange, leg: Leg) -> Passage:

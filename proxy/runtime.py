@@ -16,12 +16,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import aiohttp
 import msgspec
 import psycopg
 import structlog
 from django.conf import settings
-from httpx_aiohttp import AiohttpTransport
 from msgspec import Struct
 
 from billing import ledger
@@ -36,6 +34,7 @@ from proxy.limits import Limiter
 from proxy.quotas import Quotas
 from proxy.spool import Spool
 from proxy.till import Closing, Settled, Till
+from proxy.transport import Transport
 
 if TYPE_CHECKING:
     from proxy.streams import Stream
@@ -125,7 +124,7 @@ class Runtime:
         self.breakers = Breakers()
         self.gates = Gates(self.quotas, self.breakers)
         self.keepalive = KeepAlive()
-        self.transport = AiohttpTransport(client=open_session)
+        self.transport = Transport()
         self.catalogue = await in_thread(catalogue.load)
         self.pulses = [
             asyncio.create_task(self._forever(self.beat, CATALOGUE_POLL_S)),
@@ -246,14 +245,4 @@ def note_of(stream: Stream) -> Note:
         input_tokens=usage.input,
         output_tokens=usage.output,
         bytes=stream.reader.size_bytes,
-    )
-
-
-def open_session() -> aiohttp.ClientSession:
-    """Return the client of all providers: no cookies, no proxies of the environment."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        auto_decompress=False,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from proxy.exchange import Exchange
 from proxy.guard import MEGABYTE
@@ -12,9 +13,11 @@ from proxy.routing import Leg
 from proxy.surfaces.base import Outcome
 from proxy.wire import answers, sse
 from proxy.wire import chat as chat_wire
+from proxy.wire import words as wire_words
 from proxy.wire.answers import Completion
 from proxy.wire.call import Call
 from proxy.wire.told import CHOICE, USAGE, only
+from proxy.wire.words import Words
 
 # What of a provider's answer is passed on: its other fields carry its ids, its name, its cost.
 PASSED_ON = ("choices", "service_tier", "system_fingerprint", "citations")
@@ -61,6 +64,8 @@ class ChatRendering:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.include_usage = exchange.call.include_usage
+        self.id = exchange.answer_id
+        self.created = exchange.created
         self.model = exchange.call.model
         self.open: set[int] = set()
 
@@ -74,6 +79,15 @@ class ChatRendering:
         if self.include_usage:
             fields["usage"] = None
         return b"".join(sse.event(msgspec.json.encode(each)) for each in told_apart(fields))
+
+    def words(self, words: Words, leg: Leg) -> bytes:
+        """Return a chunk of nothing but words, as ``chunk`` would."""
+        self.model = self.exchange.name_of(leg)
+        self.open.add(words.choices[0].index)
+        usage = None if self.include_usage else UNSET
+        return wire_words.write(
+            words, id=self.id, created=self.created, model=self.model, usage=usage
+        )
 
     async def end(self, outcome: Outcome) -> bytes:
         """Return the usage chunk, where it was asked for, and [DONE]."""
@@ -92,9 +106,9 @@ class ChatRendering:
 
     def _head(self) -> dict[str, Any]:
         return {
-            "id": self.exchange.answer_id,
+            "id": self.id,
             "object": "chat.completion.chunk",
-            "created": self.exchange.created,
+            "created": self.created,
             "model": self.model,
         }
 

@@ -249,6 +249,51 @@ class TestUsageThatWasToldEarly:
         assert (shop.last.source, shop.last.output_tokens) == ("count", 26)
 
 
+class TestPace:
+    def test_words_that_come_fast_come_together_and_whole(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        steps: list[fake.Step] = [SSE]
+        for n in range(100):
+            steps += [chunk(f" {n}"), fake.Pause(0.001)]
+        upstream.script([*steps, chunk(finish="stop"), usage_chunk(7, 2), DONE])
+
+        with client.stream("POST", "/v1/chat/completions", json=hello(stream=True)) as response:
+            parts = list(response.iter_raw())
+
+        told = b"".join(parts).decode()
+        assert content(told) == "".join(f" {n}" for n in range(100))
+        assert told.endswith("data: [DONE]\n\n")
+        assert len(parts) < 80
+        assert shop.last.charged == 11_000
+
+    def test_words_after_a_pause_do_not_wait_for_the_next(
+        self, client: httpx.Client, upstream: FakeUpstream
+    ) -> None:
+        upstream.script([SSE, chunk("a"), fake.Pause(0.1), chunk("b"), fake.Stall()])
+
+        with client.stream("POST", "/v1/chat/completions", json=hello(stream=True)) as response:
+            parts = response.iter_raw()
+            told = next(parts) + next(parts)
+
+        assert content(told.decode()) == "ab"
+
+    def test_a_hang_up_while_words_come_fast_is_noticed(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        shop.provider_cancels()
+        time.sleep(1.2)
+        upstream.script([SSE, fake.Repeat(chunk("word"), every_s=0.001)])
+
+        with client.stream("POST", "/v1/chat/completions", json=hello(stream=True)) as response:
+            next(response.iter_bytes())
+
+        [call] = upstream.wait_for_calls(1, ended=True)
+        assert call.hung_up
+        wait_until_closed(shop)
+        assert (shop.last.source, shop.last.cancelled) == ("count", True)
+
+
 class TestACallerWhoHangsUp:
     def test_before_the_first_byte_pays_nothing_and_the_upstream_is_cancelled(
         self, client: httpx.Client, upstream: FakeUpstream, shop: Shop

@@ -1,0 +1,109 @@
+"""Calls to providers over real sockets: what is sent, what comes, and what can rest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import httpx
+import pytest
+
+from proxy.transport import Body, Transport
+from proxy.upstreams.posting import post
+from tests.fakes import upstream as fake
+from tests.fakes.upstream import FakeUpstream
+
+
+def call(base_url: str, *, read_s: float = 5.0) -> httpx.Request:
+    """Return a call of a provider."""
+    made = post(
+        base_url=base_url,
+        path="chat/completions",
+        body={"model": "m", "messages": []},
+        stream=True,
+        request_id="req_1",
+        headers={"authorization": "Bearer secret"},
+    )
+    made.extensions = {"timeout": {"connect": 2.0, "read": read_s, "pool": 2.0}}
+    return made
+
+
+class TestSend:
+    def test_sends_the_headers_and_the_body_and_gives_the_answer(self) -> None:
+        async def scenario() -> tuple[int, bytes]:
+            transport = Transport()
+            response = await transport.send(call(upstream.base_url))
+            body = b"".join([part async for part in cast("Body", response.stream)])
+            await response.aclose()
+            await transport.aclose()
+            return response.status_code, body
+
+        with FakeUpstream() as upstream:
+            upstream.script([fake.Head(207), b"one ", b"two"])
+            assert asyncio.run(scenario()) == (207, b"one two")
+            [seen] = upstream.calls
+        assert seen.headers["authorization"] == "Bearer secret"
+        assert seen.headers["x-request-id"] == "req_1"
+        assert seen.body == {"model": "m", "messages": []}
+
+    def test_a_provider_that_cannot_be_reached_is_a_transport_error(self) -> None:
+        async def scenario() -> None:
+            transport = Transport()
+            try:
+                await transport.send(call(fake.unreachable_url()))
+            finally:
+                await transport.aclose()
+
+        with pytest.raises(httpx.TransportError):
+            asyncio.run(scenario())
+
+    def test_silence_is_a_timeout(self) -> None:
+        async def scenario() -> None:
+            transport = Transport()
+            try:
+                await transport.send(call(upstream.base_url, read_s=0.1))
+            finally:
+                await transport.aclose()
+
+        with FakeUpstream() as upstream:
+            upstream.script([fake.Stall()])
+            with pytest.raises(httpx.TimeoutException):
+                asyncio.run(scenario())
+
+
+class TestBody:
+    def test_what_comes_while_it_rests_comes_when_it_goes_on(self) -> None:
+        async def scenario() -> tuple[bytes, bool, bytes]:
+            transport = Transport()
+            response = await transport.send(call(upstream.base_url))
+            body = cast("Body", response.stream)
+            parts = aiter(body)
+            first = await anext(parts)
+            body.rest()
+            rest = asyncio.ensure_future(anext(parts))
+            done, _ = await asyncio.wait({rest}, timeout=0.3)
+            body.go_on()
+            second = await rest
+            await response.aclose()
+            await transport.aclose()
+            return first, bool(done), second
+
+        with FakeUpstream() as upstream:
+            upstream.script([fake.Head(), b"one", fake.Pause(0.1), b"two", fake.Stall()])
+            assert asyncio.run(scenario()) == (b"one", False, b"two")
+
+    def test_one_that_has_ended_can_rest_as_well(self) -> None:
+        async def scenario() -> list[bytes]:
+            transport = Transport()
+            response = await transport.send(call(upstream.base_url))
+            body = cast("Body", response.stream)
+            parts = [part async for part in body]
+            body.rest()
+            body.go_on()
+            await response.aclose()
+            await transport.aclose()
+            return parts
+
+        with FakeUpstream() as upstream:
+            upstream.script([fake.Head(), b"one"])
+            assert asyncio.run(scenario()) == [b"one"]
