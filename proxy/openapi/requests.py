@@ -25,7 +25,6 @@ MERELY_CHAT = frozenset(
         "top_logprobs",
         "functions",
         "function_call",
-        "moderation",
         "verbosity",
         "reasoning_effort",
     }

@@ -30,6 +30,8 @@ UNPRICED = (
     "web_search",
     "extra_body",
 )
+# Its verdicts would be lost: answers carry nothing but the model's words.
+UNANSWERED = "moderation"
 PARTS = frozenset({"text", "image_url", "refusal"})
 # Fields that a provider does not put into the prompt.
 NO_PROMPT = frozenset(
@@ -160,6 +162,9 @@ def _check(request: ChatRequest, fields: dict[str, Any]) -> None:
     if len(stops) > MOST_STOPS:
         message = f"stop takes at most {MOST_STOPS} sequences."
         raise BadRequest("invalid_parameter", message, param="stop")
+    if fields.get(UNANSWERED) is not None:
+        message = f"{UNANSWERED} is not supported: its verdicts are not passed on."
+        raise BadRequest("unsupported_parameter", message, param=UNANSWERED)
     for name in UNPRICED:
         if fields.get(name) is not None:
             raise _unpriced(name)

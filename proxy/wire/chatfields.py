@@ -119,13 +119,6 @@ class WebSearch(Struct):
     user_location: UserLocation | None = None
 
 
-class Moderation(Struct):
-    """Which model judges what is asked and answered."""
-
-    model: str
-    policy: dict[str, Any] | None = None
-
-
 class ChatRequest(Struct):
     """Every field that is documented; all others travel unread."""
 
@@ -154,7 +147,6 @@ class ChatRequest(Struct):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     modalities: list[str] | None = None
-    moderation: Moderation | None = None
     service_tier: str | None = None
     store: bool | None = None
     metadata: Metadata | None = None

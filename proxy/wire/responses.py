@@ -41,7 +41,7 @@ REFUSED: Final = {
     **dict.fromkeys(("previous_response_id", "conversation", "prompt"), NOT_KEPT),
     "context_management": NOT_KEPT,
     "access_programs": "access_programs is not supported: it belongs to OpenAI's own accounts.",
-    "moderation": "moderation is not supported here; chat/completions has it.",
+    "moderation": "moderation is not supported: its verdicts are not passed on.",
 }
 RENAMED: Final = {
     "messages": "input",

@@ -338,6 +338,13 @@ class TestThroughTheGateway:
         assert row.charged == min(held, searches * 10_000_000)
         assert row.cost == searches * 10_000_000
 
+    def test_a_wish_that_is_not_followed_is_a_parameter_that_no_route_takes(self) -> None:
+        wish = {"preferred_max_latency": 1, "require_parameters": True}
+
+        told = refusal(provider=wish)
+
+        assert told == ("unsupported_parameter", "provider.preferred_max_latency")
+
     def test_a_wish_that_is_not_followed_is_named(self, client: httpx.Client) -> None:
         wish = {"preferred_min_throughput": 50}
         response = client.post("/v1/chat/completions", json=hello(provider=wish))

@@ -232,7 +232,7 @@ class TestRefusals:
             ({"prompt": ""}, "prompt"),
             ({"prompt": None}, "prompt"),
             ({"partial_images": 4}, "partial_images"),
-            ({"output_format": "gif"}, "output_format"),
+            ({"output_format": "bmp"}, "output_format"),
             ({"background": "red"}, "background"),
             ({"response_format": "text"}, "response_format"),
         ],

@@ -59,7 +59,6 @@ class TestParse:
             ({"top_logprobs": 21}, "top_logprobs"),
             ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
             ({"metadata": {"a": "x" * 513}}, "metadata[...]"),
-            ({"moderation": {}}, "moderation.model"),
             (
                 {"web_search_options": {"search_context_size": "x"}},
                 "web_search_options.search_context_size",
@@ -116,6 +115,17 @@ class TestParse:
         tool = {"type": "function", "function": {"name": "f", "description": "y" * 300}}
 
         assert parse(messages=[turn], tools=[tool]).prompt_bytes > 800
+
+
+class TestModeration:
+    def test_is_refused_because_its_verdict_would_be_lost(self) -> None:
+        with pytest.raises(BadRequest) as refused:
+            parse(moderation={"model": "omni-moderation-latest"})
+
+        assert (refused.value.reason, refused.value.param) == (
+            "unsupported_parameter",
+            "moderation",
+        )
 
 
 class TestTooDeep:

@@ -48,7 +48,7 @@ class TestEveryParameterOfTheSdk:
     @pytest.mark.parametrize(
         ("surface", "known"),
         [
-            ("chat", typed(ChatRequest) | {*chat.UNPRICED}),
+            ("chat", typed(ChatRequest) | {*chat.UNPRICED, chat.UNANSWERED}),
             ("completions", typed(ChatRequest, completions.CompletionsRequest)),
             ("embeddings", typed(embeddings.EmbeddingsRequest)),
             ("images", typed(images.ImagesRequest) | {*images.UNPRICED}),
