@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone, translation
@@ -259,7 +259,7 @@ class _CsrfCheck(CsrfViewMiddleware):
     def check(self, request: HttpRequest) -> Any:
         """The reason for a refusal, or None."""
         self.process_request(request)
-        return self.process_view(request, _CsrfCheck, (), {})
+        return self.process_view(request, lambda _request: HttpResponse(), (), {})
 
 
 def _call(declared: Operation, caller: Caller, request: Request) -> Call:

@@ -53,7 +53,7 @@ class TransactionSerializer(serializers.Serializer[Any]):
     balance = serializers.CharField(help_text="What was there after it.")
     reason = serializers.CharField()
     reference = serializers.CharField()
-    source = serializers.CharField(allow_null=True)
+    source = serializers.CharField(allow_null=True)  # type: ignore[assignment]  # a field: it leaves the class
     requests = serializers.IntegerField(allow_null=True)
 
     def to_representation(self, instance: Line) -> dict[str, Any]:

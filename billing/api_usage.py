@@ -52,7 +52,7 @@ class UsageSerializer(serializers.Serializer[Any]):
     workspace_id = serializers.CharField(allow_null=True)
     asset = serializers.CharField(allow_null=True)
     requests = serializers.IntegerField(source="used.requests")
-    errors = serializers.IntegerField(source="used.errors")
+    errors = serializers.IntegerField(source="used.errors")  # type: ignore[assignment]  # a field: it leaves the class
     cost_usd = UsdField(source="used.spent", at_least=6, help_text="What was charged, in dollars.")
     input_tokens = serializers.IntegerField(source="used.input_tokens")
     cached_tokens = serializers.IntegerField(source="used.cached_tokens")
