@@ -129,7 +129,8 @@ def versions() -> dict[str, str]:
     dists = metadata.distributions(
         path=[str(place) for place in FOLDER.glob("litellm/lib/python3*/site-packages")]
     )
-    found = {"LiteLLM": one.version for one in dists if one.metadata["Name"] == "litellm"}
+    found = {one.metadata["Name"]: one.version for one in dists}
+    found = {"LiteLLM": found["litellm"]} if "litellm" in found else {}
     package = FOLDER / "portkey" / "node_modules" / PORTKEY / "package.json"
     if package.exists():
         found["Portkey"] = json.loads(package.read_text())["version"]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
 
 from tests import servers  # noqa: E402
-from tests.bench import contenders, machine, parts, peers, report  # noqa: E402
+from tests.bench import contenders, loads, machine, parts, peers, report  # noqa: E402
 
 PARTS = {"peers": parts.peers, "two": parts.two, "large": parts.large, "idle": parts.idle}
 
@@ -43,7 +43,7 @@ def main(names: list[str]) -> int:
         with contenders.stubs() as there:
             for name in names or PARTS:
                 run_part(name, there)
-    except (peers.Missing, parts.Disagreement, parts.loads.Failed, TimeoutError) as error:
+    except (peers.Missing, parts.Disagreement, loads.Failed, TimeoutError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
     finally:
