@@ -29,9 +29,9 @@ and every answer carried its `x-ratelimit-…` headers.
 Everything shares one machine: compare ratios of one run, never numbers of two machines.
 """
 STREAMS = """Added latency: at one connection, over calling the stub directly. Streams: 100 chunks,
-written a millisecond or more apart. Tollgate passes on together what comes faster than `STREAM_PACE_S`
-(10 ms); with 0 it passes on each chunk as it comes, as the others do, and each costs two system
-calls more.
+written a millisecond or more apart. Tollgate passes on together what comes faster than
+`STREAM_PACE_S` (10 ms); with 0 it passes on each chunk as it comes, as the others do, and each
+costs two system calls more.
 """
 LIMITS = """
 ## What limits each figure
