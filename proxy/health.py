@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 import redis
+import structlog
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -18,9 +19,13 @@ from accounts import pepper
 from billing import partitions
 from common.crypto import UnreadableSecret
 from common.redis import client as redis_client
-from proxy import catalogue, heartbeats, models
+from proxy import catalogue, heartbeats, models, spool
+
+log = structlog.get_logger(__name__)
 
 OLDEST_POSTGRES = 150000
+# A gateway that reaches the database empties the spool within seconds.
+SPOOL_OLD_S = 60.0
 
 
 class Line(Struct, frozen=True):
@@ -158,6 +163,31 @@ def beat() -> Line:
     return Line("beat", True, f"A scheduled task ran {max(0, seconds)} s ago.")
 
 
+def settle_spool() -> Line:
+    """Do settlements wait on this machine's disk, and could more be written there?"""
+    folder = settings.SPOOL_DIR
+    waiting = spool.waiting(folder)
+    if waiting.age_s > SPOOL_OLD_S:
+        message = f"Settlements wait in {folder}, the oldest for {int(waiting.age_s)} s."
+        todo = "See that PostgreSQL runs, then start a gateway here: it books them."
+        return Line("spool", False, message, todo)
+    if waiting.refused or waiting.damaged:
+        message = f"{folder} has {waiting.refused} refused and {waiting.damaged} damaged lines."
+        todo = "Compare each with its usage record, then move the files refused and damaged away."
+        return Line("spool", False, message, todo)
+    if not spool.is_writable(folder):
+        todo = "Make SPOOL_DIR a folder on a local disk that the gateway may write to."
+        return Line("spool", False, f"{folder} cannot be written to.", todo)
+    return Line("spool", True, "No settlement waits for the database.")
+
+
+def alert_spool() -> None:
+    """Log what is wrong with the spool, loudly."""
+    line = settle_spool()
+    if not line.ok:
+        log.critical("The settle spool needs staff", detail=line.message, todo=line.todo)
+
+
 def sold() -> Line:
     """Is anything for sale, and everything that is switched on?"""
     sealed = [provider.slug for provider in models.Provider.objects.all() if not _opens(provider)]
@@ -199,5 +229,6 @@ CHECKS: dict[str, Check] = {
     "redis": redis_answers,
     "worker": worker,
     "beat": beat,
+    "spool": settle_spool,
     "catalogue": sold,
 }

@@ -12,7 +12,7 @@ from proxy import health
 
 NEEDED = ("database", "redis", "migrations")
 # Customers notice nothing for a while when these fail; staff should.
-WATCHED = ("partitions", "worker", "beat")
+WATCHED = ("partitions", "worker", "beat", "spool")
 
 
 def report(*, details: bool) -> dict[str, Any]:

@@ -126,8 +126,17 @@ def waiting(folder: Path) -> Waiting:
     )
 
 
+def is_writable(folder: Path) -> bool:
+    """Tell whether a process could begin a file here."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 def _count(path: Path) -> int:
-    with suppress(FileNotFoundError), path.open("rb") as file:
+    with suppress(FileNotFoundError, NotADirectoryError), path.open("rb") as file:
         return sum(1 for _ in file)
     return 0
 

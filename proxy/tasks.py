@@ -11,7 +11,7 @@ from celery import Task, shared_task
 from django.db import DatabaseError
 from django.utils import timezone
 
-from proxy import api_exportkinds, background, exports, heartbeats, keeping, reconciliation
+from proxy import api_exportkinds, background, exports, health, heartbeats, keeping, reconciliation
 from proxy import sweep as sweeping
 
 
@@ -26,6 +26,12 @@ def sweep() -> None:
 def heartbeat() -> None:
     """Leave the proof that beat schedules and a worker works."""
     heartbeats.beat(name="beat")
+
+
+@shared_task
+def watch_spool() -> None:
+    """Alert where settlements wait on this machine's disk for too long, or were refused."""
+    health.alert_spool()
 
 
 @shared_task(bind=True, max_retries=None)

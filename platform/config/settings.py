@@ -67,6 +67,11 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
     # Transactions are short: whoever sits on a lock is ended, not waited for.
     options="-c statement_timeout=30s -c idle_in_transaction_session_timeout=15s",
     connect_timeout=5,
+    # A server that is gone without a word, found out within seconds.
+    keepalives_idle=10,
+    keepalives_interval=3,
+    keepalives_count=3,
+    tcp_user_timeout=10_000,
 )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
@@ -74,6 +79,7 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "tollgate",
+        "OPTIONS": {"socket_timeout": 1.0, "socket_connect_timeout": 1.0},
     }
 }
 
@@ -254,13 +260,22 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_TIME_LIMIT = 600
+CELERY_BROKER_CONNECTION_TIMEOUT = 4
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # What a dead worker had taken is given to another; longer than any task may run.
+    "visibility_timeout": 4000,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 4,
+    "socket_keepalive": True,
+}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "proxy.tasks.sweep", "schedule": 60.0, "options": {"expires": 60}},
     "heartbeat": {"task": "proxy.tasks.heartbeat", "schedule": 30.0, "options": {"expires": 30}},
+    "spool": {"task": "proxy.tasks.watch_spool", "schedule": 60.0, "options": {"expires": 60}},
     "keeping": {"task": "proxy.tasks.tidy_kept", "schedule": 20.0, "options": {"expires": 20}},
-    "roll-up": {"task": "billing.tasks.roll_up", "schedule": 60.0, "options": {"expires": 60}},
+    "roll-up": {"task": "billing.tasks.roll_up", "schedule": 30.0, "options": {"expires": 30}},
     "alerts": {"task": "billing.tasks.send_alerts", "schedule": 60.0, "options": {"expires": 60}},
     "forget-answers": {"task": "accounts.tasks.forget_answers", "schedule": crontab(minute=47)},
     # When providers have closed the day before; it asks for the days before that again.
@@ -296,7 +311,6 @@ IDLE_TIMEOUT_S = env.float("IDLE_TIMEOUT_S", 120.0)
 DRAIN_TIMEOUT_S = env.float("DRAIN_TIMEOUT_S", 60.0)
 BODY_TIMEOUT_S = env.float("BODY_TIMEOUT_S", 30.0)
 KEEPALIVE_S = env.float("KEEPALIVE_S", 15.0)
-STREAM_PACE_S = env.float("STREAM_PACE_S", 0.01)
 STREAM_PACE_S = env.float("STREAM_PACE_S", 0.01)
 HEARTBEAT_S = env.float("HEARTBEAT_S", 5.0)
 SILENT_AFTER_S = env.float("SILENT_AFTER_S", 20.0)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from common import ids
 from common.redis import client as redis_client
-from proxy import health, heartbeats
+from proxy import health, heartbeats, spool, tasks
 from proxy.models import Model, Provider, TaskHeartbeat
 
 pytestmark = pytest.mark.django_db
@@ -105,3 +109,38 @@ class TestSold:
         provider.save()
         settings.ENCRYPTION_KEYS = {"other": os.urandom(32)}
         assert "closed" in line("catalogue").message
+
+
+class TestSettleSpool:
+    @pytest.fixture(autouse=True)
+    def folder(self, settings: Settings, tmp_path: Path) -> Path:
+        settings.SPOOL_DIR = tmp_path / "spool"
+        (tmp_path / "spool").mkdir()
+        return tmp_path / "spool"
+
+    def wait_for(self, folder: Path, *, age_s: float) -> None:
+        entry = spool.Entry(time.time() - age_s, ids.request_id(), msgspec.Raw(b"{}"))
+        (folder / f"1{spool.SUFFIX}").write_bytes(spool.line_of(entry))
+
+    def test_what_is_being_booked_is_no_trouble(self, folder: Path) -> None:
+        self.wait_for(folder, age_s=5)
+        assert line("spool").ok
+
+    def test_what_waits_for_long_is_told_and_logged(
+        self, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.wait_for(folder, age_s=300)
+        found = line("spool")
+        assert not found.ok
+        assert "300 s" in found.message
+        tasks.watch_spool()
+        assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+
+    def test_what_was_refused_is_told(self, folder: Path) -> None:
+        (folder / spool.REFUSED).write_text("line\n")
+        assert "1 refused" in line("spool").message
+
+    def test_a_folder_that_cannot_be_made_is_told(self, settings: Settings, folder: Path) -> None:
+        (folder / "file").touch()
+        settings.SPOOL_DIR = folder / "file" / "spool"
+        assert "SPOOL_DIR" in line("spool").todo

@@ -1,0 +1,305 @@
+"""What callers and their money notice when Redis or PostgreSQL is away: docs/operations.md."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from django.conf import settings
+from django.db.models.functions import Now
+from django.test import override_settings
+
+from billing import invariants
+from billing.models import Hold
+from proxy import spool
+from proxy.sweep import sweep
+from tests.fakes import upstream as fake
+from tests.fakes.gateway import GatewayProcess, GatewayServer
+from tests.fakes.relay import Relay
+from tests.fakes.upstream import FakeUpstream
+from tests.proxy.conftest import Shop, hello
+
+PATIENCE_S = 15.0
+EXACT = 16_000
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def database() -> Iterator[Relay]:
+    """The gateways' way to PostgreSQL; the test's own goes past it."""
+    default = settings.DATABASES["default"]
+    with Relay(default["HOST"], int(default["PORT"])) as relay:
+        yield relay
+
+
+@pytest.fixture
+def cache() -> Iterator[Relay]:
+    """The gateways' way to Redis."""
+    url = urlsplit(settings.REDIS_URL)
+    with Relay(url.hostname or "", url.port or 0) as relay:
+        yield relay
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def ways(
+    shop: Shop, database: Relay, cache: Relay, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Gateways made here go to both stores by the relays, and spool into a folder."""
+    redis = urlsplit(settings.REDIS_URL)
+    monkeypatch.setitem(settings.DATABASES["default"], "PORT", database.port)
+    with override_settings(
+        REDIS_URL=f"redis://:{redis.password}@127.0.0.1:{cache.port}{redis.path}",
+        SPOOL_DIR=folder,
+        HEARTBEAT_S=0.3,
+    ):
+        yield
+
+
+@pytest.fixture
+def gateway(ways: None, database: Relay, cache: Relay) -> Iterator[GatewayServer]:
+    with GatewayServer() as gateway:
+        yield gateway
+        database.mend()
+        cache.mend()
+
+
+@pytest.fixture
+def process(ways: None, folder: Path) -> Iterator[GatewayProcess]:
+    """A gateway that can be killed."""
+    with GatewayProcess(SPOOL_DIR=str(folder)) as process:
+        yield process
+
+
+def call(gateway: GatewayServer | GatewayProcess, shop: Shop, **fields: object) -> httpx.Response:
+    return httpx.post(
+        f"{gateway.url}/v1/chat/completions",
+        json=hello(**fields),
+        headers={"authorization": f"Bearer {shop.secret}"},
+        timeout=20,
+        trust_env=False,
+    )
+
+
+def cut_in_flight(
+    gateway: GatewayServer | GatewayProcess, shop: Shop, upstream: FakeUpstream, database: Relay
+) -> httpx.Response:
+    """Make a call whose settlement finds the database gone."""
+    upstream.script([fake.Pause(0.5), *fake.completion()])
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(call(gateway, shop)))
+    thread.start()
+    upstream.wait_for_calls(len(upstream.calls) or 1)
+    database.cut()
+    thread.join()
+    return answers[0]
+
+
+def expire_holds() -> None:
+    """Let the outage last longer than a hold lives."""
+    Hold.objects.update(expires_at=Now() - timedelta(seconds=1))
+
+
+class TestRedis:
+    def test_away_leaves_calls_and_their_money_as_they_are(
+        self, shop: Shop, gateway: GatewayServer, cache: Relay
+    ) -> None:
+        cache.cut()
+
+        answers = [call(gateway, shop) for _ in range(3)]
+
+        assert [answer.status_code for answer in answers] == [200] * 3
+        assert all("x-ratelimit-remaining-requests" in answer.headers for answer in answers)
+        assert [row.charged for row in shop.usage] == [EXACT] * 3
+
+    def test_away_leaves_a_limit_per_process(
+        self, shop: Shop, gateway: GatewayServer, cache: Relay
+    ) -> None:
+        shop.key.rpm = 2
+        shop.key.save()
+        cache.cut()
+
+        assert [call(gateway, shop).status_code for _ in range(3)] == [200, 200, 429]
+
+    def test_stopped_holds_up_nobody_for_long(
+        self, shop: Shop, gateway: GatewayServer, cache: Relay
+    ) -> None:
+        call(gateway, shop)
+        cache.stall()
+
+        with httpx.Client(timeout=3, trust_env=False) as client:
+            for _ in range(3):
+                headers = {"authorization": f"Bearer {shop.secret}"}
+                url = f"{gateway.url}/v1/chat/completions"
+                assert client.post(url, json=hello(), headers=headers).status_code == 200
+
+
+class TestPostgres:
+    def test_away_is_a_503_before_any_provider_is_called(
+        self,
+        shop: Shop,
+        gateway: GatewayServer,
+        database: Relay,
+        upstream: FakeUpstream,
+    ) -> None:
+        call(gateway, shop)
+        database.cut()
+
+        for _ in range(3):
+            answer = call(gateway, shop)
+            assert answer.status_code == 503
+            assert answer.json()["error"]["reason"] == "store_unavailable"
+            assert int(answer.headers["retry-after"]) >= 1
+        assert len(upstream.calls) == 1
+
+        database.mend()
+        until(lambda: call(gateway, shop).status_code == 200)
+        until(lambda: shop.holds == 0)
+        assert invariants.check().ok
+
+    def test_stopped_is_a_503_soon(
+        self, shop: Shop, gateway: GatewayServer, database: Relay
+    ) -> None:
+        call(gateway, shop)
+        database.stall()
+        assert call(gateway, shop).status_code == 503
+        database.mend()
+        until(lambda: call(gateway, shop).status_code == 200)
+        # What the stopped database had taken in is given back.
+        until(lambda: shop.holds == 0)
+
+
+class TestACallInFlightWithoutPostgres:
+    def test_is_answered_at_its_price_and_booked_when_the_database_is_back(
+        self,
+        shop: Shop,
+        gateway: GatewayServer,
+        database: Relay,
+        upstream: FakeUpstream,
+        folder: Path,
+    ) -> None:
+        answer = cut_in_flight(gateway, shop, upstream, database)
+
+        assert (answer.status_code, answer.headers["x-tollgate-cost"]) == (200, "0.000016")
+        assert len(spool.kept_ids(folder)) == 1
+        assert (shop.usage, shop.holds) == ([], 1)
+
+        database.mend()
+        until(lambda: not spool.files(folder))
+        assert [(row.state, row.charged) for row in shop.usage] == [("settled", EXACT)]
+        assert shop.holds == 0
+        assert invariants.check().ok
+
+    def test_survives_its_gateway_another_books_it(
+        self,
+        shop: Shop,
+        process: GatewayProcess,
+        database: Relay,
+        upstream: FakeUpstream,
+        folder: Path,
+    ) -> None:
+        cut_in_flight(process, shop, upstream, database)
+        process.kill()
+        assert len(spool.kept_ids(folder)) == 1
+        database.mend()
+
+        with GatewayServer():
+            until(lambda: not spool.files(folder))
+
+        assert [(row.state, row.charged) for row in shop.usage] == [("settled", EXACT)]
+
+    def test_is_kept_when_its_gateway_is_told_to_stop(
+        self,
+        shop: Shop,
+        ways: None,
+        database: Relay,
+        upstream: FakeUpstream,
+        folder: Path,
+    ) -> None:
+        upstream.script([fake.Pause(0.5), *fake.completion()])
+        with GatewayServer() as gateway:
+            thread = threading.Thread(target=call, args=(gateway, shop))
+            thread.start()
+            upstream.wait_for_calls(1)
+            database.cut()
+            upstream.wait_for_calls(1, ended=True)
+        thread.join()
+        assert len(spool.kept_ids(folder)) == 1
+
+    def test_longer_than_its_hold_lives_is_left_alone_by_a_sweep_that_sees_the_spool(
+        self,
+        shop: Shop,
+        gateway: GatewayServer,
+        database: Relay,
+        upstream: FakeUpstream,
+        folder: Path,
+    ) -> None:
+        cut_in_flight(gateway, shop, upstream, database)
+        expire_holds()
+
+        with override_settings(SILENT_AFTER_S=0.5):
+            report = sweep()
+
+        assert (report.unknown, report.pending) == (0, 1)
+        database.mend()
+        until(lambda: not spool.files(folder))
+        assert [(row.state, row.charged) for row in shop.usage] == [("settled", EXACT)]
+
+    def test_that_a_sweep_elsewhere_has_expired_is_settled_late_and_once(
+        self,
+        shop: Shop,
+        gateway: GatewayServer,
+        database: Relay,
+        upstream: FakeUpstream,
+        folder: Path,
+        tmp_path: Path,
+    ) -> None:
+        cut_in_flight(gateway, shop, upstream, database)
+        expire_holds()
+        with override_settings(SPOOL_DIR=tmp_path / "elsewhere", SILENT_AFTER_S=0.5):
+            assert sweep().unknown == 1
+        (path,) = spool.files(folder)
+        again = path.read_bytes()
+
+        database.mend()
+
+        until(lambda: not spool.files(folder))
+        assert [(row.state, row.charged) for row in shop.usage] == [("late", EXACT)]
+        path.write_bytes(again)
+        until(lambda: not spool.files(folder))
+        assert [row.charged for row in shop.usage] == [EXACT]
+        assert spool.waiting(folder).refused == 0
+        assert invariants.check().ok
+
+    def test_is_retried_from_memory_where_the_disk_fails_too(
+        self,
+        shop: Shop,
+        gateway: GatewayServer,
+        database: Relay,
+        upstream: FakeUpstream,
+        folder: Path,
+    ) -> None:
+        folder.write_text("This is no folder.")
+        answer = cut_in_flight(gateway, shop, upstream, database)
+        assert answer.status_code == 200
+
+        database.mend()
+
+        until(lambda: not Hold.objects.exists())
+        assert [(row.state, row.charged) for row in shop.usage] == [("settled", EXACT)]
