@@ -279,5 +279,6 @@ from (
     where through = %(through)s
 ) leg
 group by account_id
+order by account_id
 on conflict do nothing
 """

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core import mail
-from django.db import connection
+from django.db import connection, connections
 from pytest_django import Settings
 
 from accounts.models import Membership
-from billing import grants, ledger, tasks
-from billing.models import LedgerCheckpoint
+from billing import grants, invariants, ledger, tasks
+from billing.models import Alert, LedgerCheckpoint, Transfer
 from tests import pages
 from tests.billing.bank import admit, customer, verdicts
 
@@ -83,3 +86,65 @@ class TestMakeLedgerCheckpoint:
         customer(usd=1000)
         tasks.make_ledger_checkpoint()
         assert LedgerCheckpoint.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTwiceAtOnce:
+    """Beat may start a task twice; workers may run both at once."""
+
+    @staticmethod
+    def at_once(task: Callable[[], None]) -> None:
+        gate = threading.Barrier(4)
+
+        def run(_: int) -> None:
+            try:
+                gate.wait()
+                task()
+            finally:
+                connections["default"].close()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(run, range(4)))
+
+    def test_checkpoints(self) -> None:
+        for _ in range(3):
+            customer(usd=1000).use(10)
+        later = datetime.now(UTC) + timedelta(hours=1)
+        self.at_once(lambda: none(invariants.make_checkpoint(before=later)))
+        assert LedgerCheckpoint.objects.values("through").distinct().count() == 1
+        report = invariants.check(full=True)
+        assert [each.id for each in report.findings if each.violations] == [5, 10]
+        assert not any("checkpoint" in text for each in report.findings for text in each.examples)
+
+    def test_verification_tells_and_freezes_once(self) -> None:
+        one = customer(usd=1000)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "update billing_account set credits_posted = 5000 where id = %s", [one.usd]
+            )
+        self.at_once(tasks.verify_ledger)
+        assert one.home().frozen
+        assert Alert.objects.filter(kind="ledger.violation").count() == 1
+
+    def test_sums(self) -> None:
+        one = customer(usd=1000)
+        one.use(10)
+        self.at_once(tasks.roll_up)
+        with connection.cursor() as cursor:
+            cursor.execute("select sum(spent), sum(requests) from billing_usageday")
+            assert cursor.fetchone() == (10, 1)
+
+    def test_expiry_of_grants(self) -> None:
+        one = customer()
+        past = datetime(2020, 1, 1, tzinfo=UTC)
+        grants.grant(workspace=one.workspace, asset="USD", amount=5, reason="x", expires_at=past)
+        self.at_once(tasks.expire_grants)
+        assert one.balance().total == 0
+        assert Transfer.objects.filter(debit__workspace=one.workspace).count() == 1
+
+    def test_partitions(self) -> None:
+        self.at_once(tasks.make_partitions)
+
+
+def none(_: object) -> None:
+    """Drop an answer."""
