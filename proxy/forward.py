@@ -16,11 +16,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import httpx
+import structlog
 from django.conf import settings
 from msgspec import Struct
 
 from billing.pricing import Tokens
-from common.errors import ApiError, retry_advice, retry_headers
+from common import ids
+from common.errors import NO_RETRY, ApiError, retry_advice, retry_headers
 from proxy import admission, idempotency, limits, routing, streams
 from proxy.auth import Caller
 from proxy.dispatch import complete, since_ms, unforeseen
@@ -38,6 +40,8 @@ from proxy.wire.call import BadRequest, Call
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
+
+log = structlog.get_logger(__name__)
 
 MOST_KEY_CHANGES = 3
 # A caller is only looked for after an admission that took longer than this.
@@ -135,10 +139,14 @@ async def answer(exchange: Exchange) -> None:
         raise draining() from None
     except ApiError:
         raise
-    except Exception:
+    except Exception as error:
         if not exchange.closed:
             runtime.till.settle(exchange.voided(status=500, reason="internal"))
-        raise
+            raise
+        log.exception("A paid call failed", id=exchange.answer_id, error=type(error).__name__)
+        name = ids.form("req_", incoming.id)
+        message = f"Something went wrong on our side after the answer. Its receipt is {name}."
+        raise ApiError("internal", message, headers=NO_RETRY) from error
     finally:
         hangup.stop()
         exchange.leave()

@@ -81,9 +81,7 @@ class Provider(models.Model):
     )
     cost_report = models.CharField(max_length=16, choices=CostReport, default=CostReport.NONE)
     cost_report_key_encrypted = models.BinaryField(default=bytes, blank=True, editable=False)
-    cost_report_key_key_id = models.CharField(
-        max_length=64, default="", blank=True, editable=False
-    )
+    cost_report_key_key_id = models.CharField(max_length=64, default="", blank=True, editable=False)
     rpm = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     concurrency = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)]

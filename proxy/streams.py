@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import cast
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, cast
 
 import httpx
 from django.conf import settings
@@ -157,7 +157,7 @@ class Stream:
             for part in self.reader.read(event):
                 if ended := answers.finish_reason(part):
                     self.exchange.finish_reason = ended
-                self.kept += self.rendering.chunk(part, self.leg)
+                self._render(part)
             if self.reader.usage is not self.told_usage:
                 self.told_usage, self.told_bytes = self.reader.usage, self.reader.size_bytes
             if self.reader.error is not None:
@@ -178,6 +178,21 @@ class Stream:
         if words is not None:
             self.kept += rendering.words(words, self.leg)
         return words is not None
+
+    def _render(self, part: dict[str, Any]) -> None:
+        """
+        Keep a chunk's events until they are sent.
+
+        :raises UpstreamTrouble: it cannot be told, and nothing else was
+        :raises BrokeOff: it cannot be told
+        """
+        try:
+            self.kept += self.rendering.chunk(part, self.leg)
+        except Exception as error:
+            trouble = dispatch.unforeseen(error, self.exchange)
+            if self.exchange.incoming.answered:
+                self._end(trouble)
+            raise trouble from error
 
     def _note_first_byte(self) -> None:
         if self.exchange.first_byte_ms is None:
@@ -272,18 +287,38 @@ async def serve(exchange: Exchange, hangup: Hangup) -> None:
                 leg = exchange.leg_after(leg, trouble)
                 continue
             except BrokeOff as cause:
-                return await broke_off(stream, str(cause))
+                ending = broke_off(stream, str(cause))
             except HungUp:
-                return await cancelled(stream)
+                ending = cancelled(stream)
             except asyncio.CancelledError:
                 shut_down(stream)
                 raise
+            else:
+                ending = finish(stream)
             finally:
                 exchange.runtime.live.discard(stream)
-            return await finish(stream)
+            return await concluded(stream, ending)
         await fail(exchange, last)
     finally:
         exchange.runtime.keepalive.discard(exchange.incoming)
+
+
+async def concluded(stream: Stream, ending: Coroutine[None, None, None]) -> None:
+    """End a stream; whatever goes wrong meanwhile, what was told of it is charged."""
+    exchange = stream.exchange
+    try:
+        await ending
+    except asyncio.CancelledError:
+        if not exchange.closed:
+            shut_down(stream)
+        raise
+    except Exception:
+        if stream.told and not exchange.closed:
+            closing = closing_of(
+                stream, stream.counted(), source="count", status=200, reason="internal"
+            )
+            exchange.runtime.till.settle(closing)
+        raise
 
 
 async def fail(exchange: Exchange, last: UpstreamTrouble) -> None:

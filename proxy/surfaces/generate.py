@@ -222,8 +222,8 @@ async def make(exchange: Exchange) -> None:
     try:
         await forward.answer(exchange)
     except ApiError as error:
-        # Where we are being stopped, the ledger tells later what became of it.
-        if error.reason != "draining":
+        # Where we are being stopped, or failed after it, the ledger tells later what became of it.
+        if error.reason not in ("draining", "internal"):
             await generations.fail(reader, id=id_, error=error.error())
         raise
     if not exchange.completed:

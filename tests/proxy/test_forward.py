@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
+from typing import Any
+
 import httpx
 import pytest
 
@@ -10,8 +14,9 @@ from proxy import forward
 from proxy import gateway as gateways
 from proxy.exchange import Exchange
 from proxy.models import Provider
+from proxy.routing import Leg
 from proxy.surfaces.base import Outcome
-from proxy.surfaces.chat import Chat
+from proxy.surfaces.chat import Chat, ChatRendering
 from proxy.wire.answers import Completion
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
@@ -189,6 +194,34 @@ class Speechless(Chat):
             raise LookupError("no words")
         return await super().whole(exchange, completion, outcome)
 
+    def rendering(self, exchange: Exchange) -> SpeechlessRendering:
+        """Return what writes one stream."""
+        return SpeechlessRendering(exchange)
+
+
+class SpeechlessRendering(ChatRendering):
+    """A stream without words for the first provider, and without an end for the second."""
+
+    def chunk(self, chunk: dict[str, Any], leg: Leg) -> bytes:
+        """
+        Return a chunk of any other provider.
+
+        :raises LookupError: there are no words
+        """
+        if leg.provider.slug == "first":
+            raise LookupError("no words")
+        return super().chunk(chunk, leg)
+
+    async def end(self, outcome: Outcome) -> bytes:
+        """
+        Return the end of any other provider's stream.
+
+        :raises LookupError: there are no words
+        """
+        if outcome.leg.provider.slug == "endless":
+            raise LookupError("no words")
+        return await super().end(outcome)
+
 
 class TestAnAnswerThatCannotBeTold:
     @pytest.fixture(autouse=True)
@@ -204,17 +237,32 @@ class TestAnAnswerThatCannotBeTold:
         assert (shop.last.state, shop.last.charged, shop.holds) == ("voided", 0, 0)
         assert shop.attempts(request_id(response))[0].cause == "garbage"
 
+    @pytest.mark.parametrize("stream", [False, True])
     def test_is_made_good_by_the_next_route(
-        self, shop: Shop, provider: Provider, add_model: AddModel
+        self, shop: Shop, provider: Provider, add_model: AddModel, stream: bool
     ) -> None:
         with FakeUpstream() as other:
             second = make_provider("second", other.base_url)
             rates = Rates(prompt=1_000_000, completion=2_000_000)
             add_model("test/two", rates=rates, providers=(provider, second))
             with GatewayServer() as gateway, gateway.client(shop.secret) as client:
-                response = client.post("/v1/speechless", json=hello("test/two"))
+                response = client.post("/v1/speechless", json=hello("test/two", stream=stream))
 
         assert response.status_code == 200
         assert [row.charged for row in shop.usage] == [16_000]
         outcomes = [attempt.outcome for attempt in shop.attempts(request_id(response))]
         assert outcomes == ["lost", "won"]
+
+    def test_to_its_end_after_it_was_paid_says_where_its_receipt_is(
+        self, client: httpx.Client, shop: Shop
+    ) -> None:
+        Provider.objects.update(slug="endless")
+        time.sleep(1.2)
+
+        response = client.post("/v1/speechless", json=hello(stream=True))
+
+        assert "upstream" in response.text
+        error = json.loads(response.text.split("data: ")[-1])["error"]
+        assert (error["reason"], shop.last.charged) == ("internal", 16_000)
+        assert error["message"].endswith(f"receipt is {response.headers['x-request-id']}.")
+        assert "not charged" not in error["message"]

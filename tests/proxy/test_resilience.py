@@ -15,7 +15,7 @@ from django.test import override_settings
 from billing import invariants
 from billing.models import Account, Hold
 from proxy import due
-from proxy.models import GatewayProcess
+from proxy.models import GatewayProcess, Provider
 from proxy.sweep import sweep
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
@@ -190,6 +190,23 @@ class TestOurOwnStop:
         sweep()
         assert (shop.last.source, shop.last.output_tokens) == ("checkpoint", 26)
         assert shop.holds == 0
+
+    def test_leaves_a_stream_whose_evidence_is_looked_for_to_the_sweep(
+        self, shop: Shop, upstream: FakeUpstream
+    ) -> None:
+        Provider.objects.update(generation_lookup="sandbox")
+        upstream.script([SSE, chunk("12345678"), chunk(finish="stop"), DONE])
+        upstream.script([fake.Stall()], path="/generation")
+        with override_settings(CHECKPOINT_S=60), GatewayServer() as gateway:
+            thread = threading.Thread(target=quiet_stream, args=(gateway, shop.secret))
+            thread.start()
+            upstream.wait_for_calls(2)
+        thread.join()
+
+        assert (shop.usage, shop.holds) == ([], 1)
+        Provider.objects.update(generation_lookup="none")
+        sweep()
+        assert (shop.last.source, shop.last.output_tokens) == ("checkpoint", 2)
 
 
 def quiet_stream(gateway: GatewayServer, key: str) -> None:
