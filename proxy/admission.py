@@ -13,9 +13,10 @@ from billing import pricing
 from common import ids, money
 from common.errors import NO_RETRY, ApiError, retry_advice, retry_headers
 from proxy.auth import Caller, store_away
+from proxy.desk import StoreAway
 from proxy.guard import Incoming
 from proxy.routing import Offer
-from proxy.till import Ask, Granted, StoreAway
+from proxy.till import Ask, Granted
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
