@@ -251,6 +251,8 @@ class Stream:
         found, source = await endings.evidence_of(
             self.exchange, self.leg, self.reader.size_bytes, self.reader.upstream_id
         )
+        if told is None and source == "count":
+            return self.counted(), source
         if told is None or source == "lookup":
             return found, source
         # Told before all of it had come: whichever is more.
@@ -261,6 +263,10 @@ class Stream:
     def counted(self) -> Usage:
         """Return our own estimate of what has been streamed: no less than was told of it."""
         counted = endings.counted(self.exchange, self.leg, self.reader.size_bytes)
+        if self.reader.prompt is not None:
+            # What was read of the prompt is known, though not yet what the answer will be.
+            known = self.reader.prompt
+            counted = structs.replace(known, output=counted.output, reasoning=0)
         told = self.reader.usage
         if told is None or told.output <= counted.output:
             return counted

@@ -167,6 +167,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.prompt: Usage | None = None
         self.size_bytes = 0
         self.finished = False
         self.done = False
@@ -206,6 +207,7 @@ class Reader:
             case {"type": "message_start", "message": dict(message)}:
                 self.upstream_id = clean_id(message.get("id"))
                 self._count(message.get("usage"))
+                self.prompt = read_usage(self.counts)
                 # Of an answer that only begins this is no count.
                 self.counts.pop("output_tokens", None)
                 return [chunk({"role": "assistant", "content": ""})]

@@ -69,13 +69,15 @@ class ChunkReader(Protocol):
     """
     Reads one provider's stream, event by event, as OpenAI's chunks.
 
-    It keeps count: ``usage`` where the provider told it, ``size_bytes`` of text told so far,
+    It keeps count: ``usage`` where the provider told it, ``prompt`` where it told of the prompt
+    before it counted the answer (its output says nothing), ``size_bytes`` of text told so far,
     ``finished`` once there was a finish reason, ``done`` once nothing more will come,
     ``error`` where the provider sent one, ``contradicted`` where what it told of the usage
     cannot be true.
     """
 
     usage: Usage | None
+    prompt: Usage | None
     size_bytes: int
     finished: bool
     done: bool

@@ -165,6 +165,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.prompt: Usage | None = None
         self.size_bytes = 0
         self.finished = False
         self.done = False
@@ -228,6 +229,7 @@ class Reader:
         counted = read_usage(usage)
         if counted is not None and self.usage is not None and counted.output < self.usage.output:
             counted = None
+        self.prompt = counted or self.prompt
         counted = believed(counted, self.size_bytes)
         early = self.size_bytes and not usage.get("candidatesTokenCount")
         if self.finished or (counted is not None and not early):

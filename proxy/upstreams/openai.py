@@ -99,6 +99,7 @@ class Reader:
     def __init__(self, *, choices: int = 1) -> None:
         self.choices = choices
         self.usage: Usage | None = None
+        self.prompt: Usage | None = None
         self.contradicted = False
         self.size_bytes = 0
         self.finished = False

@@ -28,6 +28,7 @@ class PictureReader:
         self.events = 0
         self.made = 0
         self.usage: Usage | None = None
+        self.prompt: Usage | None = None
         self.contradicted = False
         self.size_bytes = 0
         self.finished = False

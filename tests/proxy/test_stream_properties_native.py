@@ -53,6 +53,12 @@ class Anthropic:
                 usage = (event["usage"]["input_tokens"], event["usage"]["output_tokens"])
         return Proof(size, finished, usage)
 
+    def early(self, fresh: int, *, cached: int) -> list[bytes]:
+        """Return the beginning of a stream that told of its prompt, and then "hello world"."""
+        usage = {"input_tokens": fresh, "cache_read_input_tokens": cached}
+        words = anthropic.block_events(0, anthropic.text("hello world"))
+        return [anthropic.start(usage), *(step for step in words if isinstance(step, bytes))]
+
 
 class Gemini:
     """Gemini's streams: whole answers, one after the other, and no event that ends them."""
@@ -85,6 +91,12 @@ class Gemini:
                 usage = (told["promptTokenCount"], told["candidatesTokenCount"])
         return Proof(size, finished, usage)
 
+    def early(self, fresh: int, *, cached: int) -> list[bytes]:
+        """Return the beginning of a stream that told of its prompt, and then "hello world"."""
+        usage = {"promptTokenCount": fresh + cached, "cachedContentTokenCount": cached}
+        words = gemini.chunk(gemini.text("hello world"), usageMetadata=usage)
+        return [gemini.event(words)]
+
 
 Vendor = Anthropic | Gemini
 
@@ -101,7 +113,7 @@ def caller(
     provider = make_provider(
         vendor.kind, f"{upstream.url}{vendor.base}", kind=vendor.kind, on_disconnect="cancel"
     )
-    rates = Rates(prompt=1_000_000, completion=2_000_000)
+    rates = Rates(prompt=1_000_000, completion=2_000_000, cached_prompt=100_000)
     add_model("test/native", rates=rates, providers=(provider,))
     _, secret = shop.new_key(rpm=600)
     with GatewayServer() as gateway, gateway.client(secret) as client:
@@ -211,3 +223,17 @@ class TestTheCallerHangsUp:
         assert (row.state, row.source) == ("settled", "count")
         assert least <= row.output_tokens <= sent.output_tokens
         assert row.charged == row.input_tokens * 1_000 + row.output_tokens * 2_000
+
+
+class TestWhatWasToldOfThePrompt:
+    def test_is_charged_where_the_answer_was_never_counted(
+        self, caller: httpx.Client, shop: Shop, upstream: FakeUpstream, vendor: Vendor
+    ) -> None:
+        """Nine tenths of it came from the provider's cache, which is cheaper."""
+        upstream.script([fake.STREAM_HEAD, *vendor.early(100, cached=900), fake.Cut(False)])
+
+        row = closed(caller.post(CHAT, json=hello("test/native", stream=True)))
+
+        assert (row.source, row.input_tokens, row.cached_tokens) == ("count", 100, 900)
+        assert row.output_tokens == 3
+        assert row.charged == 100 * 1_000 + 900 * 100 + 3 * 2_000
