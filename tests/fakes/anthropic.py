@@ -61,7 +61,7 @@ class FakeAnthropic(FakeUpstream):
         super().__enter__()
         return self
 
-    def reply_to(self, call: Call) -> Reply:
+    def reply_to(self, call: Call) -> Iterable[Step]:
         """Refuse what Anthropic would, then do as scripted."""
         if (refused := refusal_of(call)) is not None:
             return refused

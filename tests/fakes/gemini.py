@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.genai import types
@@ -46,7 +46,7 @@ class FakeGemini(FakeUpstream):
         super().__enter__()
         return self
 
-    def reply_to(self, call: Call) -> Reply:
+    def reply_to(self, call: Call) -> Iterable[Step]:
         """Refuse what Google would, then do as scripted."""
         if (refused := refusal_of(call)) is not None:
             return refused
