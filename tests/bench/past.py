@@ -36,7 +36,7 @@ with customer as materialized (
     select %(start)s::timestamptz + %(gap)s::interval * g as at, g,
         1 + floor((select count(*) from customer) * power(random(), 5))::bigint as n,
         20 + g * 7919 %% 2000 as input, 5 + g * 104729 %% 500 as output, g %% 50 = 0 as failed
-    from generate_series(%(first)s, %(last)s) as g
+    from generate_series(%(first)s::bigint, %(last)s::bigint) as g
 ), made as materialized (
     select c.*, (c.at at time zone 'UTC')::date as day, w.workspace_id, w.account_id, w.key_id,
         case when failed then 0 else input * 1000 + output * 2000 end as cost,
@@ -50,7 +50,7 @@ with customer as materialized (
         source, model, served, provider, price_id, surface, stream, status, reason,
         input_tokens, output_tokens, created_at, closed_at, first_byte_ms, latency_ms
     )
-    select id, day, workspace_id, key_id, account_id, 'USD', 1, 2000000, cost, cost,
+    select id, day, workspace_id, key_id, account_id, 'USD', 1, 4000000, cost, cost,
         case when failed then 'voided' else 'settled' end,
         case when failed then 'none' else 'provider' end,
         'bench/model', 'bench/model', 'stub', %(price)s, 'chat', g %% 3 = 0,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,11 @@ from tests import servers  # noqa: E402
 from tests.bench import contenders, loads, machine, parts, peers, report  # noqa: E402
 
 PARTS = {"peers": parts.peers, "two": parts.two, "large": parts.large, "idle": parts.idle}
+
+FAILURES = (
+    *(peers.Missing, parts.Disagreement, loads.Failed),
+    *(TimeoutError, subprocess.CalledProcessError),
+)
 
 
 def main(names: list[str]) -> int:
@@ -43,7 +49,7 @@ def main(names: list[str]) -> int:
         with contenders.stubs() as there:
             for name in names or PARTS:
                 run_part(name, there)
-    except (peers.Missing, parts.Disagreement, loads.Failed, TimeoutError) as error:
+    except FAILURES as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
     finally:

@@ -70,6 +70,7 @@ def make_catalogue(plan: Plan) -> None:
             slug=f"stub-{port}",
             kind="openai",
             base_url=f"http://127.0.0.1:{port}/v1",
+            on_disconnect="cancel",
             defaults={"api_key_encrypted": sealed, "api_key_key_id": key_id},
         )
         model = Model.objects.create(
