@@ -33,19 +33,20 @@ where id in (
     select id from billing_alert
     where sent_at is null and created_at > clock_timestamp() - interval '1 day'
         and (claimed_at is null or claimed_at < clock_timestamp() - interval '3 minutes')
-    order by id limit %s for update skip locked
+    order by id limit 1 for update skip locked
 )
 returning id
 """
 
 
 def deliver() -> int:
-    """Send the e-mails of all alerts that were not sent yet; return how many alerts were."""
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM, [MOST])
-        claimed = sorted(row[0] for row in cursor.fetchall())
-    alerts = Alert.objects.filter(pk__in=claimed).select_related("workspace").order_by("pk")
-    return sum(_send(alert) for alert in alerts)
+    """Send the e-mails of alerts that were not sent yet; return how many alerts were."""
+    sent = 0
+    # One claim at a time: it must not run out while others are being sent. After a failure
+    # the next round goes on, with those that were not tried yet.
+    while sent < MOST and (alert := _claim()) is not None and _send(alert):
+        sent += 1
+    return sent
 
 
 def recipients(*, workspace: Workspace) -> list[User]:
@@ -58,18 +59,32 @@ def recipients(*, workspace: Workspace) -> list[User]:
     return list(people.order_by("pk"))
 
 
+def _claim() -> Alert | None:
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM)
+        row = cursor.fetchone()
+    return Alert.objects.select_related("workspace").get(pk=row[0]) if row else None
+
+
 def _send(alert: Alert) -> bool:
-    try:
-        for address, language in _addresses(alert):
-            if address not in alert.told:
-                _message(alert, address=address, language=language).send()
-                alert.told.append(address)
-                Alert.objects.filter(pk=alert.pk).update(told=alert.told)
-    except OSError as error:
-        log.warning("An alert could not be sent yet", alert=alert.pk, error=str(error)[:200])
-        return False
-    Alert.objects.filter(pk=alert.pk).update(sent_at=timezone.now())
-    return True
+    """Send to all who were not told; an address that fails keeps nobody else from it."""
+    whole = True
+    for address, language in _addresses(alert):
+        if address in alert.told:
+            continue
+        try:
+            _message(alert, address=address, language=language).send()
+        except OSError as error:
+            log.warning(
+                "An alert could not be sent yet", alert=alert.pk, error=type(error).__name__
+            )
+            whole = False
+        else:
+            alert.told.append(address)
+            Alert.objects.filter(pk=alert.pk).update(told=alert.told)
+    if whole:
+        Alert.objects.filter(pk=alert.pk).update(sent_at=timezone.now())
+    return whole
 
 
 def _addresses(alert: Alert) -> list[tuple[str, str]]:

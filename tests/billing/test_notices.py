@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from smtplib import SMTPRecipientsRefused
 from typing import Any
 
 import pytest
@@ -127,6 +128,23 @@ class TestDeliver:
         later()
         assert notices.deliver() == 1
         assert sorted(m.to[0] for m in mail.outbox) == ["alice@example.com", "zoe@example.com"]
+
+    def test_an_address_that_is_refused_keeps_nobody_else_from_it(
+        self, home: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        join(home, "zoe", "admin")
+        mail.outbox.clear()
+        cap_alert(home)
+        real = EmailBackend.send_messages
+
+        def send(backend: EmailBackend, messages: Any) -> int:
+            if messages[0].to == ["alice@example.com"]:
+                raise SMTPRecipientsRefused({})
+            return real(backend, messages)
+
+        monkeypatch.setattr(EmailBackend, "send_messages", send)
+        assert notices.deliver() == 0
+        assert [message.to for message in mail.outbox] == [["zoe@example.com"]]
 
     @pytest.mark.django_db(transaction=True)
     def test_many_at_once_send_each_mail_once(self, home: Workspace) -> None:
