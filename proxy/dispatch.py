@@ -14,6 +14,7 @@ from proxy import upstreams
 from proxy.exchange import Exchange
 from proxy.gates import Passage
 from proxy.routing import Leg
+from proxy.transport import Answer, Body
 from proxy.upstreams import trouble
 from proxy.upstreams.base import Target, UpstreamTrouble
 from proxy.wire import answers
@@ -53,7 +54,7 @@ def upstream_request(exchange: Exchange, leg: Leg) -> httpx.Request:
     return request
 
 
-async def send(exchange: Exchange, leg: Leg) -> httpx.Response:
+async def send(exchange: Exchange, leg: Leg) -> Answer:
     """
     Call one route; return its successful answer, body unread.
 
@@ -61,23 +62,23 @@ async def send(exchange: Exchange, leg: Leg) -> httpx.Response:
     """
     request = upstream_request(exchange, leg)
     try:
-        response = await attempt(exchange, leg, request)
+        answer = await attempt(exchange, leg, request)
     except BROKEN as error:
         raise trouble.unreachable(error) from error
-    if response.status_code == 200:
-        return response
+    if answer.status_code == 200:
+        return answer
     try:
-        body = await read_body(response, limit_bytes=LONGEST_REFUSAL_BYTES)
-        raise upstreams.of(leg.provider.kind).refusal(response.status_code, body)
+        body = await read_body(answer.body, limit_bytes=LONGEST_REFUSAL_BYTES)
+        raise upstreams.of(leg.provider.kind).refusal(answer.status_code, body)
     except UpstreamTrouble:
         raise
     except Exception as error:
         raise unforeseen(error, exchange) from error
     finally:
-        await response.aclose()
+        await answer.body.aclose()
 
 
-async def attempt(exchange: Exchange, leg: Leg, request: httpx.Request) -> httpx.Response:
+async def attempt(exchange: Exchange, leg: Leg, request: httpx.Request) -> Answer:
     """
     Send a request; once more where a kept connection turned out to be closed.
 
@@ -112,9 +113,9 @@ async def complete(exchange: Exchange, leg: Leg) -> Completion:
 
 
 async def _complete(exchange: Exchange, leg: Leg) -> Completion:
-    response = await send(exchange, leg)
+    answer = await send(exchange, leg)
     try:
-        body = await read_body(response, limit_bytes=LONGEST_ANSWER_BYTES)
+        body = await read_body(answer.body, limit_bytes=LONGEST_ANSWER_BYTES)
         completion = upstreams.of(leg.provider.kind).completion(body)
     except UpstreamTrouble:
         raise
@@ -123,7 +124,7 @@ async def _complete(exchange: Exchange, leg: Leg) -> Completion:
     except Exception as error:
         raise unforeseen(error, exchange) from error
     finally:
-        await response.aclose()
+        await answer.body.aclose()
     if completion.error is not None:
         raise trouble.error_in_body(completion.error)
     if not fits(exchange.call, completion):
@@ -139,7 +140,7 @@ def fits(call: Call, completion: Completion) -> bool:
     return "data" in completion.fields and pictures == (call.kind == "image")
 
 
-async def read_body(response: httpx.Response, *, limit_bytes: int) -> bytes:
+async def read_body(body: Body, *, limit_bytes: int) -> bytes:
     """
     Read an upstream's body.
 
@@ -148,7 +149,7 @@ async def read_body(response: httpx.Response, *, limit_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        async for part in response.stream:  # type: ignore[union-attr]
+        async for part in body:
             parts.append(part)
             size += len(part)
             if size > limit_bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import httpx
 from django.conf import settings
@@ -82,9 +82,9 @@ class Stream:
             await self._run()
 
     async def _run(self) -> None:
-        response = await self.hangup.reading(dispatch.send(self.exchange, self.leg))
+        answer = await self.hangup.reading(dispatch.send(self.exchange, self.leg))
         try:
-            await self._read(cast("Body", response.stream))
+            await self._read(answer.body)
         except (HungUp, BrokeOff, UpstreamTrouble):
             raise
         except dispatch.BROKEN as error:
@@ -97,7 +97,7 @@ class Stream:
         except Exception as error:
             self._end(dispatch.unforeseen(error, self.exchange))
         finally:
-            await response.aclose()
+            await answer.body.aclose()
 
     async def _read(self, body: Body) -> None:
         chunks = aiter(body)

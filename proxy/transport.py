@@ -13,11 +13,12 @@ from functools import cache
 import aiohttp
 import httpx
 from httpx_aiohttp.transport import map_aiohttp_exceptions
+from msgspec import Struct
 from multidict import CIMultiDict
 from yarl import URL
 
 
-class Body(httpx.AsyncByteStream):
+class Body:
     """The body of an answer, as it comes."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -48,6 +49,13 @@ class Body(httpx.AsyncByteStream):
         await self.response.wait_for_close()
 
 
+class Answer(Struct, frozen=True):
+    """What a provider answered, body unread."""
+
+    status_code: int
+    body: Body
+
+
 class Transport:
     """The client of all providers: no cookies, no proxies of the environment, no redirects."""
 
@@ -59,9 +67,9 @@ class Transport:
             auto_decompress=False,
         )
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: httpx.Request) -> Answer:
         """
-        Send a request; return its answer, body unread.
+        Send a request; return its answer.
 
         :raises httpx.TransportError: it could not be sent, or was not answered
         """
@@ -77,7 +85,7 @@ class Transport:
                 allow_redirects=False,
                 timeout=patience(**request.extensions["timeout"]),
             )
-        return httpx.Response(response.status, stream=Body(response), request=request)
+        return Answer(response.status, Body(response))
 
     async def aclose(self) -> None:
         """Close all connections."""

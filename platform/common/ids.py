@@ -14,6 +14,7 @@ import os
 import secrets
 import string
 import time
+from functools import lru_cache
 from uuid import UUID, uuid5
 
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -34,10 +35,12 @@ def request_id() -> UUID:
     return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
 
 
+# A request writes its id in several forms, to its caller and to its provider.
+@lru_cache(maxsize=1024)
 def body(value: UUID) -> str:
     """Return the 26 characters that all forms of a request id share."""
     number = value.int
-    return "".join(PAIRS[number >> shift & 0x3FF] for shift in range(120, -1, -10))
+    return "".join([PAIRS[number >> shift & 0x3FF] for shift in range(120, -1, -10)])
 
 
 def form(prefix: str, value: UUID) -> str:

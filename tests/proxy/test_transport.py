@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 import httpx
 import pytest
 
-from proxy.transport import Body, Transport
+from proxy.transport import Transport
 from proxy.upstreams.posting import post
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import FakeUpstream
@@ -32,11 +31,11 @@ class TestSend:
     def test_sends_the_headers_and_the_body_and_gives_the_answer(self) -> None:
         async def scenario() -> tuple[int, bytes]:
             transport = Transport()
-            response = await transport.send(call(upstream.base_url))
-            body = b"".join([part async for part in cast("Body", response.stream)])
-            await response.aclose()
+            answer = await transport.send(call(upstream.base_url))
+            body = b"".join([part async for part in answer.body])
+            await answer.body.aclose()
             await transport.aclose()
-            return response.status_code, body
+            return answer.status_code, body
 
         with FakeUpstream() as upstream:
             upstream.script([fake.Head(207), b"one ", b"two"])
@@ -75,8 +74,7 @@ class TestBody:
     def test_what_comes_while_it_rests_comes_when_it_goes_on(self) -> None:
         async def scenario() -> tuple[bytes, bool, bytes]:
             transport = Transport()
-            response = await transport.send(call(upstream.base_url))
-            body = cast("Body", response.stream)
+            body = (await transport.send(call(upstream.base_url))).body
             parts = aiter(body)
             first = await anext(parts)
             body.rest()
@@ -84,7 +82,7 @@ class TestBody:
             done, _ = await asyncio.wait({rest}, timeout=0.3)
             body.go_on()
             second = await rest
-            await response.aclose()
+            await body.aclose()
             await transport.aclose()
             return first, bool(done), second
 
@@ -95,12 +93,11 @@ class TestBody:
     def test_one_that_has_ended_can_rest_as_well(self) -> None:
         async def scenario() -> list[bytes]:
             transport = Transport()
-            response = await transport.send(call(upstream.base_url))
-            body = cast("Body", response.stream)
+            body = (await transport.send(call(upstream.base_url))).body
             parts = [part async for part in body]
             body.rest()
             body.go_on()
-            await response.aclose()
+            await body.aclose()
             await transport.aclose()
             return parts
 
