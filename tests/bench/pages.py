@@ -32,8 +32,11 @@ class Stopwatch:
 
 def main() -> list[dict[str, Any]]:
     """Return, per customer and page, the median of the queries and of the whole page."""
+    from django.core.management import call_command
+
     from billing.models import KeyMeter
 
+    call_command("collectstatic", interactive=False, verbosity=0)
     meters = KeyMeter.objects.order_by("-spent").select_related("key__user")
     count = meters.count()
     return [
