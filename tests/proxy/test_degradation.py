@@ -87,10 +87,10 @@ def process(ways: None, folder: Path) -> Iterator[GatewayProcess]:
         yield process
 
 
-def call(gateway: GatewayServer | GatewayProcess, shop: Shop, **fields: object) -> httpx.Response:
+def call(gateway: GatewayServer | GatewayProcess, shop: Shop) -> httpx.Response:
     return httpx.post(
         f"{gateway.url}/v1/chat/completions",
-        json=hello(**fields),
+        json=hello(),
         headers={"authorization": f"Bearer {shop.secret}"},
         timeout=20,
         trust_env=False,

@@ -31,6 +31,7 @@ class TestReadyz:
             "partitions",
             "worker",
             "beat",
+            "spool",
         ]
         assert body["checks"]["database"]["ok"] is True
         # What only waits does not take us out of the load balancer.
