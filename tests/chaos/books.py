@@ -55,6 +55,11 @@ class Verdict:
         return not (self.lost or self.wrong or self.holds_left or self.trouble)
 
 
+def row_name(row: Usage) -> str:
+    """Return a record's request id as callers and providers know it."""
+    return ids.form("req_", row.id)
+
+
 class Audit:
     """Everything one run left behind, laid side by side."""
 
@@ -72,7 +77,7 @@ class Audit:
             self.records[record.id].append(record)
         self.closed = closed
         self.market = market
-        self.usage = {ids.form("req_", row.id): row for row in Usage.objects.all()}
+        self.usage = {row_name(row): row for row in Usage.objects.all()}
         self.attempts: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in Attempt.objects.all():
             self.attempts[ids.form("req_", attempt.request_id)].append(attempt)
@@ -113,10 +118,10 @@ class Audit:
             yield from self._charge_trouble(records, row)
         elif row.unknown:
             self.verdict.unknown += 1
-        elif any(a.outcome != "lost" for a in self.attempts[records[0].id]):
-            yield f"was {row.state} and its attempts are not marked lost"
         else:
-            yield from self._free_trouble(records, row)
+            outcomes = [attempt.outcome for attempt in self.attempts[row_name(row)]]
+            if set(outcomes) != {"lost"} or len(outcomes) < len(records):
+                yield f"reached providers {len(records)} times, is {row.state}, attempts {outcomes}"
 
     def _charge_trouble(self, records: list[Record], row: Usage) -> Iterator[str]:
         name = records[0].id
@@ -141,13 +146,6 @@ class Audit:
         lost = sum(a.outcome == "lost" for a in self.attempts[name])
         if row.source == "provider" and len(records) - 1 > lost:
             yield f"reached providers {len(records)} times, {lost} attempts are marked lost"
-
-    def _free_trouble(self, records: list[Record], row: Usage) -> Iterator[str]:
-        """A call that was made and is free: its caller left, or it gave nothing."""
-        if row.cancelled or row.reason in ("cancelled", "never_arrived", "no_output"):
-            return
-        if any(record.finished for record in records):
-            yield f"was answered by its provider and is free: {row.state} {row.reason}"
 
     def _refused(self) -> Iterator[str]:
         for told in self.book.told:
