@@ -26,9 +26,8 @@ def offer(slug: str = "starter", **changes: Any) -> TokenPackage:
 
 def buy(one: Customer, **changes: Any) -> packages.Purchase:
     """Buy the starter package."""
-    return packages.buy(
-        **({"workspace": one.workspace, "slug": "starter", "source": SOURCE} | changes)
-    )
+    asked: dict[str, Any] = {"workspace": one.workspace, "slug": "starter", "source": SOURCE}
+    return packages.buy(**(asked | changes))
 
 
 class TestListed:
