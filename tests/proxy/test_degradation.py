@@ -184,6 +184,13 @@ class TestPostgres:
         # What the stopped database had taken in is given back.
         until(lambda: shop.holds == 0)
 
+    def test_away_at_the_start_ends_a_gateway_for_its_supervisor_to_start_again(
+        self, ways: None, database: Relay
+    ) -> None:
+        database.cut()
+        with pytest.raises(AssertionError, match="refused to start"):
+            GatewayProcess().start()
+
 
 class TestACallInFlightWithoutPostgres:
     def test_is_answered_at_its_price_and_booked_when_the_database_is_back(
