@@ -3,7 +3,7 @@
 # make test-peers     tests that need more: Chromium, node, other clients
 # make compatibility  docs/compatibility.md, from a run of every client
 # make check          format, lint, types, import contracts, migrations in step
-# make bench          what one gateway process forwards with everything on
+# make bench          beside LiteLLM and Portkey, on large data, with idle streams
 # make chaos          everything killed and cut off under load, then an audit of the money
 # make assets         the stylesheet and scripts (needs node)
 # make lock           lock the requirements again
