@@ -18,6 +18,16 @@ from django.db.models.functions import Now
 from accounts.models import ApiKey, Workspace
 from billing.fields import UnitsField
 from billing.models_alerts import Alert, AlertPreference
+from billing.models_chains import (
+    ChainCursor,
+    Deposit,
+    DepositAddress,
+    ExtendedKey,
+    NativeBalance,
+    Outflow,
+    Sighting,
+    UnlistedToken,
+)
 from billing.models_tokens import Conversion, TokenPackage
 
 NEVER = "1970-01-01"
@@ -373,13 +383,21 @@ __all__ = [
     "Account",
     "Alert",
     "AlertPreference",
+    "ChainCursor",
     "Conversion",
+    "Deposit",
+    "DepositAddress",
+    "ExtendedKey",
     "Hold",
     "KeyMeter",
     "LedgerCheckpoint",
     "Lot",
+    "NativeBalance",
+    "Outflow",
     "Price",
+    "Sighting",
     "TokenPackage",
     "Transfer",
+    "UnlistedToken",
     "Usage",
 ]

@@ -29,6 +29,8 @@ class Alert(models.Model):
         LEDGER_VIOLATION = "ledger.violation"
         PROVIDER_DRIFT = "provider.drift"
         PROVIDER_UNAVAILABLE = "provider.unavailable"
+        CHAIN_TROUBLE = "chain.trouble"
+        CONVERSION_HELD = "conversion.held"
 
     workspace = models.ForeignKey(
         Workspace, on_delete=models.PROTECT, null=True, related_name="alerts"
