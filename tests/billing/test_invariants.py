@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
 
-from billing import grants, invariants
-from billing.models import LedgerCheckpoint, Price, Transfer, Usage
+from billing import grants, invariants, packages
+from billing.models import LedgerCheckpoint, Price, TokenPackage, Transfer, Usage
 from tests.billing.bank import Customer, bill, customer, expire, settle, void
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +22,7 @@ def run(statement: str) -> None:
         cursor.execute(
             "select conrelid::regclass::text, conname from pg_constraint where contype = 'c'"
             " and conrelid in ('billing_account'::regclass, 'billing_transfer'::regclass,"
-            " 'billing_usage'::regclass)"
+            " 'billing_conversion'::regclass, 'billing_usage'::regclass)"
         )
         for table, name in cursor.fetchall():
             cursor.execute(f"alter table {table} drop constraint {name}")
@@ -72,6 +73,10 @@ def books() -> Customer:
     expire(one.hold(50)[0])
     one.hold(70)
     one.hold(2, tokens=True)
+    TokenPackage.objects.create(
+        slug="starter", name="Starter", tokens=4, price_nanos=600, bonus_tokens=1
+    )
+    packages.buy(workspace=one.workspace, slug="starter", source=UUID(int=1))
     past = datetime(2020, 1, 1, tzinfo=UTC)
     grants.grant(workspace=one.workspace, asset="TOK", amount=9, reason="x", expires_at=past)
     grants.expire_due(now=past)
@@ -98,6 +103,15 @@ class TestCheck:
             (1, "update billing_transfer set asset = 'TOK' where asset = 'USD'"),
             (1, "update billing_transfer set amount = -amount where kind = 'usage.paid'"),
             (1, "update billing_transfer set debit_id = -1 where kind = 'credit'"),
+            (1, "delete from billing_conversion"),
+            (1, "delete from billing_transfer where kind = 'conversion.in'"),
+            (1, "delete from billing_transfer where kind = 'conversion.out'"),
+            (1, "update billing_transfer set kind = 'x' where kind = 'conversion.out'"),
+            (1, "update billing_transfer set amount = 5 where kind = 'conversion.in'"),
+            (1, "update billing_conversion set amount = amount + 300"),
+            (1, "update billing_conversion set numerator = numerator * 3"),
+            (1, "update billing_conversion set spread = 1"),
+            (1, "update billing_account set kind = 'elsewhere' where kind = 'trading'"),
             (2, "update billing_account set credits_posted = credits_posted + 1 where bounded"),
             (2, "update billing_account set debits_posted = debits_posted + 1 where bounded"),
             (2, "delete from billing_transfer where kind = 'credit'"),

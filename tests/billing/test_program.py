@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -133,6 +134,21 @@ class Programs(RuleBasedStateMachine):
         left = self.twin.model.accounts[self.one(number).usd].free + more
         if left > 0:
             assert self.twin.refund(self.one(number), left) == (more <= 0)
+
+    @rule(number=who, more=st.sampled_from([1, 0, -1, -900]), ppm=st.sampled_from([0, 1, 500_000]))
+    def exchange(self, number: int, more: int, ppm: int) -> None:
+        """Buy tokens for all that no call has set aside, one unit more, or less."""
+        one = self.one(number)
+        amount = self.twin.model.accounts[one.usd].free + more
+        if amount > 0:
+            done = self.twin.exchange(one, amount, Fraction(3, 70), spread_ppm=ppm)
+            assert not (done and more > 0)
+
+    @precondition(lambda self: self.twin.known)
+    @rule(data=st.data())
+    def extend(self, data: st.DataObject) -> None:
+        """Ask for more time for calls that are open or over."""
+        self.twin.extend(*data.draw(st.lists(st.sampled_from(self.twin.known), max_size=3)))
 
     @rule(number=who, cap=caps, room=st.none() | near)
     def change_cap(self, number: int, cap: str, room: int | None) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
 
-from billing import ledger
+from billing import conversions, ledger
 from billing.models import Account
 from common import ids
 from tests.billing import bank
@@ -151,6 +153,43 @@ class Twin:
         """Return the model's granted account of a customer."""
         home = self.model.accounts[one.usd if asset == "USD" else one.tok]
         return self.model.accounts[home.granted or 0]
+
+    def extend(self, *names: str) -> None:
+        """Ask for more time: whoever still holds gets it."""
+        extended = bank.run_django(ledger.EXTEND, [list(names), 900])
+        assert {str(each) for each in extended} == set(names) & set(self.model.holds)
+        self.step()
+
+    def exchange(self, one: Customer, amount: int, value: Fraction, *, spread_ppm: int) -> bool:
+        """Buy tokens at a rate; False where the ledger refuses."""
+        gross = math.floor(amount * value)
+        spread = math.ceil(Fraction(gross * spread_ppm, 10**6))
+        source = ids.request_id()
+        usd, tok = self.model.accounts[one.usd], self.model.accounts[one.tok]
+        rate = conversions.Rate(value=value, source="test", at=self.now)
+        try:
+            with transaction.atomic():
+                conversions.convert(
+                    source=source, debit=usd.id, credit=tok.id, amount=amount, rate=rate,
+                    spread_ppm=spread_ppm,
+                )  # fmt: skip
+        except ledger.NotATransfer:
+            assert gross <= spread
+            return False
+        except ledger.InsufficientFunds:
+            assert usd.free < amount
+            return False
+        usd.debits += amount
+        tok.credits += gross - spread
+        for kind, debit, credit, asset, units in (
+            ("conversion.out", str(usd.id), "trading USD", "USD", amount),
+            ("conversion.in", "trading TOK", str(tok.id), "TOK", gross - spread),
+            ("conversion.spread", "trading TOK", "fx_spread TOK", "TOK", spread),
+        ):
+            if units:
+                self.model.transfers[kind, str(source)] = (debit, credit, asset, units)
+        self.step()
+        return True
 
     def free(self, one: Customer, asset: str = "USD") -> int:
         """Return what a call can have."""
