@@ -15,7 +15,7 @@ from django.utils import timezone
 from billing import conversions, ledger
 from billing.models import Account
 from common import ids
-from tests.billing import bank
+from tests.billing import bank, model
 from tests.billing.bank import Answer, Customer, Item
 from tests.billing.model import TOK_NANOS, Books, Refused
 
@@ -149,7 +149,7 @@ class Twin:
         """Give money back."""
         return self.post(("refund", one.usd, f"{CLEARING} USD", amount))
 
-    def granted(self, one: Customer, asset: str = "USD") -> Any:
+    def granted(self, one: Customer, asset: str = "USD") -> model.Account:
         """Return the model's granted account of a customer."""
         home = self.model.accounts[one.usd if asset == "USD" else one.tok]
         return self.model.accounts[home.granted or 0]
