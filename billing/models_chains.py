@@ -129,13 +129,15 @@ class Deposit(ChainMovement):
     Money that arrived at an address and is final.
 
     ``amount`` is in the token's own smallest unit, ``units`` in that of the ledger (at most
-    nine decimals). What is below the minimum waits for more.
+    nine decimals). What is below the minimum waits for more; what needs a person's decision
+    is suspended until it is released.
     """
 
     class State(models.TextChoices):
         """Where it is; it never goes back."""
 
         ACCUMULATING = "accumulating"
+        SUSPENDED = "suspended"
         CREDITED = "credited"
         CONVERTED = "converted"
         KEPT = "kept"
@@ -152,8 +154,12 @@ class Deposit(ChainMovement):
         constraints: ClassVar = [
             *_once("deposit"),
             models.CheckConstraint(
-                condition=Q(state="accumulating", units=0, credited_at=None)
-                | (~Q(state="accumulating") & Q(units__gte=0, credited_at__isnull=False)),
+                condition=Q(state__in=["accumulating", "suspended"], units=0, credited_at=None)
+                | Q(
+                    state__in=["credited", "converted", "kept"],
+                    units__gte=0,
+                    credited_at__isnull=False,
+                ),
                 name="billing_deposit_credited_or_not",
             ),
         ]
@@ -251,3 +257,21 @@ class UnlistedToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.contract} on {self.chain_id}"
+
+
+class Quote(models.Model):
+    """What one coin was worth in US dollars when markets were last asked."""
+
+    symbol = models.CharField(max_length=16, primary_key=True)
+    price = models.DecimalField(max_digits=30, decimal_places=12)
+    source = models.CharField(max_length=200)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["symbol"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(price__gt=0), name="billing_quote_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.price}"
