@@ -9,6 +9,8 @@ window.addEventListener("DOMContentLoaded", () => {
       { name: "Gateway", url: place.dataset.gateway },
     ],
     presets: [window.SwaggerUIBundle.presets.apis, window.SwaggerUIStandalonePreset],
+    // Swagger's logo brings a style of its own, which the page's policy refuses.
+    plugins: [() => ({ components: { Logo: () => null } })],
     layout: "StandaloneLayout",
     deepLinking: true,
     docExpansion: "none",

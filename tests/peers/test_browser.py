@@ -300,3 +300,15 @@ def faults(page: Page, *, width: int, axe: str) -> list[str]:
             nodes = [node["html"][:200] for node in violation["nodes"]]
             found.append(f"{page.url}: {violation['id']}: {nodes}")
     return found
+
+
+class TestApiReference:
+    def test_shows_both_documents_under_the_policy(self, reader: Reader) -> None:
+        reader.go("/docs/api")
+        page = reader.page
+
+        expect(page.get_by_role("heading", name="Tollgate management API")).to_be_visible()
+        page.locator("#operations-tag-keys, [data-tag='keys']").first.click()
+        expect(page.locator(".opblock").first).to_be_visible()
+        page.get_by_label("Select a definition").select_option(index=1)
+        expect(page.get_by_role("heading", name="Tollgate gateway")).to_be_visible()
