@@ -28,8 +28,8 @@ and every answer carried its `x-ratelimit-…` headers.
 
 Everything shares one machine: compare ratios of one run, never numbers of two machines.
 """
-STREAMS = """Added latency: at one connection, over calling the stub directly. Streams: 100 chunks,
-written a millisecond or more apart. Tollgate passes on together what comes faster than
+STREAMS = """Added latency: at one connection, over calling the stub directly. Streams: 32 at once,
+chunks a millisecond or more apart. Tollgate passes on together what comes faster than
 `STREAM_PACE_S` (10 ms); with 0 it passes on each chunk as it comes, as the others do, and each
 costs two system calls more.
 """
@@ -41,7 +41,7 @@ LIMITS = """
   third the two batched statements and the rate limit, a third checks, prices and JSON.
 - Latency at one connection: two durable commits and a round trip to Redis, one after the other,
   shared with nobody. It follows the disk's time for an fsync.
-- CPU per stream: the fixed cost of a request with batches of one, then system calls: a look at
+- CPU per stream: the fixed cost of a request in small batches, then system calls: a look at
   the provider's socket and a write to the caller's for each pace, not for each chunk.
 - A large database: the pages of the accounts and meters of many customers, where an empty
   database has all of them in a few pages.
