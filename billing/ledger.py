@@ -30,6 +30,15 @@ USD: Final = "USD"
 TOK: Final = "TOK"
 ASSETS: Final = (USD, TOK)
 
+# A workspace's home accounts of USD and TOK, null where not opened yet, and whether a key has
+# its meter; parameters: the workspace twice, the key.
+OPENED: Final = """
+select (select id from billing_account
+        where workspace_id = %s and kind = 'paid' and asset = 'USD'),
+       (select id from billing_account
+        where workspace_id = %s and kind = 'paid' and asset = 'TOK'),
+       exists (select from billing_keymeter where key_id = %s)
+"""
 ADMIT: Final = "select billing_admit(%s::jsonb, %s)::text"
 SETTLE: Final = "select billing_settle(%s::jsonb, %s)::text"
 VOID: Final = "select billing_void(%s::uuid[], %s)::text"
