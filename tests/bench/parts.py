@@ -142,7 +142,7 @@ def two(there: Stubs) -> Figures:
         with contenders.tollgate(
             keys=database.keys, environment=database.environment, workers=workers
         ) as ours:
-            _note(ledger, loads.whole(ours, connections=CONNECTIONS, seconds=WARM_UP_S))
+            _warm_up(ledger, ours)
             [runs] = interleaved([_whole(ours, CONNECTIONS)])
             figures[str(workers)] = middle(runs)
             for run in runs:
@@ -166,7 +166,7 @@ def large(there: Stubs) -> Figures:
             for each in (small, big)
         ]
         for each, ledger in zip(both, ledgers, strict=True):
-            _note(ledger, loads.whole(each, connections=CONNECTIONS, seconds=2 * WARM_UP_S))
+            _warm_up(ledger, each)
         busy = interleaved([_whole(each, CONNECTIONS) for each in both])
         single = interleaved([_whole(each, 1) for each in both])
     for n, ledger in enumerate(ledgers):
@@ -233,6 +233,15 @@ def _connections(database: Database) -> int:
             " and pid <> pg_backend_pid()"
         ).fetchone()
     return int(row[0]) if row else 0
+
+
+def _warm_up(ledger: Ledger, ours: Contender) -> None:
+    """Ask until every process has seen nearly every key."""
+    answers = 0
+    while answers < 4 * len(ours.keys):
+        run = loads.whole(ours, connections=CONNECTIONS, seconds=WARM_UP_S)
+        answers += run.answers
+        _note(ledger, run)
 
 
 def _note(ledger: Ledger, run: Run, *, streamed: bool = False) -> None:
