@@ -32,14 +32,15 @@ def middle_of_next_month() -> datetime:
 class Twin:
     """Some customers, their books in the database, and the same books in Python."""
 
-    def __init__(self, *customers: Customer, patient: bool = False) -> None:
+    def __init__(self, *customers: Customer, books: Books | None = None) -> None:
         self.customers = customers
-        self.patient = patient
+        # Who brings the books has time: they are compared when somebody asks.
+        self.patient = books is not None
         self.apart = False
         self.clearing = ledger.house_account(kind=CLEARING, asset="USD")
         self.known: list[str] = []
         self.set_clock(middle_of_next_month())
-        self.model = Books.read()
+        self.model = deepcopy(books) or Books.read()
 
     def set_clock(self, now: datetime) -> None:
         """Put the clock of money at a time."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from django.db import transaction
 from pytest_django import DjangoDbBlocker
 
+from billing import ledger
 from tests import database
 from tests.billing.bank import Customer, customer, expire
-from tests.billing.twin import Twin
+from tests.billing.model import Books
+from tests.billing.twin import CLEARING, Twin
 from tests.mutations import guards, harmless, page, surgery
 from tests.mutations.admission import ADMISSION
 from tests.mutations.converting import CONVERTING
@@ -34,10 +37,16 @@ SUITES: dict[str, tuple[Scenario, ...]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Committed customers, and their books as every scenario finds them."""
+
+    customers: tuple[Customer, ...]
+    books: Books
+
+
 @pytest.fixture(scope="module")
-def customers(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker
-) -> Iterator[tuple[Customer, ...]]:
+def shop(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Shop]:
     """Give customers whose rows are committed, so that another connection sees them."""
     with django_db_blocker.unblock():
         try:
@@ -47,25 +56,27 @@ def customers(
             busy.hold(100)
             for one, tokens in ((busy, False), (busy, True), (rich, False)):
                 expire(one.hold(5, tokens=tokens)[0])
-            yield rich, poor, busy
+            # Made while it is committed, or each scenario would make it.
+            ledger.house_account(kind=CLEARING, asset="USD")
+            yield Shop((rich, poor, busy), Books.read())
         finally:
             database.restore()
 
 
-def play(scenario: Scenario, customers: tuple[Customer, ...]) -> None:
+def play(scenario: Scenario, shop: Shop) -> None:
     """Run a scenario; in the end every row has to be what the model says."""
-    twin = Twin(*customers, patient=True)
+    twin = Twin(*shop.customers, books=shop.books)
     scenario(twin)
     if not twin.apart:
         twin.agree()
 
 
-def killer(customers: tuple[Customer, ...], suite: tuple[Scenario, ...]) -> Exception | None:
+def killer(shop: Shop, suite: tuple[Scenario, ...]) -> Exception | None:
     """Return what the first scenario that fails says."""
     for scenario in suite:
         sid = transaction.savepoint()
         try:
-            play(scenario, customers)
+            play(scenario, shop)
         except Exception as error:
             return error
         finally:
@@ -80,10 +91,8 @@ class TestScenarios:
         sorted({each for suite in SUITES.values() for each in suite}, key=repr),
         ids=lambda each: getattr(each, "__name__", "program"),
     )
-    def test_it_passes_on_the_sql_as_it_is(
-        self, customers: tuple[Customer, ...], scenario: Scenario
-    ) -> None:
-        play(scenario, customers)
+    def test_it_passes_on_the_sql_as_it_is(self, shop: Shop, scenario: Scenario) -> None:
+        play(scenario, shop)
 
 
 MUTANTS = [each for each in guards.all_mutants() if harmless.reason(each) is None]
@@ -92,9 +101,9 @@ MUTANTS = [each for each in guards.all_mutants() if harmless.reason(each) is Non
 @pytest.mark.django_db
 class TestMutants:
     @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
-    def test_it_is_killed(self, customers: tuple[Customer, ...], mutant: Mutant) -> None:
+    def test_it_is_killed(self, shop: Shop, mutant: Mutant) -> None:
         surgery.apply(mutant)
-        assert killer(customers, SUITES[mutant.file]) is not None, mutant.change
+        assert killer(shop, SUITES[mutant.file]) is not None, mutant.change
 
 
 class TestGuards:
