@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -43,6 +44,16 @@ class Seat:
     def may(self, scope: Scope) -> bool:
         """Whether the role grants this right here."""
         return scope in of_role(self.role)
+
+    def require(self, scope: Scope) -> None:
+        """
+        Stop a page that is not for this role.
+
+        :raises PermissionDenied: the role does not grant the right
+        """
+        if not self.may(scope):
+            words = _("Your role here is %(role)s, which does not include this (%(right)s).")
+            raise PermissionDenied(words % {"role": self.role_name, "right": str(scope)})
 
 
 def seats_of(*, user: User) -> list[Seat]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
-from proxy import views, views_keys, views_models, views_openapi, views_quickstart
+from proxy import (
+    views,
+    views_keys,
+    views_models,
+    views_openapi,
+    views_quickstart,
+    views_usage,
+)
 
 
 class KeyId:
@@ -36,6 +43,8 @@ urlpatterns = [
     path("dashboard/keys/<key:public_id>/enable", views_keys.enable, name="key_enable"),
     path("dashboard/keys/<key:public_id>/rotate", views_keys.rotate, name="key_rotate"),
     path("dashboard/keys/<key:public_id>/delete", views_keys.delete, name="key_delete"),
+    path("dashboard/usage", views_usage.usage, name="usage"),
+    path("dashboard/usage.csv", views_usage.usage_csv, name="usage_csv"),
     path("models", views_models.models, name="models"),
     path("models.json", views_models.models_json, name="models_json"),
     path("openapi/gateway.json", views_openapi.gateway, name="gateway_openapi"),

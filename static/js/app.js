@@ -31,10 +31,19 @@ onClick("[data-copy]", async (button) => {
     window.getSelection()?.selectAllChildren(source);
     return;
   }
+  sayCopied(button);
+});
+
+// [data-copy-text="…"]: copy that text.
+onClick("[data-copy-text]", async (button) => {
+  await copyText(button.dataset.copyText).then(() => sayCopied(button), () => {});
+});
+
+function sayCopied(button) {
   button.dataset.label ??= button.textContent;
   button.textContent = button.dataset.copied;
   window.setTimeout(() => { button.textContent = button.dataset.label; }, 2000);
-});
+}
 
 // [data-open="id"] opens a <dialog>; [data-close] closes the one around it.
 onClick("[data-open]", (button) => document.getElementById(button.dataset.open)?.showModal());

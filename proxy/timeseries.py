@@ -1,0 +1,101 @@
+"""Usage as the facts of a chart: one value per day and line. The table beside it is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing import breakdowns
+from billing.breakdowns import Breakdown, Line
+from billing.summaries import Used
+
+LINES_DRAWN: Final = 6
+NANOS: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a chart can show of usage."""
+
+    name: str
+    title: str | Promise
+    unit: str
+    of: Callable[[Used], int | float | None]
+
+
+def tokens(used: Used) -> int:
+    """All tokens, in and out."""
+    return used.input_tokens + used.cached_tokens + used.cache_write_tokens + used.output_tokens
+
+
+MEASURES: Final = {
+    measure.name: measure
+    for measure in (
+        # A pixel needs no exact number; the table has it.
+        Measure("cost", gettext_lazy("Spend"), "usd", lambda used: used.spent / NANOS),
+        Measure("requests", gettext_lazy("Requests"), "count", lambda used: used.requests),
+        Measure("tokens", gettext_lazy("Tokens"), "count", tokens),
+        Measure("latency", gettext_lazy("Mean latency"), "ms", lambda used: used.mean_latency_ms),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A chart: its name for who does not see it, and what the script draws."""
+
+    title: str
+    facts: Mapping[str, Any]
+
+
+def series(*, breakdown: Breakdown, measure: Measure) -> Series:
+    """Draw the dearest lines apart and the others as one; a mean is never stacked."""
+    shown = _drawn(breakdown, measure)
+    drawn = [
+        {"label": label, "values": [_value(days.get(day), measure) for day in breakdown.days]}
+        for label, days in shown
+    ]
+    kind = "lines" if measure.name == "latency" else "bars"
+    title = _("%(measure)s by day; the table below says the same") % {"measure": measure.title}
+    facts = {
+        "kind": kind,
+        "unit": measure.unit,
+        "day": _("Day (UTC)"),
+        "days": [_moment(day) for day in breakdown.days],
+        "series": drawn,
+    }
+    return Series(title=title, facts=facts)
+
+
+Drawn = tuple[str, Mapping[date, Used]]
+
+
+def _drawn(breakdown: Breakdown, measure: Measure) -> list[Drawn]:
+    if breakdown.by == "day":
+        return [(str(measure.title), breakdown.daily)]
+    first: list[Drawn] = [(line.label, line.days) for line in breakdown.lines[:LINES_DRAWN]]
+    others = breakdown.lines[LINES_DRAWN:]
+    return [*first, (_("others"), _others(others))] if others else first
+
+
+def _others(lines: Sequence[Line]) -> dict[date, Used]:
+    days = {day for line in lines for day in line.days}
+    return {
+        day: breakdowns.added(line.days[day] for line in lines if day in line.days) for day in days
+    }
+
+
+def _value(used: Used | None, measure: Measure) -> int | float | None:
+    if used is None:
+        return None if measure.name == "latency" else 0
+    return measure.of(used)
+
+
+def _moment(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())

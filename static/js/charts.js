@@ -1,0 +1,66 @@
+// figure[data-chart="id"]: draws the facts in the JSON element of that id with uPlot.
+// The table beside it says the same; without script nothing is lost.
+
+const INKS = ["primary", "accent", "warning", "info", "success", "error", "secondary"];
+const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--color-${name}`).trim();
+const language = document.documentElement.lang || "en";
+
+const UNITS = {
+  usd: (value) => "$" + value.toLocaleString(language, { minimumFractionDigits: 2, maximumFractionDigits: 9 }),
+  count: (value) => value.toLocaleString(language),
+  ms: (value) => `${value.toLocaleString(language)} ms`,
+};
+
+// Bars stand on each other: the last series is drawn first and reaches over all of them.
+function stacked(series) {
+  const tops = series.map((each) => [...each.values]);
+  for (let row = 1; row < tops.length; row++) tops[row] = tops[row].map((value, at) => value + tops[row - 1][at]);
+  return tops;
+}
+
+function options(facts, width, order) {
+  const say = UNITS[facts.unit];
+  const bars = facts.kind === "bars";
+  const axis = { stroke: ink("base-content"), grid: { stroke: ink("base-300"), width: 1 }, ticks: { show: false } };
+  const day = (at) => new Date(at * 1000).toISOString().slice(0, 10);
+  return {
+    width,
+    height: 260,
+    tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
+    scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
+    cursor: { y: false },
+    axes: [
+      { ...axis, values: (_, splits) => splits.map((at) => day(at).slice(5)), incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 28 * 86400, 91 * 86400], space: 56 },
+      { ...axis, values: (_, splits) => splits.map((value) => say(value)), size: 80 },
+    ],
+    series: [
+      { label: facts.day, value: (_, at) => (at == null ? "–" : day(at)) },
+      ...order.map((row) => {
+        const { label, values } = facts.series[row];
+        const color = ink(INKS[row % INKS.length]);
+        return {
+          label,
+          stroke: color,
+          value: (_, __, ___, at) => (at == null || values[at] == null ? "–" : say(values[at])),
+          ...(bars
+            ? { fill: color, paths: window.uPlot.paths.bars({ size: [0.7, 40] }), points: { show: false } }
+            : { width: 2, spanGaps: true }),
+        };
+      }),
+    ],
+  };
+}
+
+function draw(figure) {
+  const facts = JSON.parse(document.getElementById(figure.dataset.chart).textContent);
+  const place = figure.querySelector("[data-plot]");
+  const bars = facts.kind === "bars";
+  const order = facts.series.map((_, row) => row);
+  if (bars) order.reverse();
+  const heights = bars ? stacked(facts.series) : facts.series.map((each) => each.values);
+  const columns = [facts.days, ...order.map((row) => heights[row])];
+  const plot = new window.uPlot(options(facts, place.clientWidth, order), columns, place);
+  new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 260 })).observe(place);
+}
+
+for (const figure of document.querySelectorAll("[data-chart]")) draw(figure);
