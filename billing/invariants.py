@@ -47,7 +47,7 @@ INVARIANTS: Final = (
     Invariant(
         2,
         "each counter is the sum of its transfers, each pending sum that of its holds",
-        (violations.COUNTERS, violations.PENDING, violations.HELD),
+        (violations.COUNTERS, violations.PENDING, violations.HELD, violations.DEBTS),
     ),
     Invariant(3, "no balance is below its floor", (violations.BELOW_FLOOR,)),
     Invariant(

@@ -143,23 +143,13 @@ def _open(*, workspace_id: int, asset: str, tier: Tier) -> None:
         cursor.execute("select billing_open_account(%s, %s, %s, %s)", [workspace_id, asset, *caps])
 
 
-def open_account(*, workspace_id: int, asset: str) -> None:
-    """Make a workspace's accounts of one more asset, e.g. of a chain, on the first call."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select billing_open_account(%s, %s, null, null)", [workspace_id, asset]
-        )
-
-
 def open_account(*, workspace_id: int, asset: str) -> int:
     """Make a workspace's accounts of one more asset on the first call; return the home's id."""
     homes = Account.objects.filter(workspace_id=workspace_id, kind="paid", asset=asset)
     found = homes.values_list("id", flat=True).first()
     if found is None:
         with connection.cursor() as cursor:
-            cursor.execute(
-                "select billing_open_account(%s, %s, null, null)", [workspace_id, asset]
-            )
+            cursor.execute("select billing_open_account(%s, %s, null, null)", [workspace_id, asset])
         found = homes.values_list("id", flat=True).get()
     return found
 

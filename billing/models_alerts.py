@@ -31,6 +31,11 @@ class Alert(models.Model):
         PROVIDER_UNAVAILABLE = "provider.unavailable"
         CHAIN_TROUBLE = "chain.trouble"
         CONVERSION_HELD = "conversion.held"
+        PAYMENT_UNMATCHED = "payment.unmatched"
+        PAYMENT_DISPUTED = "payment.disputed"
+        PAYMENT_DRIFT = "payment.drift"
+        AUTO_TOP_UP = "auto_top_up.stopped"
+        CARD_DECLINED = "card.declined"
 
     workspace = models.ForeignKey(
         Workspace, on_delete=models.PROTECT, null=True, related_name="alerts"

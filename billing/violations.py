@@ -103,6 +103,8 @@ left join (
         union all
         select a.granted_id, h.granted from billing_hold h
         join billing_account a on a.id = h.account_id
+        union all
+        select account_id, amount from billing_fundhold
     ) part
     group by account_id
 ) h on h.account_id = a.id
@@ -125,6 +127,19 @@ left join (
     select key_id, sum(amount::numeric * unit_nanos) as nanos from billing_hold group by 1
 ) h on h.key_id = m.key_id
 where m.held <> coalesce(h.nanos, 0)
+"""
+# What is owed is what is booked as owed: nothing else moves the receivable.
+DEBTS: Final = """
+select null, 'debts are ' || d.nanos || ', the receivable says ' || r.nanos
+from (select coalesce(sum(owed - repaid), 0) as nanos from billing_claim) d
+cross join (
+    select coalesce(sum(case when t.debit_id = a.id then t.amount else -t.amount end), 0)
+        as nanos
+    from billing_account a join billing_transfer t on a.id in (t.debit_id, t.credit_id)
+    where a.workspace_id is null and a.kind = 'receivable' and a.asset = 'USD'
+        and t.kind not like 'usage.%%'
+) r
+where d.nanos <> r.nanos
 """
 BELOW_FLOOR: Final = """
 select workspace_id, 'account ' || id || ' has ' || (credits_posted - debits_posted)

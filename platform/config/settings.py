@@ -175,6 +175,27 @@ ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Tollgate"
 
+# -- Payments: no key, no cards ---------------------------------------------------------
+PAYMENT_PROCESSOR = "billing.stripe.processor.Stripe"
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", "")
+# Two while one replaces the other.
+STRIPE_WEBHOOK_SECRETS: list[str] = env.list("STRIPE_WEBHOOK_SECRETS", default=[])
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", "https://api.stripe.com").rstrip("/")
+TAX_AT = env.str("TAX_AT", "none")
+TOPUP_MIN_CENTS = nanos_from_usd(env.str("TOPUP_MIN_USD", "5")) // 10**7
+TOPUP_MAX_CENTS = nanos_from_usd(env.str("TOPUP_MAX_USD", "5000")) // 10**7
+TOPUP_DAILY_CENTS = nanos_from_usd(env.str("TOPUP_DAILY_USD", "10000")) // 10**7
+TOPUP_FIRST_DAILY_CENTS = nanos_from_usd(env.str("TOPUP_FIRST_DAILY_USD", "200")) // 10**7
+# A form may end on the pages where people pay.
+PAYMENT_ORIGINS = env.list(
+    "PAYMENT_ORIGINS",
+    default=["https://checkout.stripe.com", "https://billing.stripe.com"]
+    if STRIPE_SECRET_KEY
+    else [],
+)
+if STRIPE_SECRET_KEY and STRIPE_API_BASE != "https://api.stripe.com":
+    PAYMENT_ORIGINS = [*PAYMENT_ORIGINS, STRIPE_API_BASE]
+
 # -- Browser security -------------------------------------------------------------------
 CSRF_FAILURE_VIEW = "accounts.views_errors.csrf_failure"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
@@ -197,7 +218,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:", "blob:"],
         "font-src": [SELF],
         "connect-src": [SELF],
-        "form-action": [SELF, *env.list("PAYMENT_ORIGINS", default=[])],
+        "form-action": [SELF, *PAYMENT_ORIGINS],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
     }

@@ -1,0 +1,285 @@
+"""
+Money that comes in: the one way to credit it, and what every processor of payments offers.
+
+Whoever books outside money (cards, chains) calls ``credit_once``: the same source is credited
+once, and what the workspace owes is paid first. A processor of cards is one class that offers
+``Processor``; the setting PAYMENT_PROCESSOR names it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Sum
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from accounts import audit, signup
+from accounts.actors import Actor, person_id
+from accounts.errors import Invalid
+from accounts.models import User, Workspace
+from billing import claims, incidents, ledger
+from billing.ledger import Transfer
+from billing.models import Alert
+from billing.models_funding import Refund, SavedCard, TopUp
+from billing.models_tokens import TokenPackage
+from common import money
+from common.errors import ApiError, retry_headers
+
+NANOS_PER_CENT: Final = 10**7
+# Attempts of one workspace in an hour, and cards it pays with for the first time in a day.
+ATTEMPTS_AN_HOUR: Final = 10
+NEW_CARDS_A_DAY: Final = 3
+
+
+class Processor(Protocol):
+    """A processor of payments by card; whatever is called again changes nothing twice."""
+
+    def missing(self) -> str:
+        """What an operator has to do before cards can be taken; empty if nothing."""
+
+    def open(self, *, top_up: TopUp) -> str:
+        """Return the address where a payment is made."""
+
+    def charge(self, *, top_up: TopUp) -> None:
+        """Charge a saved card for a payment, without its owner."""
+
+    def sync(self, *, top_up: TopUp) -> None:
+        """Ask what became of a payment, and book it."""
+
+    def refund(self, *, refund: Refund) -> None:
+        """Send money back, or ask what became of it."""
+
+    def save_card(self, *, workspace: Workspace) -> str:
+        """Return the address where a card is saved without a payment."""
+
+    def forget_card(self, *, card: SavedCard) -> None:
+        """Never charge a card again."""
+
+    def portal(self, *, workspace: Workspace) -> str:
+        """Return the address where billing address, VAT id and invoices are."""
+
+
+@cache
+def processor() -> Processor:
+    """The processor that the settings name."""
+    made: Processor = import_string(settings.PAYMENT_PROCESSOR)()
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Income:
+    """Money that arrived for a workspace, in units of the asset; the house's account has it."""
+
+    workspace_id: int
+    kind: str
+    source: UUID
+    house: str
+    amount: int
+    asset: str = ledger.USD
+    reference: str = ""
+    reason: str = ""
+    tax: int = 0
+
+
+@transaction.atomic
+def credit_once(income: Income) -> bool:
+    """
+    Credit what arrived to the workspace's paid account, once per source; True where it is new.
+
+    The account is made when it is first needed. Debts are paid from new dollars at once.
+
+    :raises billing.ledger.Conflict: the source was credited with another amount or elsewhere
+    :raises billing.ledger.NotATransfer: not a positive amount
+    """
+    home = _home(workspace_id=income.workspace_id, asset=income.asset)
+    house = ledger.house_account(kind=income.house, asset=income.asset)
+    legs = [_leg(income, debit=house, credit=home, amount=income.amount)]
+    if income.tax:
+        payable = ledger.house_account(kind="tax_payable", asset=income.asset)
+        legs.append(
+            _leg(income, debit=house, credit=payable, amount=income.tax, kind=f"{income.kind}.tax")
+        )
+    new = ledger.post(*legs)[0]
+    if new and income.asset == ledger.USD:
+        claims.repay(workspace_id=income.workspace_id)
+    return new
+
+
+def suspend(*, source: UUID, house: str, asset: str, amount: int, reference: str, why: str) -> bool:
+    """Keep money that is nobody's in suspense, and tell the operators; once per source."""
+    with transaction.atomic():
+        [new] = ledger.post(
+            Transfer(
+                kind="suspense",
+                source=source,
+                debit=ledger.house_account(kind=house, asset=asset),
+                credit=ledger.house_account(kind="suspense", asset=asset),
+                asset=asset,
+                amount=amount,
+                reference=reference,
+                reason=why,
+            )
+        )
+        incidents.begin(
+            kind=Alert.Kind.PAYMENT_UNMATCHED,
+            subject=reference[:128],
+            facts={"why": why, "asset": asset, "amount": str(amount)},
+        )
+    return new
+
+
+def _home(*, workspace_id: int, asset: str) -> int:
+    ledger.open_accounts(workspace_id=workspace_id)
+    if asset not in ledger.ASSETS:
+        ledger.open_account(workspace_id=workspace_id, asset=asset)
+    return ledger.lock_homes(workspace_id=workspace_id, assets=(asset,))[0].pk
+
+
+def _leg(income: Income, *, debit: int, credit: int, amount: int, kind: str = "") -> Transfer:
+    return Transfer(
+        kind=kind or income.kind,
+        source=income.source,
+        debit=debit,
+        credit=credit,
+        asset=income.asset,
+        amount=amount,
+        reference=income.reference,
+        reason=income.reason,
+    )
+
+
+@transaction.atomic
+def ask(
+    *,
+    workspace: Workspace,
+    amount_cents: int,
+    by: Actor,
+    card: SavedCard | None = None,
+    package: str = "",
+    save_card: bool = False,
+) -> TopUp:
+    """
+    Note that somebody wants to pay; nothing is charged yet.
+
+    :raises accounts.errors.NotVerified: their address is not proved
+    :raises accounts.errors.Invalid: an amount out of bounds, or a package that is not sold
+    :raises common.errors.ApiError: too many attempts, or more than a new customer may pay a day
+    """
+    _require_ready()
+    _require_verified(by)
+    home = ledger.lock_homes(workspace_id=workspace.pk, assets=(ledger.USD,))[0]
+    if home.frozen:
+        raise ApiError("workspace_frozen", "The workspace is frozen; ask the operator.")
+    amount_cents = _priced(package) if package else amount_cents
+    check_amount(amount_cents)
+    check_pace(workspace=workspace, amount_cents=amount_cents)
+    made = TopUp.objects.create(
+        workspace=workspace,
+        method=TopUp.Method.CARD if card else TopUp.Method.CHECKOUT,
+        amount_cents=amount_cents,
+        package=package,
+        card=card,
+        save_card=save_card,
+        created_by_id=person_id(by),
+    )
+    record(made, action="top_up.asked", by=by)
+    return made
+
+
+def record(top_up: TopUp, *, action: str, by: Actor) -> None:
+    """Write in the audit log what happened to a payment."""
+    facts: dict[str, Any] = {
+        "amount_usd": money.usd(top_up.amount_cents * NANOS_PER_CENT),
+        "method": top_up.method,
+    }
+    audit.record(
+        action=action,
+        by=by,
+        target=audit.Target(top_up.public_id, "top-up"),
+        workspaces=[top_up.workspace_id],
+        after=facts,
+    )
+
+
+def check_amount(amount_cents: int) -> None:
+    """
+    Refuse an amount out of bounds.
+
+    :raises accounts.errors.Invalid: with the bounds
+    """
+    least, most = settings.TOPUP_MIN_CENTS, settings.TOPUP_MAX_CENTS
+    if not least <= amount_cents <= most:
+        raise Invalid(
+            f"A top-up is {_usd(least)} to {_usd(most)} USD.",
+            param="amount_usd",
+        )
+
+
+def check_pace(*, workspace: Workspace, amount_cents: int) -> None:
+    """
+    Slow down new customers and whoever tries cards out.
+
+    :raises common.errors.ApiError: 429, with when to come back
+    """
+    now = timezone.now()
+    rows = TopUp.objects.filter(workspace=workspace)
+    if rows.filter(created_at__gt=now - timedelta(hours=1)).count() >= ATTEMPTS_AN_HOUR:
+        raise _too_fast("Too many payments were begun within an hour.", 3600)
+    today = rows.filter(created_at__gt=now - timedelta(days=1), status=TopUp.Status.PAID)
+    if len(set(_new_cards(workspace, today))) >= NEW_CARDS_A_DAY:
+        raise _too_fast("Too many new cards within a day.", 86400)
+    paid = today.aggregate(sum=Sum("amount_cents"))["sum"] or 0
+    most = daily_limit_cents(workspace=workspace)
+    if paid + amount_cents > most:
+        raise _too_fast(
+            f"At most {_usd(most)} USD can be paid within a day for now, {_usd(paid)} are paid.",
+            86400,
+        )
+
+
+def daily_limit_cents(*, workspace: Workspace) -> int:
+    """How much a workspace may pay within a day: little in the tier where everybody begins."""
+    if workspace.tier.is_default:
+        return int(settings.TOPUP_FIRST_DAILY_CENTS)
+    return int(settings.TOPUP_DAILY_CENTS)
+
+
+def _new_cards(workspace: Workspace, today: Any) -> list[str]:
+    known = TopUp.objects.filter(workspace=workspace, status=TopUp.Status.PAID).exclude(
+        pk__in=today
+    )
+    seen = set(known.values_list("fingerprint", flat=True)) | {""}
+    return [each for each in today.values_list("fingerprint", flat=True) if each not in seen]
+
+
+def _too_fast(message: str, after_s: int) -> ApiError:
+    return ApiError("rate_limited", message, headers=retry_headers(after_ms=after_s * 1000))
+
+
+def _require_ready() -> None:
+    if missing := processor().missing():
+        raise Invalid(f"Cards are not taken here. {missing}")
+
+
+def _require_verified(by: Actor) -> None:
+    who = person_id(by)
+    if who is not None:
+        signup.require_verified(User.objects.get(pk=who))
+
+
+def _priced(package: str) -> int:
+    found = TokenPackage.objects.filter(slug=package, enabled=True).first()
+    if found is None:
+        raise Invalid(f"No package {package!r} is on sale.", param="package")
+    return money.ceil_div(found.price_nanos, NANOS_PER_CENT)
+
+
+def _usd(cents: int) -> str:
+    return money.usd(cents * NANOS_PER_CENT)
