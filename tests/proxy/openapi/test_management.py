@@ -117,7 +117,7 @@ class Aim:
     def _body(self, body: dict[str, Any]) -> None:
         for name in ("version", "expires_at", "workspaces", "service_account_id", "external_id"):
             body.pop(name, None)
-        right = {
+        right: dict[str, Any] = {
             "name": f"n{next(self.emails)}",
             "scopes": ["chat"],
             "models": None,
