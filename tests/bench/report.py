@@ -37,14 +37,12 @@ LIMITS = """
 ## What limits each figure
 
 - Requests/s at 32 connections: the gateway's own Python on one core; the database, Redis, the stub
-  and the load share the other. Of the CPU of a request about a third is HTTP to both sides, a
-  third the two batched statements and the rate limit, a third checks, prices and JSON.
+  and the load share the other. In a sampled profile nearly half of a request's CPU was HTTP to
+  both sides, a seventh the batches to PostgreSQL and Redis, the rest checks, prices and JSON.
 - Latency at one connection: two durable commits and a round trip to Redis, one after the other,
   shared with nobody. It follows the disk's time for an fsync.
 - CPU per stream: the fixed cost of a request in small batches, then system calls: a look at
   the provider's socket and a write to the caller's for each pace, not for each chunk.
-- A large database: the pages of the accounts and meters of many customers, where an empty
-  database has all of them in a few pages.
 - Idle streams: memory of tasks, sockets and buffers; connections to PostgreSQL are two lanes, two
   slow lanes, control and checkpoints, however many streams there are.
 """
