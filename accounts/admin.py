@@ -25,6 +25,8 @@ from accounts.models import (
     ApiKey,
     ApiKeyWorkspace,
     AuditEvent,
+    Invitation,
+    KeptAnswer,
     Membership,
     SecretFingerprint,
     ServiceAccount,
@@ -328,6 +330,24 @@ class AuditEventAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ("user", "workspace")
     search_fields = ("=target", "=request_id", "=workspace__public_id", "=user__email")
     show_full_result_count = False
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Who was invited; never the link."""
+
+    list_display = ("email", "workspace", "role", "created_at", "accepted_at", "revoked_at")
+    list_select_related = ("workspace",)
+    search_fields = ("=email", "=workspace__public_id")
+    exclude = ("digest",)
+
+
+@admin.register(KeptAnswer)
+class KeptAnswerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Requests that are answered again when they are sent again; never the answer."""
+
+    list_display = ("endpoint", "caller", "status", "created_at", "expires_at")
+    exclude = ("digest", "fingerprint", "sealed")
 
 
 @admin.register(SecretFingerprint)

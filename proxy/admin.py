@@ -16,6 +16,8 @@ from proxy.models import (
     Attempt,
     CatalogueVersion,
     Checkpoint,
+    Export,
+    ExportPiece,
     GatewayProcess,
     Generation,
     IdempotencyKey,
@@ -271,3 +273,20 @@ class ProviderReportAdmin(ReadOnlyAdmin):
     def theirs_usd(self, report: ProviderReport) -> str | None:
         """The provider's word in dollars; none where it could not be had."""
         return None if report.theirs_nanos is None else money.usd(report.theirs_nanos, at_least=6)
+
+
+@admin.register(Export)
+class ExportAdmin(ReadOnlyAdmin):
+    """Files that customers had built; never what is in them."""
+
+    list_display = ("public_id", "workspace", "kind", "status", "rows", "created_at")
+    list_select_related = ("workspace",)
+    search_fields = ("=public_id", "=workspace__public_id")
+
+
+@admin.register(ExportPiece)
+class ExportPieceAdmin(ReadOnlyAdmin):
+    """The pieces of those files, sealed."""
+
+    list_display = ("export", "n", "sealed_key_id")
+    exclude = ("sealed",)
