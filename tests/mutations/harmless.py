@@ -28,6 +28,7 @@ HARMLESS: Final[dict[tuple[str, str], str]] = {
         "admit.sql",
         "where id = any(g_id) and g_pending[array_position(g_id, id)] >= 0;",
     ): ZERO,
+    ("funding.sql", ";"): "the row is deleted once either way; only the order of locks differs",
     (
         "post.sql",
         "where id = any(ids || homes) and coalesce(granted_id, 0) >= 0",

@@ -115,6 +115,8 @@ def nobody_else_is_locked(t: Twin) -> None:
 def free(*rows: str) -> None:
     """Somebody else can lock these rows."""
     with bank.connect() as other:
+        # NOWAIT waits all the same where a row has a newer version.
+        other.execute("set lock_timeout = '300ms'")
         for row in rows:
             other.execute(f"select from billing_account where {row} for update nowait")
 
@@ -122,6 +124,8 @@ def free(*rows: str) -> None:
 def ours(*rows: str) -> None:
     """Somebody else cannot lock these rows, but can refer to them."""
     with bank.connect() as other:
+        # NOWAIT waits all the same where a row has a newer version.
+        other.execute("set lock_timeout = '300ms'")
         for row in rows:
             table = "billing_keymeter" if row.startswith("key") else "billing_account"
             text = f"select from {table} where {row} for"

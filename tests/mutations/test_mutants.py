@@ -17,6 +17,7 @@ from tests.billing.twin import CLEARING, Twin
 from tests.mutations import guards, harmless, page, surgery
 from tests.mutations.admission import ADMISSION
 from tests.mutations.converting import CONVERTING
+from tests.mutations.funding import FUNDING
 from tests.mutations.guards import Mutant
 from tests.mutations.locking import LOCKS
 from tests.mutations.posting import OPENING, POSTING
@@ -28,6 +29,7 @@ from tests.mutations.tables import TABLES
 SUITES: dict[str, tuple[Scenario, ...]] = {
     "admit.sql": (*ADMISSION, *LOCKS, *PROGRAMS),
     "settle.sql": (*SETTLEMENT, *LOCKS, *PROGRAMS),
+    "funding.sql": FUNDING,
     "post.sql": (*POSTING, *LOCKS, *PROGRAMS),
     "close.sql": (holds_get_more_time, *SETTLEMENT),
     "accounts.sql": (*OPENING, *SETTLEMENT),
