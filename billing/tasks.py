@@ -17,7 +17,11 @@ from billing import (
     partitions,
     rollups,
 )
-from billing.models import Alert
+from billing.chains import config as chain_config
+from billing.chains import exchange, rates, reconciliation, watcher
+from billing.chains.rpc import RpcError
+from billing.chains.transfers import Disagreement
+from billing.models import Alert, ChainCursor
 
 log = structlog.get_logger(__name__)
 
@@ -87,3 +91,42 @@ def send_alerts() -> None:
     sent = notices.deliver()
     if raised or sent:
         log.info("Alerts", raised=len(raised), sent=sent)
+
+
+@shared_task
+def watch_chains() -> None:
+    """Look at each chain, ask what coins are worth, convert what is due."""
+    if not chain_config.configured():
+        return
+    for chain in chain_config.current().chains:
+        watch_chain.delay(chain.id)
+    troubles = rates.refresh()
+    done = exchange.convert_due(now=datetime.now(UTC))
+    reconciliation.report_silence(now=datetime.now(UTC))
+    if done or troubles:
+        log.info("Coins converted", deposits=done, held=troubles)
+
+
+@shared_task
+def watch_chain(chain_id: int) -> None:
+    """Look at one chain; a look that is still going on is not disturbed."""
+    look = watcher.watch(chain=chain_config.chain(chain_id))
+    if look.new:
+        log.info("Deposits booked", chain=chain_id, deposits=look.new, through=look.through)
+        exchange.convert_due(now=datetime.now(UTC))
+
+
+@shared_task
+def reconcile_chains() -> None:
+    """Compare what lies at our addresses with what was booked."""
+    if not chain_config.configured():
+        return
+    for chain in chain_config.current().chains:
+        if not ChainCursor.objects.filter(pk=chain.id).exists():
+            continue
+        try:
+            found = reconciliation.reconcile(chain=chain)
+        except (RpcError, Disagreement) as error:
+            log.warning("A chain could not be reconciled", chain=chain.id, error=str(error))
+        else:
+            log.info("A chain was reconciled", chain=chain.id, differences=len(found))

@@ -274,6 +274,16 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }
 
+# -- EVM chains ---------------------------------------------------------------------------
+# Empty: no crypto is taken. Endpoints that hold a secret: CHAIN_RPC_1=https://…,https://…
+CHAINS_FILE = env.str("CHAINS_FILE", "")
+CHAIN_RPC: dict[int, list[str]] = {
+    int(name.removeprefix("CHAIN_RPC_")): [url.strip() for url in urls.split(",") if url.strip()]
+    for name, urls in env.ENVIRON.items()
+    if name.startswith("CHAIN_RPC_") and name.removeprefix("CHAIN_RPC_").isdigit()
+}
+CHAIN_LOOK_S = env.float("CHAIN_LOOK_S", 15.0)
+
 # -- Celery -----------------------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
@@ -310,6 +320,15 @@ CELERY_BEAT_SCHEDULE = {
     "ledger-checkpoint": {
         "task": "billing.tasks.make_ledger_checkpoint",
         "schedule": crontab(minute=37, hour=3, day_of_month=2),
+    },
+    "chains": {
+        "task": "billing.tasks.watch_chains",
+        "schedule": CHAIN_LOOK_S,
+        "options": {"expires": CHAIN_LOOK_S},
+    },
+    "chain-balances": {
+        "task": "billing.tasks.reconcile_chains",
+        "schedule": crontab(minute=53, hour=4),
     },
     "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": crontab(minute=11)},
 }

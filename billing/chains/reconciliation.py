@@ -1,0 +1,103 @@
+"""The chain's own balances against our rows: each day, and never repaired in silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from billing import incidents
+from billing.chains import addresses, config, identity, rpc, sweepplan, transfers
+from billing.chains.config import Chain, Token
+from billing.chains.rpc import Node
+from billing.models import Alert, ChainCursor, DepositAddress, NativeBalance
+
+SILENT_AFTER = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """An address that has more or less than our rows say."""
+
+    asset: str
+    address: str
+    on_chain: int
+    booked: int
+
+
+def reconcile(*, chain: Chain) -> list[Difference]:
+    """
+    Compare balances at the block up to which everything is booked; tell what differs.
+
+    :raises billing.chains.rpc.RpcError: an endpoint did not answer
+    :raises billing.chains.transfers.Disagreement: the endpoints are of different minds
+    """
+    cursor = ChainCursor.objects.get(pk=chain.id)
+    with rpc.nodes(chain.rpc) as nodes:
+        transfers.agreed_hash(nodes, number=cursor.number)
+        found = [
+            difference
+            for token in chain.accepted
+            for difference in _differences(nodes[-1], token, cursor.number)
+        ]
+    for each in found:
+        incidents.begin(
+            kind=Alert.Kind.CHAIN_TROUBLE,
+            subject=f"balance:{each.asset}:{each.address}"[:128],
+            facts={
+                "what": "The balance on the chain is not what was booked.",
+                "on_chain": str(each.on_chain),
+                "booked": str(each.booked),
+            },
+        )
+    return found
+
+
+def _differences(node: Node, token: Token, number: int) -> list[Difference]:
+    booked = sweepplan.resting(token=token)
+    told = _native(token, booked) if token.is_native else _balances(node, token, booked, number)
+    return [
+        Difference(
+            asset=token.asset, address=each.address, on_chain=told[each], booked=booked[each]
+        )
+        for each in booked
+        if each in told and told[each] != booked[each]
+    ]
+
+
+def _balances(
+    node: Node, token: Token, booked: dict[DepositAddress, int], number: int
+) -> dict[DepositAddress, int]:
+    calls: list[tuple[Any, ...]] = [
+        (
+            "eth_call",
+            {
+                "to": token.contract,
+                "data": identity.BALANCE_OF + addresses.topic(each.address)[2:],
+            },
+            hex(number),
+        )
+        for each in booked
+    ]
+    words = node.ask_many(calls)
+    return {each: rpc.number(word) for each, word in zip(booked, words, strict=True)}
+
+
+def _native(token: Token, booked: dict[DepositAddress, int]) -> dict[DepositAddress, int]:
+    # Booked from the balances themselves: the rows must add up to the last one.
+    known = {
+        row.address_id: row.balance for row in NativeBalance.objects.filter(chain_id=token.chain_id)
+    }
+    return {each: known.get(each.pk, 0) for each in booked}
+
+
+def report_silence(*, now: datetime) -> None:
+    """Tell of chains that could not be looked at for long."""
+    for chain in config.current().chains:
+        cursor = ChainCursor.objects.filter(pk=chain.id).first()
+        subject = f"silent:{chain.id}"
+        if cursor is not None and now - cursor.scanned_at > SILENT_AFTER:
+            facts = {"what": "No look at the chain has succeeded.", "chain": chain.name}
+            incidents.begin(kind=Alert.Kind.CHAIN_TROUBLE, subject=subject, facts=facts)
+        else:
+            incidents.end(kind=Alert.Kind.CHAIN_TROUBLE, subject=subject)
