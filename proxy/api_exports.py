@@ -35,9 +35,7 @@ class ExportSerializer(serializers.Serializer[Any]):
 
     def get_percent(self, row: Export) -> int | None:
         """How much of it is written."""
-        if row.status == Export.Status.COMPLETED:
-            return 100
-        return min(99, row.rows * 100 // row.rows_expected) if row.rows_expected else None
+        return exports.percent(row)
 
 
 class NewExportSerializer(Strict):
@@ -109,17 +107,26 @@ class ExportFileView(Endpoint):
     def get(self, call: Call, export_id: str) -> StreamingHttpResponse:
         """The file, once it is built."""
         export = _export(call, export_id)
-        if export.status != Export.Status.COMPLETED:
-            raise Invalid(f"The file is {export.status}.")
-        pieces = exports.texts(export)
-        return StreamingHttpResponse(
-            _asynchronous(pieces) if isinstance(call.request, ASGIRequest) else pieces,
-            content_type="text/csv; charset=utf-8",
-            headers={
-                "Content-Disposition": f'attachment; filename="{export.kind}.csv"',
-                "Content-Length": str(export.bytes),
-            },
-        )
+        return file_of(call.request, export)
+
+
+def file_of(request: object, export: Export) -> StreamingHttpResponse:
+    """
+    A file, piece after piece.
+
+    :raises Invalid: it is not built
+    """
+    if export.status != Export.Status.COMPLETED:
+        raise Invalid(f"The file is {export.status}.")
+    pieces = exports.texts(export)
+    return StreamingHttpResponse(
+        _asynchronous(pieces) if isinstance(request, ASGIRequest) else pieces,
+        content_type="text/csv; charset=utf-8",
+        headers={
+            "Content-Disposition": f'attachment; filename="{export.kind}.csv"',
+            "Content-Length": str(export.bytes),
+        },
+    )
 
 
 async def _asynchronous(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -111,6 +111,14 @@ def write_piece(*, public_id: str, read: Read) -> bool:
     return piece.next is not None
 
 
+def percent(export: Export) -> int | None:
+    """How much of a file is written; None where nobody knows how long it will be."""
+    if export.status == Export.Status.COMPLETED:
+        return 100
+    expected = export.rows_expected
+    return min(99, export.rows * 100 // expected) if expected else None
+
+
 def fail(*, public_id: str) -> None:
     """Give a file up; what there is of it is not shown."""
     Export.objects.filter(public_id=public_id, status=Export.Status.PENDING).update(

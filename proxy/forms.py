@@ -48,6 +48,15 @@ class UsdField(forms.CharField):
         return nanos
 
 
+class DayInput(forms.DateInput):
+    """The browser's own calendar."""
+
+    input_type = "date"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%d")
+
+
 class LinesField(forms.CharField):
     """Words, one per line or parted by commas."""
 

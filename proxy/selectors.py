@@ -29,6 +29,8 @@ class RequestRow:
     tokens_in: int
     tokens_out: int
     latency_ms: int | None
+    first_byte_ms: int | None
+    provider: str
     price: str
     key_name: str
 
@@ -42,7 +44,7 @@ def last_requests(*, workspace_id: int, today: date, count: int = 10) -> list[Re
         .select_related("key")
         .order_by("-id")[:count]
     )
-    return [_row(usage) for usage in rows]
+    return [request_row(usage) for usage in rows]
 
 
 def first_request_id(*, workspace_id: int, today: date) -> str | None:
@@ -67,7 +69,8 @@ def price_text(*, amount: int, asset: str) -> str:
     return f"{amount:,} {asset}"
 
 
-def _row(usage: Usage) -> RequestRow:
+def request_row(usage: Usage) -> RequestRow:
+    """One closed request as a line."""
     return RequestRow(
         request_id=ids.form("req_", usage.id),
         created_at=usage.created_at,
@@ -81,6 +84,8 @@ def _row(usage: Usage) -> RequestRow:
         tokens_in=usage.input_tokens + usage.cached_tokens + usage.cache_write_tokens,
         tokens_out=usage.output_tokens,
         latency_ms=usage.latency_ms,
+        first_byte_ms=usage.first_byte_ms,
+        provider=usage.provider,
         price=price_text(amount=usage.charged, asset=usage.asset),
         key_name=usage.key.name,
     )

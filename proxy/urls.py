@@ -6,7 +6,9 @@ from django.urls import path, register_converter
 
 from proxy import (
     views,
+    views_exports,
     views_keys,
+    views_logs,
     views_models,
     views_openapi,
     views_quickstart,
@@ -45,6 +47,15 @@ urlpatterns = [
     path("dashboard/keys/<key:public_id>/delete", views_keys.delete, name="key_delete"),
     path("dashboard/usage", views_usage.usage, name="usage"),
     path("dashboard/usage.csv", views_usage.usage_csv, name="usage_csv"),
+    path("dashboard/logs", views_logs.log, name="logs"),
+    path("dashboard/logs/<str:request_id>", views_logs.receipt, name="receipt"),
+    path("dashboard/exports", views_exports.export_list, name="exports"),
+    path("dashboard/exports/<str:public_id>.csv", views_exports.export_file, name="export_file"),
+    path(
+        "dashboard/exports/<str:public_id>/delete",
+        views_exports.export_delete,
+        name="export_delete",
+    ),
     path("models", views_models.models, name="models"),
     path("models.json", views_models.models_json, name="models_json"),
     path("openapi/gateway.json", views_openapi.gateway, name="gateway_openapi"),

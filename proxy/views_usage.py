@@ -21,6 +21,7 @@ from accounts.seats import Seat, seated
 from billing import breakdowns
 from billing.breakdowns import Breakdown
 from common import csvtext, money
+from proxy.forms import DayInput
 from proxy.timeseries import MEASURES, series
 
 PRESETS: Final = (7, 30, 90)
@@ -46,15 +47,6 @@ class Preset:
     first: date
     last: date
     chosen: bool
-
-
-class DayInput(forms.DateInput):
-    """The browser's own calendar."""
-
-    input_type = "date"
-
-    def __init__(self) -> None:
-        super().__init__(format="%Y-%m-%d")
 
 
 class UsageForm(forms.Form):

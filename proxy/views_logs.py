@@ -1,0 +1,141 @@
+"""The requests of a workspace, narrowed and a page at a time, and the receipt of each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Final, cast
+
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_safe
+
+from accounts.models import ApiKey
+from accounts.scopes import Scope
+from accounts.seats import Seat, seated
+from common import ids, pagination
+from common.errors import ApiError
+from common.pagination import Page, Wanted
+from proxy import itemised, logs, receipts, selectors
+from proxy.forms import DayInput
+
+ROWS: Final = 50
+MOST_KEYS: Final = 200
+CURSOR: Final = "dashboard.logs"
+
+
+class LogForm(forms.Form):
+    """Which requests are wanted; what is empty does not narrow."""
+
+    since = forms.DateField(label=gettext_lazy("From (UTC)"), widget=DayInput, required=False)
+    until = forms.DateField(label=gettext_lazy("To (UTC)"), widget=DayInput, required=False)
+    model = forms.CharField(label=gettext_lazy("Model"), max_length=128, required=False)
+    key_id = forms.ChoiceField(label=gettext_lazy("Key"), required=False)
+    status = forms.ChoiceField(
+        label=gettext_lazy("Status"),
+        required=False,
+        choices=(
+            ("", gettext_lazy("All")),
+            ("ok", gettext_lazy("Answered")),
+            ("failed", gettext_lazy("Failed")),
+        ),
+    )
+
+    def __init__(self, *args: Any, seat: Seat, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        found = ApiKey.objects.filter(workspaces=seat.workspace).exclude(
+            kind=ApiKey.Kind.PLAYGROUND
+        )
+        rows = found.order_by("-pk").values_list("public_id", "name")[:MOST_KEYS]
+        cast(forms.ChoiceField, self.fields["key_id"]).choices = [("", _("All")), *rows]
+
+    def query(self) -> dict[str, Any]:
+        """The filter as proxy.logs reads it: until is the day after the last."""
+        asked = {name: value for name, value in self.cleaned_data.items() if value}
+        if "since" in asked:
+            asked["since"] = datetime.combine(asked["since"], time(), UTC)
+        if "until" in asked:
+            asked["until"] = datetime.combine(asked["until"], time(), UTC) + timedelta(days=1)
+        return asked
+
+    def as_export(self) -> dict[str, str]:
+        """The same filter in the words of the API, for a file of all that it finds."""
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else str(value)
+            for name, value in self.query().items()
+        }
+
+
+@require_safe
+@seated
+def log(request: HttpRequest, seat: Seat) -> HttpResponse:
+    """A page of requests; an id that is searched for leads to its receipt."""
+    seat.require(Scope.USAGE_READ)
+    sought = request.GET.get("id", "").strip()
+    if sought and (found := ids.parse_request(sought)):
+        return redirect("receipt", ids.form("req_", found))
+    form = LogForm(request.GET, seat=seat)
+    if not form.is_valid():
+        return render(request, "dashboard/logs/page.html", {"form": form}, status=400)
+    try:
+        page = _page(request, seat, form)
+    except ApiError as refusal:
+        return HttpResponseBadRequest(refusal.message)
+    context = {
+        "form": form,
+        "requests": [selectors.request_row(usage) for usage in page.rows],
+        "next": _next(form, page),
+        "first": "cursor" not in request.GET,
+        "start": f"{reverse('logs')}?{_kept(form)}",
+        "narrowed": bool(form.query()),
+        "export": form.as_export(),
+        "sought": sought,
+    }
+    return render(request, "dashboard/logs/page.html", context)
+
+
+def _page(request: HttpRequest, seat: Seat, form: LogForm) -> Page:
+    after = None
+    if cursor := request.GET.get("cursor"):
+        after = pagination.unseal(CURSOR, cursor)
+    wanted = Wanted(limit=ROWS, after=after)
+    return logs.read(workspace=seat.workspace, query=form.query(), wanted=wanted)
+
+
+def _kept(form: LogForm) -> str:
+    return urlencode({field.name: str(field.value()) for field in form if field.value()})
+
+
+def _next(form: LogForm, page: Page) -> str:
+    if page.next is None:
+        return ""
+    cursor = urlencode({"cursor": pagination.seal(CURSOR, page.next)})
+    return f"{reverse('logs')}?{_kept(form)}&{cursor}"
+
+
+@require_safe
+@seated
+def receipt(request: HttpRequest, seat: Seat, request_id: str) -> HttpResponse:
+    """What one request was, what it used and what each part of it cost."""
+    seat.require(Scope.USAGE_READ)
+    found = ids.parse_request(request_id)
+    if found is None:
+        raise Http404
+    try:
+        row = receipts.read(request_id=found, workspace_id=seat.workspace.pk)
+    except ApiError:
+        raise Http404 from None
+    context = {
+        "receipt": row,
+        "told": receipts.describe(row),
+        "items": itemised.items(row),
+        "request_id": ids.form("req_", found),
+        "price": selectors.price_text(amount=row.charged, asset=row.asset),
+        "hold": selectors.price_text(amount=row.hold, asset=row.asset),
+        "failed": row.status is None or row.status >= 400,
+    }
+    return render(request, "dashboard/logs/receipt.html", context)
