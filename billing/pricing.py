@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from common.money import PICOS_PER_NANO, ceil_div
 
@@ -136,6 +136,16 @@ def affordable_output(*, rates: Rates, prompt_tokens: int, nanos: int) -> int:
     if rates.completion == 0:
         return UNBOUNDED_TOKENS
     return min(left // rates.completion, UNBOUNDED_TOKENS)
+
+
+def within(*, rates: Rates, tokens: Tokens, nanos: int) -> Tokens:
+    """Cut the output of an estimate so that its cost stays within an amount, where that can."""
+    if rates.completion == 0 or cost_nanos(rates=rates, tokens=tokens) <= nanos:
+        return tokens
+    known = cost_nanos(rates=rates, tokens=structs.replace(tokens, output=0))
+    most = max(0, nanos - known) * PICOS_PER_NANO // rates.completion
+    output = min(tokens.output, most)
+    return structs.replace(tokens, output=output, reasoning=min(tokens.reasoning, output))
 
 
 def units(*, nanos: int, unit_nanos: int) -> int:

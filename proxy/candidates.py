@@ -15,11 +15,12 @@ from proxy.due import Call
 
 
 class Candidate(Struct, frozen=True):
-    """A route that a call may have taken; the price of its admission, where it is known."""
+    """A route that a call may have taken; its price and searches at admission, where known."""
 
     route: models.Route
     provider: Provider
     price_id: int | None
+    searches: int = 0
 
     @property
     def slug(self) -> str:
@@ -46,7 +47,7 @@ class Candidates:
         if not call.legs:
             return self._by_model.get(call.model, [])
         return [
-            Candidate(route, self._providers[route.provider_id], leg.price_id)
+            Candidate(route, self._providers[route.provider_id], leg.price_id, leg.searches)
             for leg in call.legs
             if (route := self._routes.get(leg.route_id)) is not None
         ]

@@ -4,13 +4,14 @@ How a due call is closed, given what its providers say.
     running anywhere             not yet
     found with content or end    settled with the provider's counts
     in trouble                   not yet; after ``PATIENCE_S`` as if there were no lookup
-    a checkpoint                 settled with its counts: an estimate, never above the hold
+    a checkpoint with content    settled with its counts: an estimate, never above the hold
     absent everywhere            voided: it never arrived
     otherwise                    expired and listed as unknown
 
 A call may have gone to several routes, of several models. The evidence says which one it
 was: the checkpoint by its route, a lookup by its provider and model. It is charged at the
-price that this route had when the call was admitted, and never above the hold.
+price that this route had when the call was admitted, and never above the hold. Web searches
+that no provider told are those that were counted, else all that were held: an estimate.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from billing.prices import Version
 from billing.pricing import Tokens
 from proxy.candidates import Candidate, Candidates
 from proxy.due import Call, Checkpoint
-from proxy.evidence import Finding, Verdict
+from proxy.evidence import ESTIMATES, Finding, Verdict
 from proxy.lookups import Findings
 from proxy.models import Attempt
 from proxy.wire.answers import Usage
@@ -50,6 +51,7 @@ class Try(Struct, frozen=True, kw_only=True):
     outcome: str
     cause: str
     cost: int = 0
+    searches: int = 0
 
 
 class Closing(Struct, frozen=True):
@@ -87,8 +89,9 @@ class Registrar:
             return self._found(call, findings, *winner)
         if call.expired or (Verdict.TROUBLE in verdicts and call.overdue_s < PATIENCE_S):
             return None
-        if call.checkpoint is not None and not _refuted(call.checkpoint, findings):
-            return self._counted(call, findings, call.checkpoint)
+        noted = call.checkpoint
+        if noted is not None and noted.heard and not _refuted(noted, findings):
+            return self._counted(call, findings, noted)
         proof = (
             bool(verdicts)
             and verdicts <= {Verdict.FOUND, Verdict.ABSENT}
@@ -97,15 +100,17 @@ class Registrar:
         return self._void(call, findings) if proof else self._unknown(call, findings)
 
     def _found(self, call: Call, findings: Findings, winner: str, usage: Usage) -> Closing:
-        tokens = _tokens(usage)
-        taken = self._taken(call, winner, findings[winner], tokens)
+        taken = self._taken(call, winner, findings[winner])
+        tokens = _tokens(call, taken, usage)
+        guessed = usage.searches is None and tokens.searches > 0
+        price = self._retail(call, taken)
         item = _item(
             call,
             state="settled",
-            source="lookup",
+            source="count" if guessed else "lookup",
             reason="swept",
-            tokens=tokens,
-            price=self._retail(call, taken),
+            tokens=_bounded(call, price, tokens) if guessed else tokens,
+            price=price,
             provider=winner,
             served=_served(call, taken),
             cancelled=not findings[winner].finished,
@@ -118,7 +123,7 @@ class Registrar:
             (c for c in self._candidates.of(call) if c.route.pk == checkpoint.route_id), None
         )
         price = self._version(checkpoint.price_id) or self._retail(call, taken)
-        tokens = _bounded(call, price, checkpoint.input_tokens, checkpoint.output_tokens)
+        tokens = _bounded(call, price, checkpoint.tokens)
         item = _item(
             call,
             state="settled",
@@ -140,6 +145,7 @@ class Registrar:
             route_id=checkpoint.route_id,
             upstream_model=taken.route.upstream_model if taken else "",
             price_id=item["price_id"],
+            upstream_id=checkpoint.upstream_id,
             outcome=WON,
             cause="checkpoint",
             cost=item["upstream_cost"],
@@ -166,8 +172,7 @@ class Registrar:
     def _tries(self, call: Call, findings: Findings, *, winner: str = "") -> tuple[Try, ...]:
         tries = []
         for n, (slug, finding) in enumerate(sorted(findings.items()), start=1):
-            tokens = _tokens(finding.usage) if finding.usage else Tokens()
-            taken = self._taken(call, slug, finding, tokens)
+            taken = self._taken(call, slug, finding)
             tries.append(self._try(call, finding, taken, n=n, provider=slug, won=slug == winner))
         return tuple(tries)
 
@@ -183,7 +188,8 @@ class Registrar:
     ) -> Try:
         price = self._retail(call, taken)
         known = finding.verdict in (Verdict.FOUND, Verdict.ABSENT)
-        tokens = _tokens(finding.usage) if finding.usage else Tokens()
+        outcome = WON if won else LOST if known else UNKNOWN
+        tokens = _tokens(call, taken, finding.usage) if finding.usage else Tokens()
         return Try(
             request_id=call.id,
             day=call.day,
@@ -192,15 +198,14 @@ class Registrar:
             route_id=taken.route.pk if taken else None,
             upstream_model=taken.route.upstream_model if taken else finding.upstream_model,
             price_id=price.id if price else None,
-            upstream_id=finding.upstream_id,
-            outcome=WON if won else LOST if known else UNKNOWN,
+            upstream_id=finding.upstream_id or call.upstream_id_at(provider or _slug(taken)),
+            outcome=outcome,
             cause=f"lookup_{finding.verdict}",
             cost=self._cost(call, taken, tokens) if finding.usage else 0,
+            searches=taken.searches if taken and outcome is UNKNOWN else 0,
         )
 
-    def _taken(
-        self, call: Call, provider: str, finding: Finding, tokens: Tokens
-    ) -> Candidate | None:
+    def _taken(self, call: Call, provider: str, finding: Finding) -> Candidate | None:
         """
         Return the route that a call took at a provider, as far as the evidence tells.
 
@@ -212,11 +217,12 @@ class Registrar:
         if call.checkpoint is not None:
             left = [c for c in left if c.route.pk == call.checkpoint.route_id] or left
         if len(left) > 1:
-            left.sort(key=lambda each: self._charge(call, each, tokens))
+            left.sort(key=lambda each: self._charge(call, each, finding.usage))
         return left[0] if left else None
 
-    def _charge(self, call: Call, candidate: Candidate, tokens: Tokens) -> int:
+    def _charge(self, call: Call, candidate: Candidate, usage: Usage | None) -> int:
         price = self._retail(call, candidate)
+        tokens = _tokens(call, candidate, usage) if usage else Tokens()
         return pricing.cost_nanos(rates=price.rates, tokens=tokens) if price else 0
 
     def _retail(self, call: Call, taken: Candidate | None) -> Version | None:
@@ -260,11 +266,12 @@ def _item(
     cancelled: bool = False,
 ) -> dict[str, Any]:
     tokens = tokens or Tokens()
+    cost = pricing.cost_nanos(rates=price.rates, tokens=tokens) if price else 0
     return {
         "id": call.id,
         "day": call.day,
         "state": state,
-        "cost": pricing.cost_nanos(rates=price.rates, tokens=tokens) if price else 0,
+        "cost": min(cost, call.hold_nanos) if source in ESTIMATES else cost,
         "unknown": False,
         "source": source,
         "reason": reason,
@@ -277,6 +284,7 @@ def _item(
         "cache_write_tokens": tokens.cache_write,
         "output_tokens": tokens.output,
         "reasoning_tokens": tokens.reasoning,
+        "searches": tokens.searches,
     }
 
 
@@ -307,21 +315,33 @@ def _served(call: Call, taken: Candidate | None) -> str:
     return taken.route.model.slug if taken else call.model
 
 
-def _tokens(usage: Usage) -> Tokens:
+def _slug(candidate: Candidate | None) -> str:
+    return candidate.slug if candidate is not None else ""
+
+
+def _tokens(call: Call, taken: Candidate | None, usage: Usage) -> Tokens:
     return Tokens(
         input=usage.input,
         cached=usage.cached,
         cache_write=usage.cache_write,
         output=usage.output,
         reasoning=usage.reasoning,
+        searches=_searched(call, taken, usage.searches),
     )
 
 
-def _bounded(call: Call, price: Version | None, prompt: int, output: int) -> Tokens:
+def _searched(call: Call, taken: Candidate | None, told: int | None) -> int:
+    """Return the searches to charge: those told, else those counted, else all that were held."""
+    if taken is None or not taken.searches:
+        return 0
+    noted = call.checkpoint
+    if told is None and noted is not None and noted.route_id == taken.route.pk:
+        return noted.searches
+    return taken.searches if told is None else told
+
+
+def _bounded(call: Call, price: Version | None, tokens: Tokens) -> Tokens:
     """Cut an estimate so that it stays within the hold: what we guess is never a loss."""
-    if price is not None:
-        most = pricing.affordable_output(
-            rates=price.rates, prompt_tokens=prompt, nanos=call.hold_nanos
-        )
-        output = min(output, most)
-    return Tokens(input=prompt, output=output)
+    if price is None:
+        return tokens
+    return pricing.within(rates=price.rates, tokens=tokens, nanos=call.hold_nanos)

@@ -11,6 +11,8 @@ from django.conf import settings
 from django.db import connection
 from msgspec import Struct
 
+from billing.pricing import Tokens
+
 LATE_EVIDENCE_H = 24
 MOST_LATE = 200
 
@@ -27,7 +29,8 @@ with clock as (
 select h.id, h.day, h.model, h.price_id, h.legs, h.amount, h.unit_nanos, h.created_at,
        greatest(extract(epoch from clock.now - h.expires_at),
                 extract(epoch from clock.wall - silent_at))::float8,
-       c.provider, c.route_id, c.price_id, c.input_tokens, c.output_tokens
+       c.provider, c.route_id, c.price_id, c.upstream_id, c.bytes, c.input_tokens,
+       c.cached_tokens, c.cache_write_tokens, c.output_tokens, c.reasoning_tokens, c.searches
 from clock cross join billing_hold h
 left join proxy_gatewayprocess p on p.id = h.process_id
 left join proxy_checkpoint c on c.request_id = h.id
@@ -58,10 +61,11 @@ where p.stopped_at is null
 # have gone is told by the attempts that it was closed with.
 EXPIRED = """
 select u.id, u.day, u.model, u.price_id,
-       coalesce((select string_agg(a.route_id || ':' || a.price_id, ' ' order by a.n)
+       coalesce((select string_agg(a.route_id || ':' || a.price_id || ':' || a.searches, ' '
+                                   order by a.n)
                  from proxy_attempt a where a.request_id = u.id and a.day = u.day), ''),
        u.hold, u.unit_nanos, u.created_at, 0::float8,
-       null, null::bigint, null::bigint, null::bigint, null::bigint
+       null
 from billing_usage u
 where u.unknown and u.state = 'expired'
   and u.closed_at > billing_now() - make_interval(hours => %(hours)s)
@@ -73,13 +77,36 @@ FIRST = UUID(int=0)
 
 
 class Checkpoint(Struct, frozen=True):
-    """What the gateway had counted when it last wrote it down."""
+    """What the gateway had counted, or was told, when it last wrote it down."""
 
     provider: str
     route_id: int | None
     price_id: int | None
+    upstream_id: str
+    bytes: int
     input_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
     output_tokens: int
+    reasoning_tokens: int
+    searches: int
+
+    @property
+    def heard(self) -> bool:
+        """Whether there was content; else it tells no more than where the call had gone."""
+        return self.bytes > 0
+
+    @property
+    def tokens(self) -> Tokens:
+        """What the call had used by then, as the ledger prices it."""
+        return Tokens(
+            input=self.input_tokens,
+            cached=self.cached_tokens,
+            cache_write=self.cache_write_tokens,
+            output=self.output_tokens,
+            reasoning=self.reasoning_tokens,
+            searches=self.searches,
+        )
 
 
 class Leg(Struct, frozen=True):
@@ -87,6 +114,7 @@ class Leg(Struct, frozen=True):
 
     route_id: int
     price_id: int
+    searches: int = 0
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -108,6 +136,11 @@ class Call(Struct, frozen=True, kw_only=True):
     def hold_nanos(self) -> int:
         """What is held, in nano-dollars."""
         return self.hold * self.unit_nanos
+
+    def upstream_id_at(self, provider: str) -> str:
+        """Return the id that a provider gave the call, if it was written down."""
+        noted = self.checkpoint
+        return noted.upstream_id if noted is not None and noted.provider == provider else ""
 
 
 def silent_processes() -> dict[int, datetime]:
@@ -172,6 +205,5 @@ def _calls(query: str, parameters: dict[str, Any], *, expired: bool) -> list[Cal
 
 
 def legs_of(plan: str) -> tuple[Leg, ...]:
-    """Read what a hold keeps of its legs: ``route:price`` of each."""
-    pairs = (pair.split(":") for pair in plan.split())
-    return tuple(Leg(int(route), int(price)) for route, price in pairs)
+    """Read what a hold keeps of its legs: ``route:price`` or ``route:price:searches`` of each."""
+    return tuple(Leg(*map(int, leg.split(":"))) for leg in plan.split())

@@ -73,7 +73,11 @@ async def hung_up(exchange: Exchange, leg: Leg, began: float) -> None:
             cost=exchange.upstream_cost(leg, tokens),
         )
         closing = exchange.settled(
-            leg, tokens, source="lookup", status=CLOSED_BY_CALLER, cancelled=True
+            leg,
+            tokens,
+            source=exchange.source_of(leg, looked_up, "lookup"),
+            status=CLOSED_BY_CALLER,
+            cancelled=True,
         )
     await exchange.runtime.durable(closing)
 

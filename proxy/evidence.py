@@ -27,6 +27,8 @@ TIMEOUT_S = 5.0
 PAUSES_S = (0.0, 0.05, 0.2, 0.5)
 DISABLED = frozenset({405, 410, 501})
 LARGEST_COUNT = 2**31
+# Sources of counts that are our own guess in part: marked, and never above the hold.
+ESTIMATES = ("checkpoint", "count")
 
 
 class Verdict(StrEnum):
@@ -79,19 +81,31 @@ async def look_up(
 ) -> Finding:
     """Ask a provider once what became of a call."""
     reader = READERS.get(provider.generation_lookup)
-    # OpenRouter knows a call by its own id only, and that may have died with the process.
-    name = upstream_id if provider.generation_lookup == "openrouter" else _our_id(request_id)
-    if reader is None or not name:
+    if reader is None or not may_know(provider=provider, upstream_id=upstream_id):
         return UNAVAILABLE
+    name = upstream_id if _by_its_own_id(provider) else _our_id(request_id)
     try:
         response = await lookups.get(
             f"{provider.base_url}/generation",
             params={"id": name},
             headers={"authorization": f"Bearer {provider.api_key}"},
         )
+        if response.status_code == 404 and _by_its_own_id(provider):
+            # It gave us this id: the call arrived, and is listed a moment after it has ended.
+            return TROUBLE
         return _judge(response, reader)
     except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError):
         return TROUBLE
+
+
+def may_know(*, provider: Provider, upstream_id: str) -> bool:
+    """Tell whether there is a name by which a provider may know a call."""
+    return bool(upstream_id) or not _by_its_own_id(provider)
+
+
+def _by_its_own_id(provider: Provider) -> bool:
+    # The id may have died with the process, before the first checkpoint.
+    return provider.generation_lookup == "openrouter"
 
 
 async def proven(*, provider: Provider, request_id: UUID, upstream_id: str = "") -> Usage | None:

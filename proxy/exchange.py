@@ -13,6 +13,7 @@ from common import ids, money
 from proxy import pictures
 from proxy.admission import Hold
 from proxy.auth import Caller
+from proxy.evidence import ESTIMATES
 from proxy.guard import Incoming
 from proxy.routing import Leg, Offer, next_leg
 from proxy.till import AttemptRow, Bill, Closing
@@ -174,6 +175,11 @@ class Exchange:
             searches=leg.searched(usage.searches),
         )
 
+    def source_of(self, leg: Leg, usage: Usage, source: str) -> str:
+        """Return where counts come from: a lookup that lacks the searches is in part a guess."""
+        guessed = source == "lookup" and usage.searches is None and leg.searches
+        return "count" if guessed else source
+
     def charge(self, leg: Leg, tokens: Tokens) -> int:
         """Return what tokens cost the customer, in nano-dollars, never above the hold."""
         return min(pricing.cost_nanos(rates=leg.rates, tokens=tokens), self.hold.nanos)
@@ -207,6 +213,13 @@ class Exchange:
     ) -> Closing:
         """Return the closing of a call that is charged for ``tokens``."""
         self.closed = True
+        upstream_cost = self.upstream_cost(leg, tokens)
+        if source in ESTIMATES:
+            # What we guess is never a loss.
+            tokens = pricing.within(rates=leg.rates, tokens=tokens, nanos=self.hold.nanos)
+            cost = self.charge(leg, tokens)
+        else:
+            cost = pricing.cost_nanos(rates=leg.rates, tokens=tokens)
         self.used_tokens = tokens.input + tokens.cached + tokens.cache_write + tokens.output
         if not (cancelled or reason):
             self._note_pace(leg, tokens)
@@ -214,7 +227,7 @@ class Exchange:
             id=self.incoming.id,
             day=self.hold.day,
             state="settled",
-            cost=pricing.cost_nanos(rates=leg.rates, tokens=tokens),
+            cost=cost,
             source=source,
             served=leg.model.slug,
             provider=leg.provider.slug,
@@ -235,7 +248,7 @@ class Exchange:
             searches=tokens.searches,
             first_byte_ms=self.first_byte_ms,
             latency_ms=self.incoming.elapsed_ms(),
-            upstream_cost=self.upstream_cost(leg, tokens),
+            upstream_cost=upstream_cost,
         )
         return Closing(bill, tuple(self.attempts), self.checkpointed)
 

@@ -317,6 +317,7 @@ async def rendered(exchange: Exchange, leg: Leg, completion: Completion) -> Rend
         usage, source = await evidence_of(
             exchange, leg, completion.size_bytes, completion.upstream_id
         )
+        source = exchange.source_of(leg, usage, source)
     try:
         tokens = exchange.tokens(leg, usage)
         cost = usd(exchange.charge(leg, tokens))

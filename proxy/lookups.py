@@ -35,13 +35,19 @@ class Lookups:
         return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 
     async def _ask(self, call: Call, provider: Provider) -> Finding:
+        upstream_id = call.upstream_id_at(provider.slug)
+        if not evidence.may_know(provider=provider, upstream_id=upstream_id):
+            return evidence.UNAVAILABLE
         async with self._gate:
             if provider.slug in self._unavailable:
                 return evidence.UNAVAILABLE
             if self._trouble[provider.slug] >= MOST_TROUBLE:
                 return evidence.TROUBLE
             finding = await evidence.look_up(
-                lookups=self._lookups, provider=provider, request_id=call.id
+                lookups=self._lookups,
+                provider=provider,
+                request_id=call.id,
+                upstream_id=upstream_id,
             )
         if finding.verdict is Verdict.TROUBLE:
             self._trouble[provider.slug] += 1

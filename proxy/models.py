@@ -320,6 +320,8 @@ class Attempt(models.Model):
     cost = models.BigIntegerField()
     latency_ms = models.IntegerField(null=True)
     finish_reason = models.TextField(default="")
+    # Of an unknown call: the web searches that were held for it here.
+    searches = models.BigIntegerField(default=0)
 
     class Meta:
         managed = False
@@ -331,15 +333,20 @@ class Attempt(models.Model):
 
 
 class Checkpoint(models.Model):
-    """What a gateway had counted of a long stream when it last looked."""
+    """What a gateway had counted of a long stream, or was told, when it last looked."""
 
     request_id = models.UUIDField(primary_key=True)
     process_id = models.BigIntegerField()
     provider = models.TextField()
     route_id = models.BigIntegerField(null=True)
     price_id = models.BigIntegerField(null=True)
+    upstream_id = models.TextField(db_default="")
     input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField(db_default=0)
+    cache_write_tokens = models.BigIntegerField(db_default=0)
     output_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField(db_default=0)
+    searches = models.BigIntegerField(db_default=0)
     bytes = models.BigIntegerField()
     at = models.DateTimeField(db_default=Now())
 

@@ -22,13 +22,13 @@ from accounts.scopes import Scope
 from common import ids, money
 from common.errors import ApiError, bad_parameter
 from proxy.auth import Caller, store_away
+from proxy.evidence import ESTIMATES
 from proxy.guard import Incoming
 from proxy.till import today
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
 
-ESTIMATES = ("checkpoint", "count")
 TOKENS_PER_PRICE = 1_000_000
 # A request's own clock and the database's may be on two sides of midnight.
 CLOCKS_APART = timedelta(days=1)

@@ -65,6 +65,11 @@ class Leg(Struct, frozen=True):
             return 0
         return self.searches if told is None else told
 
+    def plan(self) -> str:
+        """Return what a hold keeps of it: its route, its price, the searches held if any."""
+        plan = f"{self.route.id}:{self.route.price_id}"
+        return f"{plan}:{self.searches}" if self.call.searches else plan
+
     def affordable_output(self, nanos: int) -> int:
         """Return the output tokens per choice that an amount can pay."""
         output = pricing.affordable_output(
@@ -99,8 +104,8 @@ class Offer(Struct, frozen=True):
         return self.legs[0].model
 
     def plan(self) -> str:
-        """Return the legs as a hold keeps them: ``route:price`` of each, in order."""
-        return " ".join([f"{leg.route.id}:{leg.route.price_id}" for leg in self.legs])
+        """Return the legs as a hold keeps them: ``route:price:searches`` of each, in order."""
+        return " ".join([leg.plan() for leg in self.legs])
 
     def nanos(self, limit: int | None = None) -> int:
         """Return the most that the call can cost on any leg."""

@@ -60,17 +60,22 @@ select (select version from proxy_catalogueversion where id = 1),
 """
 GONE = "update proxy_gatewayprocess set stopped_at = clock_timestamp() where id = %s"
 CHECKPOINT = """
-insert into proxy_checkpoint (request_id, process_id, provider, route_id, price_id,
-                              input_tokens, output_tokens, bytes, at)
-select request_id, %s, provider, route_id, price_id, input_tokens, output_tokens, bytes,
-       clock_timestamp()
+insert into proxy_checkpoint (request_id, process_id, provider, route_id, price_id, upstream_id,
+                              input_tokens, cached_tokens, cache_write_tokens, output_tokens,
+                              reasoning_tokens, searches, bytes, at)
+select request_id, %s, provider, route_id, price_id, upstream_id, input_tokens, cached_tokens,
+       cache_write_tokens, output_tokens, reasoning_tokens, searches, bytes, clock_timestamp()
 from jsonb_to_recordset(%s::jsonb) as x (
-    request_id uuid, provider text, route_id bigint, price_id bigint,
-    input_tokens bigint, output_tokens bigint, bytes bigint)
+    request_id uuid, provider text, route_id bigint, price_id bigint, upstream_id text,
+    input_tokens bigint, cached_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
+    reasoning_tokens bigint, searches bigint, bytes bigint)
 where exists (select 1 from billing_hold h where h.id = x.request_id)
 on conflict (request_id) do update
-set output_tokens = excluded.output_tokens, bytes = excluded.bytes, at = excluded.at,
-    provider = excluded.provider, route_id = excluded.route_id, price_id = excluded.price_id
+set provider = excluded.provider, route_id = excluded.route_id, price_id = excluded.price_id,
+    upstream_id = excluded.upstream_id, input_tokens = excluded.input_tokens,
+    cached_tokens = excluded.cached_tokens, cache_write_tokens = excluded.cache_write_tokens,
+    output_tokens = excluded.output_tokens, reasoning_tokens = excluded.reasoning_tokens,
+    searches = excluded.searches, bytes = excluded.bytes, at = excluded.at
 """
 
 
@@ -81,9 +86,19 @@ class Note(Struct, frozen=True):
     provider: str
     route_id: int
     price_id: int
+    upstream_id: str
     input_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
     output_tokens: int
+    reasoning_tokens: int
+    searches: int
     bytes: int
+
+    @property
+    def telling(self) -> bool:
+        """Whether it says anything: what came, or by which id its provider knows it."""
+        return bool(self.bytes or self.upstream_id)
 
 
 class Runtime:
@@ -147,7 +162,7 @@ class Runtime:
         await self.transport.aclose()
         self.keepalive.stop()
         try:
-            if counted := [note for note in self.left if note.bytes]:
+            if counted := [note for note in self.left if note.telling]:
                 await self.write_down(counted)
             await self.control.rows(GONE, (self.process_id,))
         except psycopg.Error as error:
@@ -216,9 +231,9 @@ class Runtime:
         old: list[UUID] = []
         for stream in self.live:
             note = note_of(stream)
-            if note.bytes != stream.noted_bytes:
+            if note.telling and note != stream.noted:
                 notes.append(note)
-                stream.noted_bytes = note.bytes
+                stream.noted = note
                 stream.exchange.checkpointed = True
             if time.monotonic() > stream.extend_at:
                 old.append(note.request_id)
@@ -235,14 +250,19 @@ class Runtime:
 
 
 def note_of(stream: Stream) -> Note:
-    """Return what a stream has counted so far."""
+    """Return what a stream has counted so far, or was told."""
     usage = stream.counted()
     return Note(
         request_id=stream.exchange.incoming.id,
         provider=stream.leg.provider.slug,
         route_id=stream.leg.route.id,
         price_id=stream.leg.route.price_id,
+        upstream_id=stream.reader.upstream_id,
         input_tokens=usage.input,
+        cached_tokens=usage.cached,
+        cache_write_tokens=usage.cache_write,
         output_tokens=usage.output,
+        reasoning_tokens=usage.reasoning,
+        searches=stream.leg.searched(usage.searches),
         bytes=stream.reader.size_bytes,
     )

@@ -130,5 +130,10 @@ def closing_of(
         cost=exchange.upstream_cost(leg, tokens),
     )
     return exchange.settled(
-        leg, tokens, source=source, status=status, reason=reason, cancelled=cancelled
+        leg,
+        tokens,
+        source=exchange.source_of(leg, usage, source),
+        status=status,
+        reason=reason,
+        cancelled=cancelled,
     )

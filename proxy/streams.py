@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from django.conf import settings
@@ -30,6 +30,9 @@ from proxy.upstreams import trouble as troubles
 from proxy.upstreams.base import UpstreamTrouble
 from proxy.wire import answers, sse
 from proxy.wire.answers import Usage
+
+if TYPE_CHECKING:
+    from proxy.runtime import Note
 
 # More text than this per token of output limit is a provider that ignores the limit.
 RUNAWAY_BYTES_PER_TOKEN = 16
@@ -53,7 +56,7 @@ class Stream:
         self.reader = upstreams.of(leg.provider.kind).reader(exchange.call)
         self.rendering = exchange.surface.rendering(exchange)
         self.kept = b""
-        self.noted_bytes = 0
+        self.noted: Note | None = None
         # The usage that was told last, and how much had come by then: more may follow.
         self.told_usage: Usage | None = None
         self.told_bytes = 0
@@ -261,14 +264,12 @@ class Stream:
     def counted(self) -> Usage:
         """Return our own estimate of what has been streamed: no less than was told of it."""
         counted = endings.counted(self.exchange, self.leg, self.reader.size_bytes)
-        if self.reader.prompt is not None:
+        if (told := self.reader.usage) is not None:
+            return structs.replace(told, output=max(told.output, counted.output))
+        if (known := self.reader.prompt) is not None:
             # What was read of the prompt is known, though not yet what the answer will be.
-            known = self.reader.prompt
-            counted = structs.replace(known, output=counted.output, reasoning=0)
-        told = self.reader.usage
-        if told is None or told.output <= counted.output:
-            return counted
-        return structs.replace(counted, output=told.output)
+            return structs.replace(known, output=max(counted.output, known.reasoning))
+        return counted
 
     def mark(self) -> str:
         """Return the mark of usage that contradicts itself, and alert; else nothing."""

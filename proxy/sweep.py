@@ -37,17 +37,18 @@ BUSY_PAUSE_S = 0.2
 CLOSED = frozenset({"ok", "late"})
 ATTEMPTS = """
 insert into proxy_attempt (request_id, day, n, provider, route_id, upstream_model, price_id,
-                           upstream_id, outcome, cause, cost)
+                           upstream_id, outcome, cause, cost, searches)
 select request_id, day, n, provider, route_id, upstream_model, price_id,
-       upstream_id, outcome, cause, cost
+       upstream_id, outcome, cause, cost, searches
 from jsonb_to_recordset(%s::jsonb) as x (
     request_id uuid, day date, n smallint, provider text, route_id bigint,
-    upstream_model text, price_id bigint, upstream_id text, outcome text, cause text, cost bigint)
+    upstream_model text, price_id bigint, upstream_id text, outcome text, cause text, cost bigint,
+    searches bigint)
 on conflict (request_id, day, n) do update
 set provider = excluded.provider, route_id = excluded.route_id,
     upstream_model = excluded.upstream_model, price_id = excluded.price_id,
     upstream_id = excluded.upstream_id, outcome = excluded.outcome, cause = excluded.cause,
-    cost = excluded.cost
+    cost = excluded.cost, searches = excluded.searches
 where proxy_attempt.outcome = 'unknown'
 """
 # What was unknown of a call under more numbers than its closing has is known now.

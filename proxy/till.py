@@ -74,7 +74,7 @@ class Ask(Struct, frozen=True):
     process: int
     model: str
     price: int
-    # Every leg that may serve the call, as ``route:price``; the sweep reads it.
+    # Every leg that may serve the call, as ``route:price:searches``; the sweep reads it.
     legs: str = ""
 
 

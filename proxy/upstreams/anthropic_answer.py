@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from proxy.upstreams import thoughts
 from proxy.upstreams.canonical import chunk, completed, count, json_object
@@ -207,7 +208,7 @@ class Reader:
             case {"type": "message_start", "message": dict(message)}:
                 self.upstream_id = clean_id(message.get("id"))
                 self._count(message.get("usage"))
-                self.prompt = read_usage(self.counts)
+                self.prompt = read_usage(self.counts, searches=0)
                 # Of an answer that only begins this is no count.
                 self.counts.pop("output_tokens", None)
                 return [chunk({"role": "assistant", "content": ""})]
@@ -232,7 +233,9 @@ class Reader:
 
     def _begin(self, block: dict[str, Any]) -> list[dict[str, Any]]:
         self.block = {"type": block.get("type"), "text": "", "signature": "", "begin": self.said}
-        self.searches += _is_search(block)
+        if _is_search(block):
+            self.searches += 1
+            self.prompt = self.prompt and structs.replace(self.prompt, searches=self.searches)
         match block:
             case {"type": "text", "text": str(text)} if text:
                 return [self._say(text)]

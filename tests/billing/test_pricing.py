@@ -6,6 +6,7 @@ from math import ceil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from billing.pricing import (
     UNBOUNDED_TOKENS,
@@ -16,6 +17,7 @@ from billing.pricing import (
     cost_nanos,
     picture_picos,
     units,
+    within,
     worst_nanos,
 )
 
@@ -130,3 +132,22 @@ class TestAffordableOutput:
         free = Rates(prompt=1000)
         assert affordable_output(rates=free, prompt_tokens=5, nanos=5) == UNBOUNDED_TOKENS
         assert affordable_output(rates=free, prompt_tokens=6, nanos=5) == 0
+
+
+class TestWithin:
+    @given(rates, tokens, st.integers(0, 10**12))
+    def test_cuts_only_the_output_and_only_as_far_as_needed(
+        self, rates: Rates, tokens: Tokens, nanos: int
+    ) -> None:
+        cut = within(rates=rates, tokens=tokens, nanos=nanos)
+
+        assert structs.replace(cut, output=tokens.output, reasoning=tokens.reasoning) == tokens
+        cost = cost_nanos(rates=rates, tokens=cut)
+        if cut.output and rates.completion:
+            assert cost <= nanos
+        if cost_nanos(rates=rates, tokens=tokens) <= nanos:
+            assert cut == tokens
+
+    def test_thoughts_are_a_part_of_the_output(self) -> None:
+        thought = Tokens(output=10, reasoning=8)
+        assert within(rates=GOLDEN, tokens=thought, nanos=60_000).reasoning == 4

@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
+from billing import invariants
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import Shop, hello
@@ -137,3 +138,22 @@ class TestQuarantined:
         assert page.status_code == 200
         assert page.content.decode().count('<td class="field-reason">usage_contradiction</td>') == 1
         assert "1 usage" in page.content.decode()
+
+
+class TestCounted:
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_what_passes_its_limit_is_never_charged_above_the_hold(
+        self, client: httpx.Client, shop: Shop, upstream: FakeUpstream, stream: bool
+    ) -> None:
+        chunks = [fake.chunk({"content": "x" * 4_000}), fake.chunk({}, finish_reason="stop")]
+        answer = fake.completion("x" * 4_000, with_usage=False)
+        upstream.script(fake.events(chunks) if stream else answer)
+
+        response = client.post(CHAT, json=hello(stream=stream, max_tokens=5))
+
+        assert response.status_code == 200
+        wait_until_closed(shop)
+        row = shop.last
+        assert (row.source, row.uncollected) == ("count", 0)
+        assert row.hold - 2_000 < row.charged <= row.hold
+        assert invariants.check().ok
