@@ -1,7 +1,14 @@
-"""Pages about money: none yet; the Overview of proxy shows balance and caps."""
+"""Pages about money. The Overview of proxy shows balance and caps as well."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from billing import views_limits
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("dashboard/limits", views_limits.limits_page, name="limits"),
+    path("dashboard/limits/workspace", views_limits.set_workspace_caps, name="limits_workspace"),
+    path("dashboard/limits/keys/<str:public_id>", views_limits.set_key_caps, name="limits_key"),
+    path("dashboard/limits/alerts", views_limits.set_alerts, name="limits_alerts"),
+]

@@ -12,7 +12,7 @@ from accounts import scopes
 from accounts.models import ServiceAccount
 from accounts.scopes import Scope
 from accounts.seats import Seat
-from common import money
+from billing.forms import UsdField
 
 USUAL_SCOPES: Final = frozenset({Scope.CHAT, Scope.EMBEDDINGS, Scope.IMAGES, Scope.MODELS_READ})
 MYSELF: Final = ""
@@ -29,23 +29,6 @@ OVERLAPS: Final = (
     ("24", _("In 24 hours")),
     ("168", _("In 7 days")),
 )
-
-
-class UsdField(forms.CharField):
-    """An amount of dollars, exact; empty is None."""
-
-    def to_python(self, value: Any) -> int | None:  # type: ignore[override]
-        """Read the amount as nano-dollars."""
-        text = super().to_python(value)
-        if not text:
-            return None
-        try:
-            nanos = money.nanos_from_usd(text)
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-        if nanos < 0:
-            raise forms.ValidationError(_("A limit cannot be negative."))
-        return nanos
 
 
 class DayInput(forms.DateInput):

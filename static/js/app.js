@@ -40,9 +40,11 @@ onClick("[data-copy-text]", async (button) => {
 });
 
 function sayCopied(button) {
-  button.dataset.label ??= button.textContent;
-  button.textContent = button.dataset.copied;
-  window.setTimeout(() => { button.textContent = button.dataset.label; }, 2000);
+  if (button.dataset.said) return;
+  button.dataset.said = "yes";
+  const label = [...button.childNodes];
+  button.replaceChildren(button.dataset.copied);
+  window.setTimeout(() => { button.replaceChildren(...label); delete button.dataset.said; }, 2000);
 }
 
 // [data-open="id"] opens a <dialog>; [data-close] closes the one around it.

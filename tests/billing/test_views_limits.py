@@ -1,0 +1,143 @@
+"""The page of limits: caps and alerts, shown and set."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts import members
+from accounts.models import AuditEvent, User, Workspace
+from billing import alerts, limits
+from tests import pages
+
+pytestmark = pytest.mark.django_db
+USD = 10**9
+
+
+@pytest.fixture
+def alice() -> User:
+    return pages.person("alice")
+
+
+@pytest.fixture
+def home(alice: User) -> Workspace:
+    return pages.home(alice)
+
+
+def text(user: User, workspace: Workspace) -> str:
+    """The page as its reader gets it."""
+    answer = pages.browser(user, workspace=workspace).get("/dashboard/limits")
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def colleague(workspace: Workspace, role: str) -> User:
+    user = pages.person(role)
+    members.add(workspace=workspace, user=user, role=role, by=None)
+    return user
+
+
+class TestLimitsPage:
+    def test_without_keys_it_says_what_they_could_have(self, alice: User, home: Workspace) -> None:
+        assert 'data-testid="no-keys"' in text(alice, home)
+
+    def test_bars_show_what_is_used_of_a_cap(self, alice: User, home: Workspace) -> None:
+        limits.set_workspace_caps(
+            by=None, workspace=home, daily=2 * USD, monthly=None, past_tier=True
+        )
+
+        page = text(alice, home)
+
+        assert "$0.00 of $2.00" in page
+        assert "$0.00 · no limit" in page
+
+    def test_a_viewer_sees_it_and_has_no_form(self, alice: User, home: Workspace) -> None:
+        pages.make_key(alice)
+
+        page = text(colleague(home, "viewer"), home)
+
+        assert 'data-testid="key-limits"' in page
+        assert "<form" not in page.split('id="main"')[1]
+
+
+class TestSetWorkspaceCaps:
+    def test_billing_people_set_them_and_it_is_written_down(self, home: Workspace) -> None:
+        browser = pages.browser(colleague(home, "billing"), workspace=home)
+
+        browser.post("/dashboard/limits/workspace", {"daily": "1.50", "monthly": "20"})
+
+        assert limits.workspace_caps(workspace=home) == (3 * USD // 2, 20 * USD)
+        assert AuditEvent.objects.filter(workspace=home, action="limits.changed").exists()
+
+    def test_a_developer_may_not(self, home: Workspace) -> None:
+        before = limits.workspace_caps(workspace=home)
+        browser = pages.browser(colleague(home, "developer"), workspace=home)
+
+        answer = browser.post("/dashboard/limits/workspace", {"daily": "1", "monthly": "1"})
+
+        assert answer.status_code == 403
+        assert limits.workspace_caps(workspace=home) == before
+
+    def test_more_than_the_tier_allows_is_told(self, alice: User, home: Workspace) -> None:
+        browser = pages.browser(alice)
+        before = limits.workspace_caps(workspace=home)
+
+        answer = browser.post(
+            "/dashboard/limits/workspace", {"daily": "99999999", "monthly": "1"}, follow=True
+        )
+
+        assert "allows at most" in answer.content.decode()
+        assert limits.workspace_caps(workspace=home) == before
+
+    @pytest.mark.parametrize("amount", ["-1", "1.0000000001", "a lot"])
+    def test_what_is_no_amount_is_told_in_the_form(self, alice: User, amount: str) -> None:
+        answer = pages.browser(alice).post("/dashboard/limits/workspace", {"daily": amount})
+
+        assert answer.status_code == 400
+        assert "errorlist" in answer.content.decode()
+
+
+class TestSetKeyCaps:
+    def test_the_owner_sets_them(self, alice: User) -> None:
+        key = pages.make_key(alice)
+        form = {f"{key.public_id}-daily": "0.25", f"{key.public_id}-monthly": "1"}
+
+        pages.browser(alice).post(f"/dashboard/limits/keys/{key.public_id}", form)
+
+        assert limits.key_caps(key=key) == (USD // 4, USD)
+
+    def test_a_key_that_is_not_theirs_to_change_stays(self, alice: User, home: Workspace) -> None:
+        key = pages.make_key(alice)
+        before = limits.key_caps(key=key)
+        address = f"/dashboard/limits/keys/{key.public_id}"
+        form = {f"{key.public_id}-daily": "0.25"}
+
+        viewer = pages.browser(colleague(home, "viewer"), workspace=home).post(address, form)
+        stranger = pages.browser(pages.person("bob")).post(address, form)
+
+        assert (viewer.status_code, stranger.status_code) == (403, 404)
+        assert limits.key_caps(key=key) == before
+
+
+class TestSetAlerts:
+    @pytest.mark.parametrize(("typed", "kept"), [("2.50", 5 * USD // 2), ("0", 0)])
+    def test_a_balance_to_be_told_at(
+        self, alice: User, home: Workspace, typed: str, kept: int
+    ) -> None:
+        pages.browser(alice).post("/dashboard/limits/alerts", {"low_balance": typed})
+
+        assert alerts.low_balance_nanos(workspace=home) == kept
+
+    def test_empty_is_the_operators_own(self, alice: User, home: Workspace) -> None:
+        usual = alerts.low_balance_nanos(workspace=home)
+        alerts.set_low_balance(workspace=home, nanos=5 * USD)
+
+        pages.browser(alice).post("/dashboard/limits/alerts", {"low_balance": ""})
+
+        assert alerts.low_balance_nanos(workspace=home) == usual
+
+    def test_a_viewer_may_not(self, home: Workspace) -> None:
+        browser = pages.browser(colleague(home, "viewer"), workspace=home)
+
+        answer = browser.post("/dashboard/limits/alerts", {"low_balance": "1"})
+
+        assert answer.status_code == 403
