@@ -44,10 +44,8 @@ def take(
         if (before.amount_nanos, before.tax_nanos) != (amount_nanos, tax_nanos):
             raise ledger.Conflict(f"{external_id} claimed another amount before.")
         return before
-    if kind is Claim.Kind.DISPUTE:
-        for warning in _warnings(top_up):
-            _give_back(warning)
-        home = _lock(top_up.workspace_id)
+    warned = _end_warnings(top_up) if kind is not Claim.Kind.WARNING else False
+    home = _lock(top_up.workspace_id)
     claim = Claim(
         external_id=external_id,
         kind=kind,
@@ -57,7 +55,7 @@ def take(
         tax_nanos=tax_nanos,
         taken=min(amount_nanos, _free(home)),
         owed=max(0, amount_nanos - _free(home)),
-        froze=kind in FREEZING and not home.frozen,
+        froze=warned or (kind in FREEZING and not home.frozen),
     )
     claim.save(force_insert=True)
     _move(claim, "taken", debit=home.pk, credit=_house(claim), amount=claim.taken)
@@ -151,10 +149,14 @@ def _thaw(claim: Claim, home: Account) -> None:
         Claim.objects.filter(pk=standing.pk).update(froze=True)
 
 
-def _warnings(top_up: TopUp) -> list[Claim]:
-    return list(
-        Claim.objects.filter(top_up=top_up, kind=Claim.Kind.WARNING, status=Claim.Status.OPEN)
-    )
+def _end_warnings(top_up: TopUp) -> bool:
+    """Give back what fraud warnings of a payment kept; True where one of them had frozen."""
+    warnings = Claim.objects.filter(top_up=top_up, kind=Claim.Kind.WARNING)
+    standing = list(warnings.filter(status=Claim.Status.OPEN))
+    for warning in standing:
+        _give_back(warning)
+    warnings.update(froze=False)
+    return any(warning.froze for warning in standing)
 
 
 def _move(claim: Claim, step: str, *, debit: int, credit: int, amount: int) -> None:

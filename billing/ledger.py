@@ -255,3 +255,21 @@ def lock_homes(*, workspace_id: int, assets: Sequence[str] = ASSETS) -> list[Acc
     """
     homes = Q(workspace_id=workspace_id, kind=Account.Kind.PAID, asset__in=list(assets))
     return list(Account.objects.filter(homes).order_by("id").select_for_update(no_key=True))
+
+
+def reserve(*, source: UUID, home: int, amount: int) -> bool:
+    """Set paid money aside for a refund under way, once per source; True where it is new.
+
+    :raises InsufficientFunds: the paid money that nothing holds does not suffice
+    :raises Conflict: the source set another amount aside
+    """
+    with refusals(), connection.cursor() as cursor:
+        cursor.execute("select billing_reserve(%s, %s, %s)", [source, home, amount])
+        return bool(cursor.fetchone()[0])
+
+
+def release(*, source: UUID) -> int:
+    """End what was set aside; return how much, 0 where nothing was."""
+    with connection.cursor() as cursor:
+        cursor.execute("select billing_release(%s)", [source])
+        return int(cursor.fetchone()[0])

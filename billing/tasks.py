@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -9,6 +10,7 @@ from celery import shared_task
 
 from billing import (
     alerts,
+    autotopups,
     grants,
     incidents,
     invariants,
@@ -16,12 +18,16 @@ from billing import (
     notices,
     partitions,
     rollups,
+    topups,
 )
 from billing.chains import config as chain_config
 from billing.chains import exchange, rates, reconciliation, watcher
 from billing.chains.rpc import RpcError
 from billing.chains.transfers import Disagreement
 from billing.models import Alert, ChainCursor
+from billing.models_funding import Refund, TopUp
+from billing.stripe import events, payouts, polling
+from billing.stripe.client import StripeError
 
 log = structlog.get_logger(__name__)
 
@@ -130,3 +136,54 @@ def reconcile_chains() -> None:
             log.warning("A chain could not be reconciled", chain=chain.id, error=str(error))
         else:
             log.info("A chain was reconciled", chain=chain.id, differences=len(found))
+
+
+@shared_task
+def book_stripe_event(event_id: str) -> None:
+    """Book one event of Stripe's; where it has to wait, polling comes back to it."""
+    events.book(event_id=event_id)
+
+
+@shared_task
+def charge_card(top_up_id: int) -> None:
+    """Charge a saved card for a payment that was asked for."""
+    with suppress(StripeError):
+        topups.processor().charge(top_up=TopUp.objects.get(pk=top_up_id))
+
+
+@shared_task
+def send_refund(refund_id: int) -> None:
+    """Send a refund whose money is set aside."""
+    with suppress(StripeError):
+        topups.processor().refund(refund=Refund.objects.get(pk=refund_id))
+
+
+@shared_task
+def top_up_automatically() -> None:
+    """Begin the automatic top-ups that are due, and charge their cards."""
+    if topups.processor().missing():
+        return
+    for top_up in autotopups.begin_due(now=datetime.now(UTC)):
+        charge_card(top_up.pk)
+
+
+@shared_task
+def poll_payments() -> None:
+    """Find what no webhook told: waiting events, open payments and refunds, debts."""
+    if topups.processor().missing():
+        return
+    with suppress(StripeError):
+        events.fetch_missed()
+    for event_id in events.due(now=datetime.now(UTC)):
+        events.book(event_id=event_id)
+    polling.open_payments(now=datetime.now(UTC))
+
+
+@shared_task
+def reconcile_payments() -> None:
+    """Book fees and payouts, and compare each payment of the last days with the ledger."""
+    if topups.processor().missing():
+        return
+    unmatched = payouts.reconcile(now=datetime.now(UTC))
+    if unmatched:
+        log.error("Stripe's transactions that match nothing here", unmatched=unmatched)

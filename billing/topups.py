@@ -29,7 +29,7 @@ from billing.ledger import Transfer
 from billing.models import Alert
 from billing.models_funding import Refund, SavedCard, TopUp
 from billing.models_tokens import TokenPackage
-from common import money
+from common import ids, money
 from common.errors import ApiError, retry_headers
 
 NANOS_PER_CENT: Final = 10**7
@@ -283,3 +283,8 @@ def _priced(package: str) -> int:
 
 def _usd(cents: int) -> str:
     return money.usd(cents * NANOS_PER_CENT)
+
+
+def source_of(payment: str) -> UUID:
+    """The ledger's id of a payment, by the processor's name of it."""
+    return ids.source("stripe", payment)

@@ -330,6 +330,20 @@ CELERY_BEAT_SCHEDULE = {
         "task": "billing.tasks.reconcile_chains",
         "schedule": crontab(minute=53, hour=4),
     },
+    "poll-payments": {
+        "task": "billing.tasks.poll_payments",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
+    "auto-top-up": {
+        "task": "billing.tasks.top_up_automatically",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
+    "payment-reconciliation": {
+        "task": "billing.tasks.reconcile_payments",
+        "schedule": crontab(minute=23, hour=7),
+    },
     "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": crontab(minute=11)},
 }
 

@@ -1,0 +1,102 @@
+"""Charging saved cards without their owner."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from billing import autotopups
+from billing.models_funding import SavedCard, TopUp
+from billing.stripe import booking, checkout, customers
+from billing.stripe.client import Declined, Refused, connect, id_of, plain, refusals
+
+log = structlog.get_logger(__name__)
+
+# Stripe forgets an idempotency key after a day: until then the same call is the same payment.
+KEY_LASTS: Final = timedelta(hours=23)
+
+
+def charge(*, top_up: TopUp) -> None:
+    """
+    Charge a saved card and book what comes of it; made again it is the same charge.
+
+    :raises billing.stripe.client.Away: what became of it is not known yet
+    """
+    top_up = TopUp.objects.select_related("workspace", "card").get(pk=top_up.pk)
+    if top_up.status != TopUp.Status.PENDING or top_up.card is None:
+        return
+    if timezone.now() - top_up.created_at > KEY_LASTS:
+        _look_for(top_up)
+        return
+    if top_up.card.detached_at:
+        autotopups.declined(top_up=top_up, why="card_removed")
+        return
+    try:
+        intent_id = _charge(top_up, top_up.card)
+    except Declined as refusal:
+        autotopups.declined(top_up=top_up, why=refusal.code)
+    except Refused as refusal:
+        log.warning("A saved card could not be charged", code=refusal.code)
+        autotopups.declined(top_up=top_up, why=refusal.code or "refused")
+    else:
+        booking.book_intent(intent_id)
+
+
+def _charge(top_up: TopUp, card: SavedCard) -> str:
+    customer = customers.ensure(workspace=top_up.workspace)
+    _add_tax(top_up, customer)
+    wanted: dict[str, Any] = {
+        "amount": top_up.total_cents,
+        "currency": "usd",
+        "customer": customer,
+        "payment_method": card.method_id,
+        "off_session": True,
+        "confirm": True,
+        "metadata": checkout.marks(top_up),
+        "description": "Prepaid credit",
+    }
+    with refusals():
+        made = connect().v1.payment_intents.create(
+            wanted,  # type: ignore[arg-type]  # a plain dict
+            {"idempotency_key": top_up.public_id},
+        )
+    return made.id
+
+
+def _add_tax(top_up: TopUp, customer: str) -> None:
+    """Ask Stripe Tax once, before the first attempt: the same charge has the same amount."""
+    if settings.TAX_AT != "topup" or top_up.tax_cents:
+        return
+    with refusals():
+        found = connect().v1.tax.calculations.create(
+            {
+                "currency": "usd",
+                "customer": customer,
+                "line_items": [
+                    {
+                        "amount": top_up.amount_cents,
+                        "reference": top_up.public_id,
+                        "tax_behavior": "exclusive",
+                    }
+                ],
+            },
+            {"idempotency_key": f"{top_up.public_id}-tax"},
+        )
+    top_up.tax_cents = found.tax_amount_exclusive
+    TopUp.objects.filter(pk=top_up.pk).update(tax_cents=top_up.tax_cents)
+
+
+def _look_for(top_up: TopUp) -> None:
+    """Find a charge whose key may be forgotten; making it again could charge twice."""
+    with refusals():
+        query = f"metadata['top_up']:'{top_up.public_id}'"
+        found = plain(connect().v1.payment_intents.search({"query": query}))
+    intents = found.get("data") or []
+    if intents:
+        booking.book_intent(id_of(intents[0]))
+    else:
+        autotopups.declined(top_up=top_up, why="expired")

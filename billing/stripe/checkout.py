@@ -1,0 +1,130 @@
+"""Pages of Stripe where people pay, save a card, or see their invoices."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.errors import Invalid
+from accounts.models import Workspace
+from billing.models_funding import StripeCustomer, TopUp
+from billing.stripe import customers
+from billing.stripe.client import Refused, connect, refusals
+from common import ids
+
+# Stripe closes a page by itself; the same call gives the same page until then.
+OPEN_FOR: Final = timedelta(hours=23)
+
+
+def open_page(*, top_up: TopUp) -> str:
+    """Return the address where a payment is made; the same one however often it is asked for.
+
+    :raises accounts.errors.Invalid: the payment is over
+    :raises billing.stripe.client.StripeError: there is no page now
+    """
+    if top_up.status != TopUp.Status.PENDING or top_up.method != TopUp.Method.CHECKOUT:
+        raise Invalid(f"This payment is {top_up.status}; begin another one.")
+    if top_up.session_url:
+        return top_up.session_url
+    try:
+        return _open(top_up)
+    except Refused as refusal:
+        if refusal.code != "resource_missing":
+            raise
+    # The customer was deleted at Stripe meanwhile: it takes another one.
+    gone = StripeCustomer.objects.filter(workspace=top_up.workspace).first()
+    if gone is not None:
+        customers.forget(customer_id=gone.customer_id)
+    return _open(top_up)
+
+
+def _open(top_up: TopUp) -> str:
+    customer = customers.ensure(workspace=top_up.workspace)
+    with refusals():
+        # A key holds for one customer: another one is another call.
+        made = connect().v1.checkout.sessions.create(
+            _payment(top_up, customer),  # type: ignore[arg-type]  # a plain dict
+            {"idempotency_key": f"{top_up.public_id}-{customer}"},
+        )
+    TopUp.objects.filter(pk=top_up.pk).update(session_id=made.id, session_url=made.url or "")
+    return made.url or ""
+
+
+def marks(top_up: TopUp) -> dict[str, str]:
+    """What Stripe's objects say of us, for finding them again."""
+    return {"top_up": top_up.public_id, "workspace": top_up.workspace.public_id}
+
+
+def _payment(top_up: TopUp, customer: str) -> dict[str, Any]:
+    taxed = settings.TAX_AT == "topup"
+    intent: dict[str, Any] = {"metadata": marks(top_up)}
+    if top_up.save_card:
+        intent["setup_future_usage"] = "off_session"
+    return {
+        "mode": "payment",
+        "customer": customer,
+        "client_reference_id": top_up.public_id,
+        "metadata": marks(top_up),
+        "payment_intent_data": intent,
+        "line_items": [
+            {
+                "quantity": 1,
+                "price_data": {
+                    "currency": "usd",
+                    "unit_amount": top_up.amount_cents,
+                    "tax_behavior": "exclusive",
+                    "product_data": {"name": "Prepaid credit"},
+                },
+            }
+        ],
+        "invoice_creation": {"enabled": True},
+        "adaptive_pricing": {"enabled": False},
+        "automatic_tax": {"enabled": taxed},
+        "billing_address_collection": "required" if taxed else "auto",
+        "tax_id_collection": {"enabled": True},
+        "customer_update": {"name": "auto", "address": "auto"},
+        "expires_at": int((top_up.created_at + OPEN_FOR).timestamp()),
+        "success_url": f"{settings.BASE_URL}/dashboard/billing/top-ups/{top_up.public_id}",
+        "cancel_url": f"{settings.BASE_URL}/dashboard/billing",
+    }
+
+
+def open_card_page(*, workspace: Workspace) -> str:
+    """Return the address where a card is saved without a payment."""
+    customer = customers.ensure(workspace=workspace)
+    marked = {"workspace": workspace.public_id}
+    back = f"{settings.BASE_URL}/dashboard/billing"
+    with refusals():
+        made = connect().v1.checkout.sessions.create(
+            {
+                "mode": "setup",
+                "currency": "usd",
+                "customer": customer,
+                "metadata": marked,
+                "setup_intent_data": {"metadata": marked},
+                "success_url": back + "?card={CHECKOUT_SESSION_ID}",
+                "cancel_url": back,
+            },
+            {"idempotency_key": f"card-{ids.request_id()}"},
+        )
+    return made.url or ""
+
+
+def open_portal(*, workspace: Workspace) -> str:
+    """Return the address of invoices, billing address and VAT id."""
+    customer = customers.ensure(workspace=workspace)
+    with refusals():
+        made = connect().v1.billing_portal.sessions.create(
+            {"customer": customer, "return_url": f"{settings.BASE_URL}/dashboard/billing"}
+        )
+    return made.url
+
+
+def expire(*, top_up: TopUp) -> None:
+    """End a payment whose page nobody ever opened, when it could not be opened any more."""
+    if timezone.now() - top_up.created_at > OPEN_FOR:
+        waiting = TopUp.objects.filter(pk=top_up.pk, status=TopUp.Status.PENDING)
+        waiting.filter(session_id=None).update(status=TopUp.Status.EXPIRED, failure="expired")

@@ -1,0 +1,178 @@
+"""
+Webhooks: verified and stored, answered, then booked by a task that asks Stripe again.
+
+An event says only where to look. It may come twice, late, in any order or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+import stripe
+import structlog
+from django.conf import settings
+from django.db.models import F
+from django.utils import timezone
+
+from billing import incidents
+from billing.models import Alert
+from billing.models_funding import StripeEvent
+from billing.stripe import booking, customers, payouts, returns
+from billing.stripe.client import Body, Refused, StripeError, connect, id_of, is_live, refusals
+
+log = structlog.get_logger(__name__)
+
+TOLERANCE_S: Final = 300
+LARGEST_BODY: Final = 512 * 1024
+MOST_WAIT: Final = timedelta(hours=1)
+# From then on somebody should look: it has been tried for about a day.
+WORRYING: Final = 12
+
+
+class Forged(Exception):
+    """The body was not signed by Stripe, for us, just now."""
+
+
+def receive(*, body: bytes, signature: str) -> StripeEvent | None:
+    """
+    Store an event; None where it was stored before or has nothing to book.
+
+    :raises Forged: no valid signature with any of our secrets, or not of now
+    """
+    _verify(body, signature)
+    try:
+        found = msgspec.json.decode(body)
+        kind, subject = found["type"], found["data"]["object"]
+        row = StripeEvent(
+            id=found["id"],
+            kind=kind,
+            object_id=id_of(subject),
+            api_version=found.get("api_version") or "",
+            livemode=bool(found["livemode"]),
+            body=found,
+            outcome=_outcome(found),
+        )
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        raise Forged("This is no event.") from None
+    made = StripeEvent.objects.bulk_create([row], ignore_conflicts=True)
+    fresh = StripeEvent.objects.filter(pk=made[0].pk, outcome=StripeEvent.Outcome.WAITING)
+    return fresh.first()
+
+
+def _outcome(found: Body) -> str:
+    # A test's event at a live endpoint, or the other way round, means nothing here.
+    if bool(found["livemode"]) != is_live() or _booker(found["type"]) is None:
+        return StripeEvent.Outcome.IGNORED
+    return StripeEvent.Outcome.WAITING
+
+
+def _verify(body: bytes, signature: str) -> None:
+    if len(body) > LARGEST_BODY:
+        raise Forged("The body is too large.")
+    for secret in settings.STRIPE_WEBHOOK_SECRETS[:2]:
+        try:
+            stripe.WebhookSignature.verify_header(body, signature, secret, TOLERANCE_S)
+        except (stripe.SignatureVerificationError, UnicodeDecodeError):
+            continue
+        _refuse_future(signature)
+        return
+    raise Forged("The signature is not valid.")
+
+
+def _refuse_future(signature: str) -> None:
+    # The library refuses what is old and takes what is of tomorrow.
+    stamps = [part[2:] for part in signature.split(",") if part.startswith("t=")]
+    if int(stamps[0]) > time.time() + TOLERANCE_S:
+        raise Forged("The signature is of the future.")
+
+
+def book(*, event_id: str) -> bool:
+    """Book what an event points to; False where it has to wait."""
+    event = StripeEvent.objects.filter(pk=event_id, outcome=StripeEvent.Outcome.WAITING).first()
+    if event is None:
+        return True
+    try:
+        _act(event)
+    except Refused as refusal:
+        return _wait(event, str(refusal))
+    except StripeError as refusal:
+        return _wait(event, f"{type(refusal).__name__}: {refusal}")
+    StripeEvent.objects.filter(pk=event.pk).update(
+        outcome=StripeEvent.Outcome.BOOKED, attempts=F("attempts") + 1, failure=""
+    )
+    incidents.end(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=event.pk)
+    return True
+
+
+def _wait(event: StripeEvent, why: str) -> bool:
+    tried = event.attempts + 1
+    pause = min(timedelta(seconds=15 * 2 ** min(tried, 12)), MOST_WAIT)
+    StripeEvent.objects.filter(pk=event.pk).update(
+        attempts=tried, failure=why[:200], due_at=timezone.now() + pause
+    )
+    log.warning("An event has to wait", event_id=event.pk, kind=event.kind, why=why[:200])
+    if tried >= WORRYING:
+        facts = {"why": why[:200], "kind": event.kind, "object": event.object_id}
+        incidents.begin(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=event.pk, facts=facts)
+    return False
+
+
+def due(*, now: datetime, limit: int = 200) -> list[str]:
+    """Events that wait to be booked, the oldest first."""
+    waiting = StripeEvent.objects.filter(outcome=StripeEvent.Outcome.WAITING, due_at__lte=now)
+    return list(waiting.order_by("due_at").values_list("pk", flat=True)[:limit])
+
+
+def fetch_missed() -> list[str]:
+    """Store events that Stripe could not deliver; return those that are new."""
+    with refusals():
+        found = connect().v1.events.list({"delivery_success": False, "limit": 100})
+    rows = []
+    for each in found.data:
+        said = each.to_dict()
+        if _outcome(said) == StripeEvent.Outcome.WAITING:
+            rows.append(
+                StripeEvent(
+                    id=said["id"],
+                    kind=said["type"],
+                    object_id=id_of(said["data"]["object"]),
+                    api_version=said.get("api_version") or "",
+                    livemode=said["livemode"],
+                    body=said,
+                )
+            )
+    known = set(
+        StripeEvent.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", flat=True)
+    )
+    fresh = [row for row in rows if row.pk not in known]
+    StripeEvent.objects.bulk_create(fresh, ignore_conflicts=True)
+    return [row.pk for row in fresh]
+
+
+def _act(event: StripeEvent) -> None:
+    book_object = _booker(event.kind)
+    if book_object is not None and event.object_id:
+        book_object(event.object_id)
+
+
+BOOKERS: Final[tuple[tuple[str, Callable[[str], object]], ...]] = (
+    ("checkout.session.", booking.book_session),
+    ("payment_intent.", booking.book_intent),
+    ("refund.", returns.book_refund),
+    ("charge.refund.updated", returns.book_refund),
+    ("charge.refunded", returns.book_refunds_of),
+    ("charge.dispute.", returns.book_dispute),
+    ("radar.early_fraud_warning.", returns.book_warning),
+    ("setup_intent.succeeded", booking.book_setup),
+    ("payment_method.", lambda name: customers.sync_card(method_id=name)),
+    ("customer.deleted", lambda name: customers.sync_customer(customer_id=name)),
+    ("payout.", payouts.book_payout),
+)
+
+
+def _booker(kind: str) -> Callable[[str], object] | None:
+    return next((book_object for prefix, book_object in BOOKERS if kind.startswith(prefix)), None)

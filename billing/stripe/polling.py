@@ -1,0 +1,58 @@
+"""What is still open here, asked of Stripe again: an event may never come."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from django.db.models import F, Q
+
+from billing import claims, topups
+from billing.models_funding import Claim, Refund, TopUp
+from billing.stripe.client import StripeError
+
+log = structlog.get_logger(__name__)
+
+MOST: Final = 100
+PAUSE: Final = timedelta(minutes=2)
+
+
+def open_payments(*, now: datetime) -> int:
+    """Ask after payments and refunds that are open, and collect debts; return how many failed."""
+    waiting = TopUp.objects.filter(status=TopUp.Status.PENDING).filter(
+        Q(polled_at=None) | Q(polled_at__lt=now - PAUSE)
+    )
+    failures = sum(_sync(top_up, now) for top_up in waiting.order_by("id")[:MOST])
+    failures += sum(_send(each) for each in _open_refunds())
+    for workspace_id in _debtors():
+        claims.repay(workspace_id=workspace_id)
+    return failures
+
+
+def _sync(top_up: TopUp, now: datetime) -> int:
+    TopUp.objects.filter(pk=top_up.pk).update(polled_at=now)
+    try:
+        topups.processor().sync(top_up=top_up)
+    except StripeError as error:
+        log.warning("A payment's state is not known yet", top_up=top_up.public_id, why=str(error))
+        return 1
+    return 0
+
+
+def _open_refunds() -> list[Refund]:
+    return list(Refund.objects.filter(status=Refund.Status.PENDING).order_by("id")[:MOST])
+
+
+def _send(refund: Refund) -> int:
+    try:
+        topups.processor().refund(refund=refund)
+    except StripeError as error:
+        log.warning("A refund's state is not known yet", refund=refund.public_id, why=str(error))
+        return 1
+    return 0
+
+
+def _debtors() -> list[int]:
+    owing = Claim.objects.filter(owed__gt=F("repaid")).order_by("workspace_id")
+    return list(owing.values_list("workspace_id", flat=True).distinct()[:MOST])
