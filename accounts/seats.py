@@ -22,6 +22,17 @@ P = ParamSpec("P")
 SESSION_KEY = "workspace"
 
 
+def role_name(role: Role) -> str:
+    """A role in the reader's language."""
+    return {
+        Role.OWNER: _("owner"),
+        Role.ADMIN: _("admin"),
+        Role.DEVELOPER: _("developer"),
+        Role.BILLING: _("billing"),
+        Role.VIEWER: _("viewer"),
+    }[role]
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
     """One person in one workspace."""
@@ -34,13 +45,7 @@ class Seat:
     @property
     def role_name(self) -> str:
         """The role in the reader's language."""
-        return {
-            Role.OWNER: _("owner"),
-            Role.ADMIN: _("admin"),
-            Role.DEVELOPER: _("developer"),
-            Role.BILLING: _("billing"),
-            Role.VIEWER: _("viewer"),
-        }[self.role]
+        return role_name(self.role)
 
     def may(self, scope: Scope) -> bool:
         """Whether the role grants this right here."""

@@ -5,12 +5,26 @@ from __future__ import annotations
 from allauth.account import views as allauth_views
 from django.urls import path
 
-from accounts import views, views_invitations
+from accounts import views, views_audit, views_invitations, views_team
 
 urlpatterns = [
     path("", views.landing, name="landing"),
     path("login", allauth_views.login, name="account_login"),
     path("signup", allauth_views.signup, name="account_signup"),
     path("dashboard/workspace", views.switch_workspace, name="switch_workspace"),
+    path("dashboard/team", views_team.team, name="team"),
+    path("dashboard/team/invite", views_team.invite, name="invite"),
+    path(
+        "dashboard/team/invitations/<str:public_id>/revoke",
+        views_team.revoke_invitation,
+        name="revoke_invitation",
+    ),
+    path("dashboard/team/members/<str:public_id>/role", views_team.change_role, name="member_role"),
+    path("dashboard/team/members/<str:public_id>/remove", views_team.remove, name="member_remove"),
+    path("dashboard/team/services", views_team.create_service, name="service_create"),
+    path(
+        "dashboard/team/services/<str:public_id>", views_team.change_service, name="service_change"
+    ),
+    path("dashboard/team/audit", views_audit.audit_log, name="audit_log"),
     path("invitations/<str:token>", views_invitations.invitation, name="invitation"),
 ]

@@ -1,0 +1,60 @@
+"""The page of the audit log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from accounts import views_audit, workspaces
+from accounts.models import User, Workspace
+from tests import pages
+
+Join = Callable[[User, Workspace, str], None]
+
+
+def shown(page: str) -> int:
+    return page.count('data-testid="event"')
+
+
+class TestAuditLog:
+    def test_nothing_changed_says_what_comes_here(self, alice: User) -> None:
+        page = pages.browser(alice).get("/dashboard/team/audit").content.decode()
+
+        assert 'data-testid="no-events"' in page
+
+    def test_a_change_is_shown_with_who_made_it(self, alice: User) -> None:
+        key = pages.make_key(alice, name="Night job")
+
+        page = pages.browser(alice).get("/dashboard/team/audit").content.decode()
+
+        for words in ("key.created", "Night job", key.public_id, "alice@example.com"):
+            assert words in page
+
+    def test_it_is_narrowed_and_paged(self, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(views_audit, "ROWS", 2)
+        made = [pages.make_key(alice, name=f"key {number}") for number in range(3)]
+        browser = pages.browser(alice)
+
+        first = browser.get("/dashboard/team/audit?action=key.created").content.decode()
+        link = re.search(r'href="([^"]+)" data-testid="next-page"', first)
+        assert link is not None
+        second = browser.get(link[1].replace("&amp;", "&")).content.decode()
+        one = browser.get(f"/dashboard/team/audit?target={made[0].public_id}").content.decode()
+
+        assert (shown(first), shown(second)) == (2, 1)
+        assert "key 0" in one
+        assert "key 1" not in one
+        assert browser.get("/dashboard/team/audit?cursor=x").status_code == 400
+
+    @pytest.mark.parametrize("role", ["developer", "billing", "viewer"])
+    def test_who_may_not_read_it_is_refused(
+        self, alice: User, bob: User, join: Join, role: str
+    ) -> None:
+        place = workspaces.create(owner=alice, name="Lab")
+        join(bob, place, role)
+
+        answer = pages.browser(bob, workspace=place).get("/dashboard/team/audit")
+
+        assert answer.status_code == 403

@@ -1,0 +1,168 @@
+"""The team's page: members, roles, invitations, service accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.core import mail
+from django.test import Client
+
+from accounts import service_accounts, workspaces
+from accounts.models import Invitation, Membership, ServiceAccount, User, Workspace
+from tests import pages
+
+Join = Callable[[User, Workspace, str], None]
+
+
+@pytest.fixture
+def place(alice: User) -> Workspace:
+    """A workspace of Alice that is not her personal one."""
+    return workspaces.create(owner=alice, name="Lab")
+
+
+@pytest.fixture
+def owner(alice: User, place: Workspace) -> Client:
+    return pages.browser(alice, workspace=place)
+
+
+def role_of(user: User, workspace: Workspace) -> str | None:
+    found = Membership.objects.filter(user=user, workspace=workspace)
+    return found.values_list("role", flat=True).first()
+
+
+def seat_id(user: User, workspace: Workspace) -> str:
+    return Membership.objects.get(user=user, workspace=workspace).public_id
+
+
+class TestTeam:
+    def test_an_owner_sees_what_is_empty_and_what_to_do(self, owner: Client) -> None:
+        page = owner.get("/dashboard/team").content.decode()
+
+        for testid in ("no-invitations", "no-services", "invite-form", "service-form", "to-audit"):
+            assert f'data-testid="{testid}"' in page
+
+    @pytest.mark.parametrize("role", ["developer", "billing", "viewer"])
+    def test_others_see_the_members_and_no_forms(
+        self, bob: User, place: Workspace, join: Join, role: str
+    ) -> None:
+        join(bob, place, role)
+
+        page = pages.browser(bob, workspace=place).get("/dashboard/team").content.decode()
+
+        assert "alice@example.com" in page
+        for testid in ("invite-form", "service-form", "member-role", "remove-member", "to-audit"):
+            assert f'data-testid="{testid}"' not in page
+
+    def test_names_are_words_never_markup(self, alice: User, owner: Client) -> None:
+        User.objects.filter(pk=alice.pk).update(name="<script>alert(1)</script>")
+
+        assert "<script>alert" not in owner.get("/dashboard/team").content.decode()
+
+
+class TestInvite:
+    def test_a_colleague_follows_the_link_and_is_in(
+        self,
+        owner: Client,
+        bob: User,
+        place: Workspace,
+        django_capture_on_commit_callbacks: Callable[..., object],
+    ) -> None:
+        with django_capture_on_commit_callbacks(execute=True):  # type: ignore[attr-defined]
+            owner.post("/dashboard/team/invite", {"email": bob.email, "role": "developer"})
+        token = str(mail.outbox[-1].body).split("/invitations/")[1].split()[0]
+
+        pages.browser(bob).post(f"/invitations/{token}")
+
+        assert role_of(bob, place) == "developer"
+
+    def test_what_is_no_address_is_told(self, owner: Client) -> None:
+        answer = owner.post("/dashboard/team/invite", {"email": "x", "role": "viewer"}, follow=True)
+
+        assert "This is no e-mail address." in answer.content.decode()
+
+    def test_a_developer_may_not(self, bob: User, place: Workspace, join: Join) -> None:
+        join(bob, place, "developer")
+        browser = pages.browser(bob, workspace=place)
+
+        answer = browser.post(
+            "/dashboard/team/invite", {"email": "c@example.com", "role": "viewer"}
+        )
+
+        assert answer.status_code == 403
+        assert not Invitation.objects.exists()
+
+    def test_taken_back_it_is_gone(self, owner: Client) -> None:
+        owner.post("/dashboard/team/invite", {"email": "c@example.com", "role": "viewer"})
+        invitation = Invitation.objects.get()
+
+        owner.post(f"/dashboard/team/invitations/{invitation.public_id}/revoke")
+
+        assert 'data-testid="no-invitations"' in owner.get("/dashboard/team").content.decode()
+
+
+class TestMembers:
+    def test_a_role_is_changed_and_taken(
+        self, owner: Client, bob: User, place: Workspace, join: Join
+    ) -> None:
+        join(bob, place, "viewer")
+        address = f"/dashboard/team/members/{seat_id(bob, place)}"
+
+        owner.post(f"{address}/role", {"role": "admin"})
+        changed = role_of(bob, place)
+        owner.post(f"{address}/remove")
+
+        assert (changed, role_of(bob, place)) == ("admin", None)
+
+    def test_the_last_owner_stays(self, owner: Client, alice: User, place: Workspace) -> None:
+        address = f"/dashboard/team/members/{seat_id(alice, place)}/remove"
+
+        page = owner.post(address, follow=True).content.decode()
+
+        assert "keeps at least one owner" in page
+        assert role_of(alice, place) == "owner"
+
+    def test_a_member_leaves(self, bob: User, place: Workspace, join: Join) -> None:
+        join(bob, place, "developer")
+        browser = pages.browser(bob, workspace=place)
+
+        answer = browser.post(f"/dashboard/team/members/{seat_id(bob, place)}/remove")
+
+        assert (answer["Location"], role_of(bob, place)) == ("/dashboard", None)
+
+    def test_a_member_of_another_workspace_is_not_found(
+        self, owner: Client, bob: User, away: Workspace
+    ) -> None:
+        answer = owner.post(f"/dashboard/team/members/{seat_id(bob, away)}/remove")
+
+        assert answer.status_code == 404
+        assert role_of(bob, away) == "owner"
+
+
+class TestServiceAccounts:
+    def test_made_stopped_started_and_moved(self, owner: Client, place: Workspace) -> None:
+        owner.post("/dashboard/team/services", {"name": "Robot", "role": "developer"})
+        account = ServiceAccount.objects.get(workspace=place)
+        address = f"/dashboard/team/services/{account.public_id}"
+
+        owner.post(address, {"act": "disable"})
+        account.refresh_from_db()
+        stopped = account.disabled_at is not None
+        owner.post(address, {"act": "enable"})
+        owner.post(address, {"role": "viewer"})
+
+        account.refresh_from_db()
+        assert (stopped, account.disabled_at, account.role) == (True, None, "viewer")
+
+    def test_a_viewer_touches_none(
+        self, alice: User, bob: User, place: Workspace, join: Join
+    ) -> None:
+        account = service_accounts.create(workspace=place, name="R", role="viewer", by=alice)
+        join(bob, place, "viewer")
+        browser = pages.browser(bob, workspace=place)
+
+        made = browser.post("/dashboard/team/services", {"name": "X", "role": "viewer"})
+        stopped = browser.post(f"/dashboard/team/services/{account.public_id}", {"act": "disable"})
+
+        assert (made.status_code, stopped.status_code) == (403, 403)
+        assert ServiceAccount.objects.get(workspace=place).disabled_at is None
