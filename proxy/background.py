@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 from celery.signals import worker_process_shutdown, worker_shutdown
 from django.conf import settings
-from msgspec import json, structs
+from msgspec import MsgspecError, json, structs
 
 from accounts.keyrecord import KeyRecord, KeyWorkspace
 from common import crypto, ids
@@ -25,14 +25,15 @@ from common.errors import ApiError
 from proxy import generations
 from proxy.admission import Hold
 from proxy.auth import Caller
-from proxy.catalogue import Route
+from proxy.catalogue import Model, Route
 from proxy.exchange import Exchange
 from proxy.generations import Claimed, Submission, Term
 from proxy.guard import Incoming, Message
-from proxy.routing import Leg, Offer
+from proxy.routing import Leg, Offer, leg_of
 from proxy.runtime import Runtime
 from proxy.surfaces import generate
 from proxy.till import Ask, Bill, Closing
+from proxy.wire.call import Call
 
 log = structlog.get_logger(__name__)
 
@@ -177,10 +178,14 @@ def opened(claimed: Claimed) -> Submission:
     """
     Return what was submitted.
 
-    :raises ApiError: the key that sealed it is not configured here
+    :raises ApiError: the key that sealed it is not configured here, or a later version wrote it
     """
     try:
         return json.decode(crypto.unseal(claimed.sealed, claimed.sealed_by), type=Submission)
+    except MsgspecError as error:
+        # Not its text, which may quote what was submitted.
+        log.error("A generation cannot be read", error=type(error).__name__)
+        raise generations.lost() from error
     except UnreadableSecret as error:
         log.error("A generation cannot be read", error=str(error))
         raise generations.lost() from error
@@ -200,7 +205,7 @@ def offer_of(runtime: Runtime, submission: Submission) -> Offer:
         for route in model.routes
     }
     legs = tuple(
-        Leg(model, _priced(route, term), submission.call, term.prompt_tokens, term.output_tokens)
+        _leg(model, route, submission.call, term)
         for term in submission.terms
         if term.route_id in on_sale
         for model, route in (on_sale[term.route_id],)
@@ -211,8 +216,12 @@ def offer_of(runtime: Runtime, submission: Submission) -> Offer:
     return Offer(legs=legs, least=None)
 
 
-def _priced(route: Route, term: Term) -> Route:
-    return structs.replace(route, price_id=term.price_id, rates=term.rates)
+def _leg(model: Model, route: Route, call: Call, term: Term) -> Leg:
+    """Return a leg on a term; bounds that an earlier version did not keep are today's."""
+    leg = leg_of(model, structs.replace(route, price_id=term.price_id, rates=term.rates), call)
+    if term.prompt_tokens is None or term.output_tokens is None:
+        return leg
+    return structs.replace(leg, prompt_tokens=term.prompt_tokens, output_tokens=term.output_tokens)
 
 
 def hold_of(claimed: Claimed, submission: Submission) -> Hold:

@@ -118,13 +118,17 @@ class Answer(Struct, frozen=True):
 
 
 class Term(Struct, frozen=True):
-    """One route that was admitted: its price, and the bounds of the call on it in tokens."""
+    """
+    One route that was admitted: its price, and the bounds of the call on it in tokens.
+
+    What waits was written by an earlier version: every field added since has a default.
+    """
 
     route_id: int
     price_id: int
     rates: Rates
-    prompt_tokens: int
-    output_tokens: int
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 class Submission(Struct, frozen=True):

@@ -185,9 +185,13 @@ def asked(call: Call) -> list[str]:
 
 
 def _legs(model: Model, call: Call, breakers: Breakers) -> list[Leg]:
-    bounds = (_prompt_bound(model, call), _output_bound(model, call))
-    legs = [Leg(model, route, call, *bounds) for route in model.routes if _serves(route, call)]
+    legs = [leg_of(model, route, call) for route in model.routes if _serves(route, call)]
     return sorted(legs, key=lambda leg: _rank(leg, call.preferences, breakers))
+
+
+def leg_of(model: Model, route: Route, call: Call) -> Leg:
+    """Return a way to serve a call, with the most tokens that it can take."""
+    return Leg(model, route, call, _prompt_bound(model, call), _output_bound(model, call))
 
 
 def _serves(route: Route, call: Call) -> bool:

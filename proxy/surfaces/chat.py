@@ -16,11 +16,8 @@ from proxy.wire import chat as chat_wire
 from proxy.wire import words as wire_words
 from proxy.wire.answers import Completion
 from proxy.wire.call import Call
-from proxy.wire.told import CHOICE, USAGE, only
+from proxy.wire.told import CHOICE, USAGE, asides, only
 from proxy.wire.words import Words
-
-# What of a provider's answer is passed on: its other fields carry its ids, its name, its cost.
-PASSED_ON = ("choices", "service_tier", "system_fingerprint", "citations")
 
 
 class Chat:
@@ -118,8 +115,7 @@ class ChatRendering:
 
 def passed_on(fields: dict[str, Any]) -> dict[str, Any]:
     """Return what of a provider's answer or chunk a caller may see; no error of a choice."""
-    choices = only(fields["choices"], CHOICE)
-    return {name: fields[name] for name in PASSED_ON if name in fields} | {"choices": choices}
+    return {**asides(fields), "choices": only(fields["choices"], CHOICE)}
 
 
 def told_apart(fields: dict[str, Any]) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from proxy.wire.answers import (
     Usage,
     believed,
     clean_id,
+    failed,
+    mend_end,
     read_completion,
     read_usage,
     text_bytes,
@@ -130,6 +132,9 @@ class Reader:
             raise Garbage("no choices")
         if chunk.get("usage"):
             self._count(chunk["usage"])
+        self.error = failed(choices)
+        if self.error is not None:
+            return []
         self.upstream_id = self.upstream_id or clean_id(chunk.get("id"))
         for choice in choices:
             self._look_at(choice)
@@ -170,6 +175,7 @@ class Reader:
             self.size_bytes += text_bytes(delta)
             if delta.get("tool_calls"):
                 self._mend_tools(choice.get("index") or 0, delta["tool_calls"])
+        mend_end(choice)
         if choice.get("finish_reason"):
             self.ended.add(choice.get("index") or 0)
             self.finished = len(self.ended) >= self.choices

@@ -13,7 +13,15 @@ from msgspec import Struct
 
 BYTES_PER_TOKEN = 4
 MOST_SEARCHES = 2**15
-LONGEST_WORD = 32
+# With which an answer ends, in OpenAI's words, and what other providers say for them.
+ENDS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+LENGTH, FILTER, TOOLS = "length", "content_filter", "tool_calls"
+FOREIGN_ENDS = {
+    **dict.fromkeys(("max_tokens", "model_length", "max_output_tokens", "context_length"), LENGTH),
+    **dict.fromkeys(("time_limit", "insufficient_system_resource"), LENGTH),
+    **dict.fromkeys(("safety", "recitation", "refusal", "content-filter", "blocklist"), FILTER),
+    **dict.fromkeys(("tool_use", "tool_call", "tool-calls"), TOOLS),
+}
 
 
 class Garbage(Exception):
@@ -145,6 +153,8 @@ def read_completion(body: bytes) -> Completion:
     choices = fields.get("choices")
     if not isinstance(choices, list) or not choices:
         raise Garbage("no choices")
+    if (error := failed(choices)) is not None:
+        return Completion({}, None, 0, "", error=error)
     for choice in choices:
         if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
             raise Garbage("a choice without a message")
@@ -179,16 +189,38 @@ def mend(choice: dict[str, Any]) -> None:
         and all(isinstance(c, dict) and isinstance(c.get("function"), dict | None) for c in calls)
     ):
         raise Garbage("tool calls that are no objects")
-    if not isinstance(choice.get("finish_reason"), str | None):
+    mend_end(choice)
+
+
+def mend_end(choice: dict[str, Any]) -> None:
+    """
+    Put the word with which a choice ends, if it ends, into OpenAI's.
+
+    :raises Garbage: it is no word
+    """
+    word = choice.get("finish_reason")
+    if word is None:
+        return
+    if not isinstance(word, str):
         raise Garbage("a finish_reason that is no word")
+    if word not in ENDS:
+        choice["finish_reason"] = FOREIGN_ENDS.get(word.lower(), "stop") if word else None
+
+
+def failed(choices: list[Any]) -> dict[str, Any] | None:
+    """Return the error of a choice that ended in one: whatever it says is not an answer."""
+    for choice in choices:
+        if isinstance(choice, dict) and choice.get("finish_reason") == "error":
+            error = choice.get("error")
+            return error if isinstance(error, dict) else {"message": "finish_reason: error"}
+    return None
 
 
 def finish_reason(fields: dict[str, Any]) -> str:
     """Return the word with which an answer, or a chunk, ends its first choice that has ended."""
     for choice in fields.get("choices") or ():
-        word = choice.get("finish_reason")
-        if isinstance(word, str) and word:
-            return clean_id(word)[:LONGEST_WORD]
+        if word := choice.get("finish_reason"):
+            return str(word)
     return ""
 
 

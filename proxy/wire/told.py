@@ -7,7 +7,10 @@ Whatever a provider adds to OpenAI's objects stays here: it may be its id, its n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 # A field's own fields; of one that has none here the value is told as it is.
 Shape = Mapping[str, "Shape | None"]
@@ -57,6 +60,33 @@ PICTURE_USAGE: Shape = {
     "input_tokens_details": PICTURE_TOKENS,
     "output_tokens_details": PICTURE_TOKENS,
 }
+
+# Beside the choices: OpenAI's own words, no names of anything, the web's addresses.
+Tier = Literal["auto", "default", "flex", "scale", "priority"] | None
+Fingerprint = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None
+Citations = (
+    Annotated[list[Annotated[str, Meta(pattern=r"^https?://")]], Meta(max_length=1000)] | None
+)
+ASIDES: Mapping[str, Any] = {
+    "service_tier": Tier,
+    "system_fingerprint": Fingerprint,
+    "citations": Citations,
+}
+
+
+def asides(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an answer has beside its choices, as far as it is what OpenAI says it is."""
+    return {
+        name: told[name] for name, kind in ASIDES.items() if name in told and _is(told[name], kind)
+    }
+
+
+def _is(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def only(told: Any, shape: Shape) -> Any:

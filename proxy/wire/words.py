@@ -8,9 +8,10 @@ reader that looks at each field. What is written is what that way would write.
 from __future__ import annotations
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from proxy.wire import sse
+from proxy.wire.told import Citations, Fingerprint, Tier
 
 Nothing = UnsetType | None
 Text = UnsetType | str | None
@@ -46,9 +47,9 @@ class Words(Struct, gc=False):
 
     choices: tuple[Choice]
     id: str = ""
-    service_tier: Raw | UnsetType = UNSET
-    system_fingerprint: Raw | UnsetType = UNSET
-    citations: Raw | UnsetType = UNSET
+    service_tier: Tier | UnsetType = UNSET
+    system_fingerprint: Fingerprint | UnsetType = UNSET
+    citations: Citations | UnsetType = UNSET
     usage: Nothing = UNSET
     error: Nothing = UNSET
 
@@ -67,9 +68,9 @@ class Told(Struct, gc=False):
     object: str
     created: int
     model: str
-    service_tier: Raw | UnsetType
-    system_fingerprint: Raw | UnsetType
-    citations: Raw | UnsetType
+    service_tier: Tier | UnsetType
+    system_fingerprint: Fingerprint | UnsetType
+    citations: Citations | UnsetType
     choices: tuple[Choice]
     usage: Nothing
 

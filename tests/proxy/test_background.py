@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import redis
@@ -13,7 +16,7 @@ from pytest_django import Settings
 from billing import prices
 from billing.models import Hold
 from billing.pricing import Rates
-from common import ids
+from common import crypto, ids
 from proxy import keeping
 from proxy.models import GatewayProcess as ProcessRow
 from proxy.models import Generation, ModelAlias, Route
@@ -265,3 +268,42 @@ class TestMake:
         with WorkerProcess():
             tidy_kept()
             assert ended(box, id_)["status"] == "completed"
+
+
+class TestOpened:
+    def test_what_an_earlier_version_wrote_is_made_within_todays_bounds(
+        self, box: httpx.Client, upstream: FakeUpstream
+    ) -> None:
+        """NB-08: what waits across an upgrade is not lost."""
+        upstream.script(GOLDEN)
+        id_ = box.post(URL, json=ask() | {"async": True}).json()["id"]
+        reseal(lambda term: {name: term[name] for name in ("route_id", "price_id", "rates")})
+
+        with WorkerProcess():
+            requeue()
+            told = ended(box, id_)
+
+        assert (told["status"], told["tokens_used"]) == ("completed", 3)
+
+    def test_what_cannot_be_read_fails_and_is_given_back(
+        self, box: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        """NB-10: and was never dispatched."""
+        id_ = box.post(URL, json=ask() | {"async": True}).json()["id"]
+        reseal(lambda term: {"leg": term})
+
+        with WorkerProcess():
+            requeue()
+            told = ended(box, id_)
+
+        assert (told["status"], told["balance_remaining"]) == ("failed", 300)
+        assert (upstream.calls, shop.holds) == ([], 0)
+
+
+def reseal(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Write the terms of the generation that waits in another form."""
+    row = Generation.objects.get()
+    fields = json.loads(crypto.unseal(bytes(row.sealed or b""), row.sealed_key_id))
+    fields["terms"] = [change(term) for term in fields["terms"]]
+    row.sealed, row.sealed_key_id = crypto.seal(json.dumps(fields).encode())
+    row.save()

@@ -119,3 +119,43 @@ class TestBelieved:
 
         assert completion.usage is None
         assert completion.contradicted
+
+
+class TestMendEnd:
+    @pytest.mark.parametrize(
+        ("told", "meant"),
+        [
+            ("stop", "stop"),
+            ("length", "length"),
+            ("tool_calls", "tool_calls"),
+            ("content_filter", "content_filter"),
+            ("function_call", "function_call"),
+            ("MAX_TOKENS", "length"),
+            ("model_length", "length"),
+            ("SAFETY", "content_filter"),
+            ("tool_use", "tool_calls"),
+            ("eos_token", "stop"),
+            ("gpu-7.inside.example", "stop"),
+            ("", None),
+            (None, None),
+        ],
+    )
+    def test_only_openais_words_are_told(self, told: str | None, meant: str | None) -> None:
+        choice: dict[str, Any] = {"finish_reason": told}
+        answers.mend_end(choice)
+        assert choice["finish_reason"] == meant
+
+    @pytest.mark.parametrize("told", [5, True, ["stop"], {"stop": 1}])
+    def test_what_is_no_word_is_garbage(self, told: Any) -> None:
+        with pytest.raises(answers.Garbage):
+            answers.mend_end({"finish_reason": told})
+
+
+class TestFailed:
+    def test_a_choice_that_ends_in_an_error_is_no_answer(self) -> None:
+        body = b'{"choices": [{"message": {"content": "x"}, "finish_reason": "error"}]}'
+        read = answers.read_completion(body)
+        assert (read.error is not None, read.fields) == (True, {})
+
+    def test_other_ends_are_answers(self) -> None:
+        assert answers.failed([{"finish_reason": "stop"}, {"finish_reason": None}, 5]) is None

@@ -36,6 +36,9 @@ ODD = [
     {"usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}},
     {"error": {"message": "no"}},
     {"error": "no"},
+    {"service_tier": "gpu-7.inside.example"},
+    {"system_fingerprint": "https://inside.example"},
+    {"citations": [{"cost": 1}]},
 ]
 TEXT = st.none() | st.text(max_size=8)
 DELTA = st.fixed_dictionaries(
@@ -59,9 +62,9 @@ CHUNK = st.fixed_dictionaries(
         "usage": st.none(),
         "error": st.none(),
         "provider": st.text(max_size=8),
-        "service_tier": TEXT,
-        "system_fingerprint": TEXT,
-        "citations": st.lists(st.text(max_size=8), max_size=2),
+        "service_tier": st.sampled_from(["default", "priority", None]),
+        "system_fingerprint": st.from_regex(r"fp_[a-f0-9]{1,10}", fullmatch=True) | st.none(),
+        "citations": st.none() | st.lists(st.just("https://a.example/b"), max_size=2),
     },
 )
 
