@@ -43,6 +43,8 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 # -- Secrets: one purpose each ----------------------------------------------------------
 # Django refuses an empty one even to `doctor`; config.startup refuses a short one.
 SECRET_KEY = env.str("SECRET_KEY", "") or "missing"
+# Earlier ones, while sessions and links that they signed are still about.
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
 # What is wrong here is told by config.startup, so that `doctor` can still run.
 CONFIGURATION_PROBLEMS: list[str] = []
 
@@ -369,9 +371,16 @@ HEARTBEAT_S = env.float("HEARTBEAT_S", 5.0)
 SILENT_AFTER_S = env.float("SILENT_AFTER_S", 20.0)
 CHECKPOINT_S = env.float("CHECKPOINT_S", 1.0)
 SPOOL_DIR = Path(env.str("SPOOL_DIR", str(DATA_DIR / "spool"))).expanduser()
+UPSTREAM_CONNECTIONS = env.int("UPSTREAM_CONNECTIONS", 4000)
+SHUTDOWN_GRACE_S = env.float("SHUTDOWN_GRACE_S", 30.0)
 GENERATION_TTL_H = env.int("GENERATION_TTL_H", 24)
 SANDBOX_URL = env.str("SANDBOX_URL", "").rstrip("/")
 SANDBOX_TOKEN = env.str("SANDBOX_TOKEN", "")
+
+# -- Figures for Prometheus, on an internal address; 0: none -------------------------------
+METRICS_PORT = env.int("METRICS_PORT", 0)
+METRICS_ADDR = env.str("METRICS_ADDR", "127.0.0.1")
+METRICS_DIR = Path(env.str("METRICS_DIR", str(DATA_DIR / "metrics"))).expanduser()
 
 # -- Logs: JSON lines with the request id; never a key, never a prompt -------------------
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
