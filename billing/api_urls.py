@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from billing import api_keys, api_limits, api_money, api_packages, api_usage
+from billing import api_deposits, api_keys, api_limits, api_money, api_packages, api_usage
 
 urlpatterns = [
     path("keys", api_keys.KeysView.as_view()),
@@ -16,6 +16,10 @@ urlpatterns = [
     path("transactions", api_money.TransactionsView.as_view()),
     path("usage", api_usage.UsageView.as_view()),
     path("limits", api_limits.LimitsView.as_view()),
+    path("crypto", api_deposits.CryptoView.as_view()),
+    path("crypto/address", api_deposits.CryptoAddressView.as_view()),
+    path("crypto/conversions", api_deposits.CryptoConversionsView.as_view()),
+    path("deposits", api_deposits.DepositsView.as_view()),
     path("token-packages", api_packages.PackagesView.as_view()),
     path("token-purchases", api_packages.PurchasesView.as_view()),
 ]

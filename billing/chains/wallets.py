@@ -9,9 +9,9 @@ from typing import Final
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit
-from accounts.actors import Actor
-from accounts.models import Workspace
+from accounts import audit, signup
+from accounts.actors import Actor, person_id
+from accounts.models import User, Workspace
 from billing.chains import addresses, config, watcher, xpub
 from billing.chains.xpub import Node
 from billing.models import DepositAddress, ExtendedKey
@@ -90,10 +90,14 @@ def give(*, workspace: Workspace, by: Actor = None) -> DepositAddress:
     Return a workspace's address, made on the first call.
 
     :raises NoWallet: there is no key, or no chain is watched yet
+    :raises accounts.signup.NotVerified: the person who asks has no proved address
     """
     found = find(workspace=workspace)
     if found is not None:
         return found
+    person = person_id(by)
+    if person is not None:
+        signup.require_verified(User.objects.get(pk=person))
     if not config.configured() or not watcher.ready():
         raise NoWallet("Deposits of crypto are not ready yet; try again in a minute.")
     key = ExtendedKey.objects.select_for_update().filter(retired_at=None).first()

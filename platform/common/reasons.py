@@ -153,6 +153,11 @@ REASON_LIST: Mapping[str, Reason] = {
     "store_unavailable": Reason(
         503, "Our database cannot be reached. Nothing was charged.", "Retry; official SDKs do."
     ),
+    "crypto_unavailable": Reason(
+        503,
+        "Crypto is not taken here now, or a coin has no price that can be trusted.",
+        "Retry later, or pay by card.",
+    ),
     "draining": Reason(503, "This server is shutting down.", "Retry; official SDKs do."),
     "internal": Reason(500, "Our fault. Nothing was charged.", "Tell support the `x-request-id`."),
 }

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from billing import ledger
 from billing.chains import config, deposits, watcher
 from billing.models import (
     Alert,
@@ -278,7 +279,7 @@ class TestWatch:
 
     def test_a_frozen_workspace_is_credited_all_the_same(self, shop: Counter) -> None:
         address = shop.customer()
-        deposits.ledger.freeze(workspace_id=address.workspace_id)
+        ledger.freeze(workspace_id=address.workspace_id)
         shop.chain.mine(shop.pay(address, 5_000_000))
         shop.chain.finalise()
         shop.look()
