@@ -34,7 +34,7 @@ def take(
     *, kind: Claim.Kind, external_id: str, top_up: TopUp, amount_nanos: int, tax_nanos: int = 0
 ) -> Claim:
     """
-    Take back what was credited, down to the floor; the rest becomes a debt. Once per object.
+    Take back what was credited and is still there; the rest becomes a debt. Once per object.
 
     :raises billing.ledger.Conflict: the object claimed another amount before
     """
@@ -188,4 +188,4 @@ def _lock(workspace_id: int) -> Account:
 
 
 def _free(home: Account) -> int:
-    return max(0, home.credits_posted - home.debits_posted - home.debits_pending - home.floor)
+    return max(0, home.credits_posted - home.debits_posted - home.debits_pending)

@@ -56,7 +56,7 @@ class Conflict(LedgerError):
 
 
 class InsufficientFunds(LedgerError):
-    """A customer account would fall below what its floor and its open holds leave."""
+    """A customer account has less than that which no call holds; credit is for calls only."""
 
 
 class NotATransfer(LedgerError):

@@ -1,7 +1,8 @@
 -- Sets paid money aside for a refund under way, once per source: true where it is new.
 --
--- Raises TG002 where what no call and no other refund holds does not suffice, TG001 where the
--- source set another amount aside, TG003 for an unusable amount.
+-- Raises TG002 where what no call and no other refund holds does not suffice (a floor below
+-- zero is credit for calls, not money to give back), TG001 where the source set another amount
+-- aside, TG003 for an unusable amount.
 create or replace function billing_reserve(wanted_source uuid, home bigint, wanted bigint)
 returns boolean
 language plpgsql
@@ -27,7 +28,7 @@ begin
         return false;
     end if;
     update billing_account set debits_pending = debits_pending + wanted
-    where id = home and credits_posted - debits_posted - debits_pending - wanted >= floor;
+    where id = home and credits_posted - debits_posted - debits_pending - wanted >= 0;
     if not found then
         raise exception 'the paid money that nothing holds does not suffice'
             using errcode = 'TG002';

@@ -2,8 +2,9 @@
 --
 -- items: [{kind, source, debit, credit, asset, amount, reference, reason, created_by}], all
 -- or nothing, answered in order by [{v: ok | already}]. Raises TG001 when a (kind, source)
--- was booked before with another amount or other accounts, TG002 when a customer's account
--- would fall below what its floor and its open holds leave, TG003 for an unusable item.
+-- was booked before with another amount or other accounts, TG002 when more would leave a
+-- customer's account than its open holds leave of what is really there, TG003 for an unusable
+-- item. A floor below zero is credit for calls: no refund or purchase is paid from it.
 create or replace function billing_post(items jsonb)
 returns jsonb
 language plpgsql
@@ -88,9 +89,9 @@ begin
     -- What open calls have set aside is not to be had.
     perform 1 from billing_account
     where id = any(debited) and bounded
-        and credits_posted - debits_posted - debits_pending < floor;
+        and credits_posted - debits_posted - debits_pending < 0;
     if found then
-        raise exception 'a customer account would fall below what its holds leave'
+        raise exception 'a customer account has not got that much that nothing holds'
             using errcode = 'TG002';
     end if;
     return answers;

@@ -125,6 +125,11 @@ class Account(Window):
         """What no call has set aside."""
         return self.posted - self.pending
 
+    @property
+    def paid_free(self) -> int:
+        """What of it may leave: a floor is credit for calls only."""
+        return self.credits - self.debits - self.pending
+
 
 @dataclass(slots=True)
 class Meter(Window):
@@ -389,7 +394,7 @@ class Books:
             if debit.isdigit():
                 self.accounts[int(debit)].debits += amount
         debited = [leg[2] for leg, fresh in zip(legs, new, strict=True) if fresh]
-        if any(name.isdigit() and self.accounts[int(name)].free < 0 for name in debited):
+        if any(name.isdigit() and self.accounts[int(name)].paid_free < 0 for name in debited):
             raise Refused
         return new
 

@@ -188,6 +188,16 @@ class TestBalance:
         Account.objects.filter(pk=one.usd).update(floor=-200)
         assert one.balance().available == 1200
 
+    def test_credit_is_for_calls_and_never_paid_out(self) -> None:
+        one = customer(usd=1000)
+        Account.objects.filter(pk=one.usd).update(floor=-200)
+        with pytest.raises(ledger.InsufficientFunds), transaction.atomic():
+            ledger.post(refund(one, 1001))
+        with pytest.raises(ledger.InsufficientFunds), transaction.atomic():
+            ledger.reserve(source=ids.request_id(), home=one.usd, amount=1001)
+        ledger.post(refund(one, 1000))
+        assert verdicts(admit(one.ask(200))) == ["ok"]
+
     def test_nobody_has_nothing(self) -> None:
         assert ledger.balance(workspace_id=-1, asset="USD").available == 0
 

@@ -132,7 +132,7 @@ def reasons_in_their_order(t: Twin) -> None:
 
 
 def credit_below_zero(t: Twin) -> None:
-    """A floor is credit, to the unit; raised above the balance it stops everything."""
+    """A floor is credit for calls, to the unit; what was lent to a call is never paid out."""
     _, b, _ = t.customers
     t.change(b.usd, floor=-50)
     left = t.free(b)
@@ -140,8 +140,11 @@ def credit_below_zero(t: Twin) -> None:
     t.bill(t.known[-1], left)
     assert t.free(b) == 0
     t.pay(b, 7)
+    assert t.refund(b, 1) is False
+    t.pay(b, 50)
     assert t.refund(b, 8) is False
     assert t.refund(b, 7) is True
+    assert t.free(b) == 50
 
 
 def credit_in_both_accounts(t: Twin) -> None:

@@ -37,12 +37,14 @@ def money_moves_once(t: Twin) -> None:
 
 
 def money_that_cannot_go(t: Twin) -> None:
-    """Exactly what is free can go, one unit more cannot; a house account has no bound."""
+    """Exactly what is free can go, no unit more, credit neither; the house has no bound."""
     a, b, _ = t.customers
     granted = t.granted(a).id
     t.hold(a, 400)
-    for account, free in ((a.usd, 900), (granted, 0)):
-        refuses(ledger.InsufficientFunds, leg("out", account, t.clearing, free + 1))
+    for floor in (-50, 0):
+        t.change(a.usd, floor=floor)
+        for account, free in ((a.usd, 900), (granted, 0)):
+            refuses(ledger.InsufficientFunds, leg("out", account, t.clearing, free + 1))
     t.refund(a, 900)
     t.void(*list(t.model.holds))
     assert t.post(("out", granted, "clearing:test USD", 300))
