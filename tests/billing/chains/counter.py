@@ -16,7 +16,7 @@ from accounts.models import Workspace
 from billing import invariants, ledger
 from billing.chains import config, identity, wallets, watcher
 from billing.chains.watcher import Look
-from billing.models import Deposit, DepositAddress, Quote
+from billing.models import Alert, Deposit, DepositAddress, Quote
 from tests.billing import bank
 from tests.fakes import wallet
 from tests.fakes.evm import Event, FakeChain, Tx
@@ -129,3 +129,9 @@ def amounts() -> list[int]:
 def books_balance() -> bool:
     """Whether the ledger violates nothing."""
     return invariants.check().ok
+
+
+def incidents() -> list[str]:
+    """Return what operators are told of now."""
+    found = Alert.objects.filter(workspace=None, closed_at=None).order_by("subject")
+    return list(found.values_list("subject", flat=True))

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core.management import call_command
+
+from billing import tasks
+from billing.chains import config, reconciliation
+from billing.models import Deposit
+from tests.billing.chains import counter
+from tests.billing.chains.counter import ETHER, PAYER, TREASURY, USDC, Counter
+from tests.fakes.evm import Event
+
+
+class TestReconcile:
+    def test_what_was_booked_is_what_is_there(self, shop: Counter) -> None:
+        one, two = shop.customer(), shop.customer()
+        shop.chain.mine(
+            shop.pay(one, 5_000_000),
+            shop.pay(two, 1),
+            shop.chain.tx(native=((PAYER, one.address, ETHER + 1),)),
+        )
+        shop.chain.mine(shop.chain.tx(Event(USDC, one.address, TREASURY, 2_000_000)))
+        shop.chain.finalise()
+        shop.look()
+        assert reconciliation.reconcile(chain=config.chain(31337)) == []
+
+    def test_what_nobody_booked_is_told(self, shop: Counter) -> None:
+        address = shop.customer()
+        shop.chain.mine(shop.pay(address, 5_000_000))
+        shop.chain.finalise()
+        for each in shop.chain.endpoints:
+            each.faults.hide_logs = True
+        shop.look()
+        tasks.reconcile_chains()
+        [subject] = counter.incidents()
+        assert subject == f"balance:USDC@31337:{USDC}:{address.address}"
+
+    def test_a_deposit_that_is_not_there_is_told(self, shop: Counter) -> None:
+        address = shop.customer()
+        shop.chain.mine(shop.pay(address, 5_000_000))
+        shop.chain.finalise()
+        shop.look()
+        Deposit.objects.update(amount=6_000_000)
+        [found] = reconciliation.reconcile(chain=config.chain(31337))
+        assert (found.on_chain, found.booked) == (5_000_000, 6_000_000)
+
+
+class TestReportSilence:
+    def test_a_chain_that_answers_no_more_is_told(self, shop: Counter) -> None:
+        now = datetime.now(UTC)
+        reconciliation.report_silence(now=now)
+        assert counter.incidents() == []
+        reconciliation.report_silence(now=now + timedelta(minutes=31))
+        assert counter.incidents() == ["silent:31337"]
+        reconciliation.report_silence(now=now)
+        assert counter.incidents() == []
+
+
+class TestSweepPlan:
+    def test_it_names_addresses_amounts_and_paths_and_no_key(
+        self, shop: Counter, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shop.customer()
+        address = shop.customer()
+        shop.chain.mine(shop.pay(address, 5_500_000))
+        shop.chain.finalise()
+        shop.look()
+        call_command("sweep_plan", "--json")
+        [line] = json.loads(capsys.readouterr().out)["sweeps"]
+        assert line == {
+            "chain_id": 31337,
+            "chain": "Anvil",
+            "asset": f"USDC@31337:{USDC}",
+            "symbol": "USDC",
+            "contract": USDC,
+            "address": address.address,
+            "path": "m/44'/60'/0'/0/1",
+            "amount": "5.5",
+            "base_units": 5_500_000,
+        }
