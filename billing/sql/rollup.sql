@@ -99,6 +99,38 @@ begin
             first_byte_ms = t.first_byte_ms + excluded.first_byte_ms,
             latencies = t.latencies + excluded.latencies,
             latency_ms = t.latency_ms + excluded.latency_ms
+    ), models as (
+        insert into billing_usagemodel as t
+        select workspace_id, day, model, provider, asset, sum(requests),
+            coalesce(sum(errors), 0), coalesce(sum(cancelled), 0), coalesce(sum(unknown), 0),
+            sum(charged), sum(spent), sum(uncollected), sum(cost), sum(upstream_cost),
+            sum(input_tokens), sum(cached_tokens), sum(cache_write_tokens),
+            sum(output_tokens), sum(reasoning_tokens), sum(pictures), sum(searches),
+            coalesce(sum(first_bytes), 0), coalesce(sum(first_byte_ms), 0),
+            coalesce(sum(latencies), 0), coalesce(sum(latency_ms), 0)
+        from delta
+        group by 1, 2, 3, 4, 5
+        on conflict (workspace_id, day, model, provider, asset) do update set
+            requests = t.requests + excluded.requests,
+            errors = t.errors + excluded.errors,
+            cancelled = t.cancelled + excluded.cancelled,
+            unknown = t.unknown + excluded.unknown,
+            charged = t.charged + excluded.charged,
+            spent = t.spent + excluded.spent,
+            uncollected = t.uncollected + excluded.uncollected,
+            cost = t.cost + excluded.cost,
+            upstream_cost = t.upstream_cost + excluded.upstream_cost,
+            input_tokens = t.input_tokens + excluded.input_tokens,
+            cached_tokens = t.cached_tokens + excluded.cached_tokens,
+            cache_write_tokens = t.cache_write_tokens + excluded.cache_write_tokens,
+            output_tokens = t.output_tokens + excluded.output_tokens,
+            reasoning_tokens = t.reasoning_tokens + excluded.reasoning_tokens,
+            pictures = t.pictures + excluded.pictures,
+            searches = t.searches + excluded.searches,
+            first_bytes = t.first_bytes + excluded.first_bytes,
+            first_byte_ms = t.first_byte_ms + excluded.first_byte_ms,
+            latencies = t.latencies + excluded.latencies,
+            latency_ms = t.latency_ms + excluded.latency_ms
     )
     select coalesce(sum(requests), 0) into counted from delta;
     return counted;
@@ -149,6 +181,7 @@ begin
     update billing_usagepast set ended = 0 where ended >= until;
     delete from billing_usagehour where day >= oldest;
     delete from billing_usageday where day >= oldest;
+    delete from billing_usagemodel where day >= oldest;
     counted := billing_add_rollups(0, until, oldest);
     update billing_rollupmark set through = until, rolled_at = clock_timestamp();
     return counted;

@@ -73,7 +73,24 @@ def days() -> list[tuple[Any, ...]]:
     where = f"where requests > 0 order by {keys}"
     from_days = ask(f"select {keys}, {NAMES} from billing_usageday {where}")  # noqa: S608 - fixed texts
     assert from_days == from_hours
+    assert models() == without_keys()
     return from_days
+
+
+def models() -> list[tuple[Any, ...]]:
+    """What the sums without keys say."""
+    keys = "workspace_id, day, model, provider, asset"
+    return ask(f"select {keys}, {NAMES} from billing_usagemodel where requests > 0 order by {keys}")  # noqa: S608 - fixed texts
+
+
+def without_keys() -> list[tuple[Any, ...]]:
+    """What the sums with keys say, added up over the keys."""
+    keys = "workspace_id, day, model, provider, asset"
+    sums = ", ".join(f"sum({name})" for name in summaries.MEASURES)
+    return ask(
+        f"select {keys}, {sums} from billing_usageday group by {keys}"  # noqa: S608 - fixed texts
+        f" having sum(requests) > 0 order by {keys}"
+    )
 
 
 def assert_exact() -> None:
@@ -245,6 +262,7 @@ class TestRebuild:
         settle(bill(hold, 60, day=day, **facts(1)))
         run("update billing_usageday set spent = spent + 1")
         run("delete from billing_usagehour")
+        run("update billing_usagemodel set spent = spent + 1")
         assert rollups.rebuild().rebuilt
         assert seen(one).spent == 70
         assert_exact()

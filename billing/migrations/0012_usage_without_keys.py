@@ -1,0 +1,18 @@
+"""Sums of usage without the key, beside those with it."""
+
+from __future__ import annotations
+
+from django.db import migrations
+
+from common.sqlfiles import run_sql
+
+
+class Migration(migrations.Migration):
+    dependencies = [("billing", "0011_funding")]
+
+    operations = [
+        # A roll-up between the two steps would be missing in the new table.
+        migrations.RunSQL("lock table billing_rollupmark in exclusive mode", migrations.RunSQL.noop),
+        run_sql("billing", "usagemodel"),
+        run_sql("billing", "rollup"),
+    ]
