@@ -10,6 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 from django.forms import BaseForm
 from django.http import HttpRequest
+from django.utils.translation import get_language
 
 from accounts import signup
 from accounts.models import User
@@ -27,6 +28,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         self, request: HttpRequest, user: AbstractBaseUser, form: BaseForm, commit: bool = True
     ) -> AbstractBaseUser:
         """Store a person together with the personal workspace."""
+        cast("User", user).language = (get_language() or "en")[:8]
         saved = cast("User", super().save_user(request, user, form, commit))
         if commit:
             signup.welcome(user=saved)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from allauth.account import views as allauth_views
 from django.urls import path
 
-from accounts import views, views_audit, views_invitations, views_team
+from accounts import views, views_audit, views_invitations, views_settings, views_team
 
 urlpatterns = [
     path("", views.landing, name="landing"),
     path("login", allauth_views.login, name="account_login"),
     path("signup", allauth_views.signup, name="account_signup"),
     path("dashboard/workspace", views.switch_workspace, name="switch_workspace"),
+    path("dashboard/settings", views_settings.settings_page, name="settings"),
+    path("dashboard/settings/profile", views_settings.profile, name="settings_profile"),
+    path("dashboard/settings/workspace", views_settings.rename, name="workspace_rename"),
+    path("dashboard/settings/workspaces", views_settings.create, name="workspace_create"),
+    path("dashboard/settings/workspace/close", views_settings.close, name="workspace_close"),
+    path("dashboard/settings/data.json", views_settings.personal_record, name="personal_record"),
+    path("dashboard/settings/delete", views_settings.delete_account, name="account_delete"),
     path("dashboard/team", views_team.team, name="team"),
     path("dashboard/team/invite", views_team.invite, name="invite"),
     path(

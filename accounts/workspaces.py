@@ -180,6 +180,19 @@ def close(*, workspace: Workspace, by: Actor) -> Workspace:
 
 
 @transaction.atomic
+def close_personal(*, user: User) -> None:
+    """Close a person's personal workspace, because their account ends."""
+    found = Workspace.objects.select_for_update(no_key=True)
+    current = found.filter(personal_of=user, closed_at=None).first()
+    if current is None:
+        return
+    before = facts(current)
+    current.closed_at = timezone.now()
+    current.save(update_fields=["closed_at"])
+    _record("workspace.closed", current, by=user, before=before)
+
+
+@transaction.atomic
 def move_to_tier(*, workspace: Workspace, tier: Tier, by: Actor = None) -> None:
     """Give a workspace another standing, and the layers above the caps that go with it."""
     before = Workspace.objects.select_related("tier").get(pk=workspace.pk).tier.slug

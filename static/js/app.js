@@ -95,7 +95,8 @@ window.addEventListener("pageshow", (event) => {
 function nameLocalTimes(root) {
   for (const time of root.querySelectorAll("time[data-local-title]")) {
     const moment = new Date(time.dateTime);
-    time.title = moment.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
+    const timeZone = document.documentElement.dataset.timeZone;
+    time.title = moment.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long", timeZone });
   }
 }
 nameLocalTimes(document);

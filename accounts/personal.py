@@ -1,0 +1,52 @@
+"""What is kept about a person, for that person: everything that names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+
+from accounts.models import ApiKey, AuditEvent, Membership, User
+
+MOST_EVENTS = 10_000
+
+
+def record(*, user: User) -> dict[str, Any]:
+    """Everything as JSON can hold it. Usage and money belong to workspaces: exports have them."""
+    return {
+        "user": {
+            "id": user.public_id,
+            "email": user.email,
+            "name": user.name,
+            "language": user.language,
+            "time_zone": user.time_zone,
+            "joined": user.date_joined,
+            "last_sign_in": user.last_login,
+        },
+        "email_addresses": list(
+            EmailAddress.objects.filter(user=user).values("email", "verified", "primary")
+        ),
+        "second_factors": list(
+            Authenticator.objects.filter(user=user).values("type", "created_at", "last_used_at")
+        ),
+        "sessions": list(
+            UserSession.objects.filter(user=user).values("created_at", "ip", "user_agent")
+        ),
+        "memberships": list(
+            Membership.objects.filter(user=user).values(
+                "workspace__public_id", "workspace__name", "role", "created_at"
+            )
+        ),
+        "keys": list(
+            ApiKey.objects.filter(user=user).values(
+                "public_id", "name", "created_at", "expires_at", "deleted_at"
+            )
+        ),
+        "changes": list(
+            AuditEvent.objects.filter(user=user)
+            .order_by("-pk")
+            .values("at", "action", "target", "address")[:MOST_EVENTS]
+        ),
+    }
