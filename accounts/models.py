@@ -16,6 +16,7 @@ from accounts import scopes
 from accounts.models_audit import AuditEvent
 from accounts.models_invitation import Invitation
 from accounts.models_kept import KeptAnswer
+from accounts.models_webhook import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from common import ids
 
 # Plain strings, so that migrations do not have to import our enums.
@@ -393,5 +394,8 @@ __all__ = [
     "Tier",
     "User",
     "UserManager",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
     "Workspace",
 ]
