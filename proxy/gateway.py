@@ -75,9 +75,13 @@ class Gateway:
 
     def __init__(self) -> None:
         self.runtime = Runtime()
+        self.under_way = 0
+        # Set once it is draining and the last call has ended.
+        self.idle = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         incoming = Incoming(scope, receive, send)
+        self.under_way += 1
         try:
             await self._answer(incoming)
         except ApiError as error:
@@ -90,6 +94,11 @@ class Gateway:
             )
             message = "Something went wrong on our side. It was not charged."
             await refuse(incoming, ApiError("internal", message))
+        finally:
+            self.under_way -= 1
+            if self.runtime.draining and not self.under_way:
+                self.idle.set()
+            self.runtime.meters.answered(incoming)
 
     async def _answer(self, incoming: Incoming) -> None:
         method = incoming.scope["method"]

@@ -53,6 +53,9 @@ class Incoming:
             b"transfer-encoding" not in self.headers
         )
         self.answered = False
+        # What was answered, for those who count: the status, 0 as long as nothing was.
+        self.status = 0
+        self.told: Mapping[str, str] = {}
         self.gone = False
         self.ended = False
 
@@ -150,7 +153,7 @@ class Incoming:
         content_type: bytes = b"application/json",
     ) -> None:
         """Send a whole response."""
-        pairs = self._head(headers, content_type)
+        pairs = self._head(status, headers, content_type)
         pairs.append((b"content-length", str(len(body)).encode()))
         self.answered = True
         await self.send({"type": "http.response.start", "status": status, "headers": pairs})
@@ -160,7 +163,7 @@ class Incoming:
 
     async def begin_stream(self, *, headers: Mapping[str, str]) -> None:
         """Send the head of an event stream."""
-        pairs = self._head(headers, b"text/event-stream; charset=utf-8")
+        pairs = self._head(200, headers, b"text/event-stream; charset=utf-8")
         pairs += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         self.answered = True
         await self.send({"type": "http.response.start", "status": 200, "headers": pairs})
@@ -178,7 +181,10 @@ class Incoming:
         except (OSError, TimeoutError):
             self.gone = True
 
-    def _head(self, headers: Mapping[str, str], content_type: bytes) -> list[tuple[bytes, bytes]]:
+    def _head(
+        self, status: int, headers: Mapping[str, str], content_type: bytes
+    ) -> list[tuple[bytes, bytes]]:
+        self.status, self.told = status, headers
         pairs = [
             (b"content-type", content_type),
             (b"x-request-id", ids.form("req_", self.id).encode()),

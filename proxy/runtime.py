@@ -23,6 +23,7 @@ from django.conf import settings
 from msgspec import Struct
 
 from billing import ledger
+from common import metrics
 from proxy import breakers, catalogue, quotas
 from proxy.auth import Doorkeeper
 from proxy.breakers import Breakers
@@ -31,10 +32,12 @@ from proxy.connection import Connection, Reader, in_thread
 from proxy.gates import Gates
 from proxy.keepalive import KeepAlive
 from proxy.limits import Limiter
+from proxy.meters import meters
 from proxy.quotas import Quotas
 from proxy.spool import Spool
 from proxy.till import Closing, Settled, Till
 from proxy.transport import Transport
+from proxy.vitals import Vitals
 
 if TYPE_CHECKING:
     from proxy.streams import Stream
@@ -44,6 +47,7 @@ log = structlog.get_logger(__name__)
 CATALOGUE_POLL_S = 0.5
 DURABLE_WAIT_S = 5.0
 REPLAY_EVERY_S = 1.0
+MEASURE_EVERY_S = 2.0
 BORN = """
 insert into proxy_gatewayprocess (hostname, pid, started_at, heartbeat_at)
 values (%s, %s, clock_timestamp(), clock_timestamp()) returning id
@@ -110,6 +114,8 @@ class Runtime:
         self.catalogue: Catalogue
         self.live: set[Stream] = set()
         self.left: list[Note] = []
+        self.meters = meters()
+        self.endpoint = metrics.Endpoint(Vitals())
 
     async def start(self) -> None:
         """
@@ -147,6 +153,7 @@ class Runtime:
             asyncio.create_task(self._forever(self.checkpoint, settings.CHECKPOINT_S)),
             asyncio.create_task(self._forever(self.share_breakers, breakers.SHARE_EVERY_S)),
             asyncio.create_task(self._forever(self.renew_leases, quotas.RENEW_EVERY_S)),
+            asyncio.create_task(self._forever(self.measure, MEASURE_EVERY_S)),
         ]
         self.checkpoints = Connection()
         self.beaten_at = 0.0
@@ -157,6 +164,7 @@ class Runtime:
         self.draining = True
         for pulse in self.pulses:
             pulse.cancel()
+        await asyncio.to_thread(self.endpoint.close)
         await self.till.close()
         await self.quotas.close()
         await self.transport.aclose()
@@ -224,6 +232,12 @@ class Runtime:
     async def renew_leases(self) -> None:
         """Keep the slots of calls in flight."""
         self.quotas.renew()
+
+    async def measure(self) -> None:
+        """Tell the levels of this process; give all figures, if nobody else here does."""
+        self.meters.streams.set(len(self.live))
+        self.meters.rest(self.breakers)
+        self.endpoint.open()
 
     async def checkpoint(self) -> None:
         """Write down what live streams have counted since the last time; extend their holds."""

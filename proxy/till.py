@@ -25,6 +25,7 @@ from billing.ledger import ADMIT
 from common import ids
 from proxy.connection import Connection
 from proxy.desk import POISON, Desk, StoreAway
+from proxy.meters import meters
 from proxy.spool import Entry, Fate, Spool
 
 log = structlog.get_logger(__name__)
@@ -154,6 +155,7 @@ class Settled(Struct, frozen=True):
 
 async def ask_admission(connection: Connection, items: list[Ask], careful: bool) -> list[Granted]:
     """Run ``billing_admit`` for a batch."""
+    meters().admissions.observe(len(items))
     rows = await connection.rows(ADMIT, (msgspec.json.encode(items).decode(), careful))
     return msgspec.json.decode(rows[0][0], type=list[Granted])
 
@@ -162,6 +164,7 @@ async def ask_settlement(
     connection: Connection, items: list[Closing], careful: bool
 ) -> list[Settled]:
     """Run ``billing_settle`` for a batch and write its attempts."""
+    meters().settlements.observe(len(items))
     bills = msgspec.json.encode([item.bill for item in items]).decode()
     attempts = msgspec.json.encode([row for item in items for row in item.attempts]).decode()
     checkpointed = [item.bill.id for item in items if item.checkpointed]
@@ -253,6 +256,7 @@ class Till:
                     return settled
             try:
                 await self.spool.keep(closing.bill.id, msgspec.json.encode(closing))
+                meters().spooled.inc()
                 return Settled(SPOOLED)
             except OSError as error:
                 log.critical("The settle spool cannot be written to", error=str(error))
@@ -272,9 +276,12 @@ class Till:
             # Better a charge without its attempts than no charge.
             settled = await self._ask(Closing(closing.bill))
         elif is_refused(closing, settled):
+            meters().refused.inc()
             log.error(
                 "A settlement was refused", id=ids.form("req_", closing.bill.id), verdict=settled.v
             )
+        else:
+            meters().settled(closing.bill, settled)
         return settled
 
     async def replay(self) -> None:

@@ -11,9 +11,11 @@ from django.core.asgi import get_asgi_application
 
 django = get_asgi_application()
 
-from config.startup import refuse_if_unfit  # noqa: E402  models need Django to be set up
-from proxy.gateway import Gateway, owns  # noqa: E402
-from proxy.guard import Receive, Scope, Send  # noqa: E402
+from config.shutdown import Shutdown  # noqa: E402  models need Django to be set up
+from config.startup import refuse_if_unfit  # noqa: E402
+from proxy.forward import draining  # noqa: E402
+from proxy.gateway import Gateway, owns, refuse  # noqa: E402
+from proxy.guard import Incoming, Receive, Scope, Send  # noqa: E402
 
 
 class Application:
@@ -21,6 +23,7 @@ class Application:
 
     def __init__(self) -> None:
         self.gateway = Gateway()
+        self.shutdown = Shutdown(self.gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: a request, or the server's own life span."""
@@ -28,6 +31,10 @@ class Application:
             await self.lifespan(receive, send)
         elif scope["type"] == "http" and owns(scope["path"]):
             await self.gateway(scope, receive, send)
+        elif (
+            scope["type"] == "http" and scope["path"] == "/readyz" and self.gateway.runtime.draining
+        ):
+            await refuse(Incoming(scope, receive, send), draining())
         elif scope["type"] == "http":
             await django(scope, receive, send)  # type: ignore[arg-type]  # the same in other words
 
@@ -37,6 +44,7 @@ class Application:
         try:
             refuse_if_unfit()
             await self.gateway.runtime.start()
+            self.shutdown.watch()
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

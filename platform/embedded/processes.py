@@ -36,7 +36,7 @@ def web(*, environment: Mapping[str, str], host: str, port: int) -> Program:
             *_uvicorn("config.asgi:application", host=host, port=port),
             "--timeout-graceful-shutdown=5",
         ],
-        environment=environment,
+        environment={"SHUTDOWN_GRACE_S": "5", **environment},
         folder=ROOT,
         port=port,
         stop_within_s=20.0,

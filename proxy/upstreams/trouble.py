@@ -44,6 +44,8 @@ def error_in_body(error: dict[str, object]) -> UpstreamTrouble:
 
 def unreachable(error: Exception) -> UpstreamTrouble:
     """Judge a connection that failed or timed out before the answer was whole."""
+    if isinstance(error, httpx.PoolTimeout):
+        return busy("pool_full")
     refused = isinstance(error.__cause__, aiohttp.ClientConnectorError)
     if isinstance(error, httpx.TimeoutException) and not (refused or hung_up(error)):
         connecting = isinstance(error.__cause__, aiohttp.ConnectionTimeoutError) or isinstance(

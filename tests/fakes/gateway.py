@@ -76,8 +76,9 @@ class GatewayServer:
 class GatewayProcess:
     """The real server in a process of its own, as `make run` starts it."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, *flags: str, **environment: str) -> None:
         self.port = free_port()
+        self._flags = flags
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -103,6 +104,7 @@ class GatewayProcess:
                 *("--port", str(self.port), "--loop", "uvloop", "--http", "httptools"),
                 *("--log-level", "warning", "--no-access-log", "--no-proxy-headers"),
                 "--timeout-keep-alive=75",
+                *self._flags,
             ],
             cwd=settings.BASE_DIR,
             env={
@@ -125,6 +127,15 @@ class GatewayProcess:
             return httpx.get(f"{self.url}/livez", trust_env=False).status_code == 200
         except httpx.TransportError:
             return False
+
+    def ended(self, *, within_s: float) -> bool:
+        """Wait for its end; tell whether it came in time."""
+        assert self._process is not None
+        try:
+            self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it as a crash does."""

@@ -6,8 +6,10 @@ import asyncio
 
 import httpx
 import pytest
+from pytest_django import Settings
 
 from proxy.transport import Transport
+from proxy.upstreams import trouble
 from proxy.upstreams.posting import post
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import FakeUpstream
@@ -68,6 +70,31 @@ class TestSend:
             upstream.script([fake.Stall()])
             with pytest.raises(httpx.TimeoutException):
                 asyncio.run(scenario())
+
+    def test_a_call_that_finds_no_connection_free_says_so_and_the_next_one_finds_it(
+        self, settings: Settings
+    ) -> None:
+        async def scenario() -> int:
+            transport = Transport()
+            first = await transport.send(call(upstream.base_url))
+            hasty = call(upstream.base_url)
+            hasty.extensions = {"timeout": {"connect": 2.0, "read": 2.0, "pool": 0.05}}
+            with pytest.raises(httpx.PoolTimeout) as refused:
+                await transport.send(hasty)
+            assert trouble.unreachable(refused.value).limited, "our limit is not its failure"
+            await first.body.aclose()
+            await first.body.aclose()
+            second = await transport.send(call(upstream.base_url))
+            assert transport.free.locked(), "closing twice frees one connection"
+            await second.body.aclose()
+            await transport.aclose()
+            return second.status_code
+
+        settings.UPSTREAM_CONNECTIONS = 1
+        with FakeUpstream() as upstream:
+            upstream.script([fake.Head(), b"one"])
+            upstream.script([fake.Head(), b"two"])
+            assert asyncio.run(scenario()) == 200
 
 
 class TestBody:

@@ -1,0 +1,131 @@
+"""
+What a gateway counts: requests, tokens, money, times, batches.
+
+Labels have few values: surfaces, status codes, providers. No workspace, no key, no model that
+a caller names.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from common import metrics
+
+if TYPE_CHECKING:
+    from proxy.breakers import Breakers
+    from proxy.guard import Incoming
+    from proxy.till import Bill, Settled
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+OVERHEAD = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+BASES = ("/v1/", "/api/v1/")
+OTHER = "other"
+
+
+class Meters:
+    """All that gateways and the makers of generations count."""
+
+    def __init__(self) -> None:
+        self.requests = metrics.counter(
+            "requests", "Answers given, by endpoint and status; gone: nobody waited", _BY_ANSWER
+        )
+        self.overhead = metrics.histogram(
+            "overhead_seconds", "What the gateway adds to its providers' time", buckets=OVERHEAD
+        )
+        self.closings = metrics.counter(
+            "closings", "Holds closed by this gateway", ("surface", "state", "source")
+        )
+        self.tokens = metrics.counter("tokens", "Tokens of settled calls", ("provider", "kind"))
+        self.money = metrics.counter(
+            "money_nanos", "Nano-dollars of settled calls: charged, uncollected, cost", ("kind",)
+        )
+        self.first_byte = metrics.histogram(
+            "first_byte_seconds", "Time to a stream's first byte", ("provider",), buckets=SECONDS
+        )
+        self.latency = metrics.histogram(
+            "call_seconds", "Time from headers to settlement", ("provider",), buckets=SECONDS
+        )
+        self.batches = metrics.histogram(
+            "batch_items", "Items per round trip to the ledger", ("desk",), buckets=SIZES
+        )
+        self.admissions = self.batches.labels("admission")
+        self.settlements = self.batches.labels("settlement")
+        self.refused = metrics.counter(
+            "settlements_refused", "Settlements that the ledger would not book"
+        )
+        self.spooled = metrics.counter("settlements_spooled", "Settlements written to the disk")
+        self.streams = metrics.gauge("streams", "Streams under way")
+        self.resting = metrics.gauge(
+            "route_resting", "1 while a route's breaker is open", ("route",), largest=True
+        )
+        self.surfaces = _surfaces()
+        self._known_routes: set[str] = set()
+
+    def answered(self, incoming: Incoming) -> None:
+        """Count one request by what was answered."""
+        status = str(incoming.status) if incoming.status else "gone"
+        surface = self.surfaces.get(incoming.path, OTHER)
+        self.requests.labels(surface, status).inc()
+        overhead = incoming.told.get("x-tollgate-overhead-ms")
+        if overhead is not None:
+            self.overhead.observe(int(overhead) / 1000)
+
+    def settled(self, bill: Bill, settled: Settled) -> None:
+        """Count one closing that the ledger booked for the first time."""
+        if settled.v not in ("ok", "late"):
+            return
+        self.closings.labels(bill.surface, bill.state, bill.source).inc()
+        if bill.state != "settled":
+            return
+        self._tokens(bill)
+        self._money(bill, settled)
+        if bill.stream and bill.first_byte_ms is not None:
+            self.first_byte.labels(bill.provider).observe(bill.first_byte_ms / 1000)
+        if bill.latency_ms is not None:
+            self.latency.labels(bill.provider).observe(bill.latency_ms / 1000)
+
+    def _tokens(self, bill: Bill) -> None:
+        read = bill.input_tokens + bill.cached_tokens + bill.cache_write_tokens
+        if read:
+            self.tokens.labels(bill.provider, "input").inc(read)
+        if bill.output_tokens:
+            self.tokens.labels(bill.provider, "output").inc(bill.output_tokens)
+
+    def _money(self, bill: Bill, settled: Settled) -> None:
+        charged, uncollected = settled.charged or 0, settled.uncollected or 0
+        # Verdicts are in units of the account's asset; a figure has one unit.
+        lost = bill.cost * uncollected // (charged + uncollected) if uncollected else 0
+        self.money.labels("charged").inc(bill.cost - lost)
+        if lost:
+            self.money.labels("uncollected").inc(lost)
+        if bill.upstream_cost:
+            self.money.labels("cost").inc(bill.upstream_cost)
+
+    def rest(self, breakers: Breakers) -> None:
+        """Say which routes rest, and no more of those that work again."""
+        resting = {name for name, breaker in breakers.by_name.items() if breaker.opened}
+        self._known_routes |= resting
+        for name in self._known_routes:
+            self.resting.labels(name).set(name in resting)
+
+
+_BY_ANSWER = ("surface", "status")
+
+
+def _surfaces() -> dict[str, str]:
+    # Imported late: the gateway's surfaces count what they do.
+    from proxy.gateway import SURFACES
+
+    names = {}
+    for path in SURFACES:
+        base = next((base for base in BASES if path.startswith(base)), "/")
+        names[path] = path.removeprefix(base)
+    return names
+
+
+@cache
+def meters() -> Meters:
+    """Return this process's meters; nothing is written before the first is asked for."""
+    return Meters()
