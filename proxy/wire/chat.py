@@ -37,6 +37,7 @@ PARTS = frozenset({"text", "image_url", "refusal"})
 NO_PROMPT = frozenset(
     {"messages", "metadata", "stream_options", "provider", "models", "sandbox", "logit_bias"}
 )
+DOCUMENTED = frozenset(ChatRequest.__struct_fields__)
 STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 MOST_BRACKETS = 1_000_000
@@ -66,6 +67,9 @@ def checked(fields: dict[str, Any]) -> Call:
     for name, value in fields.items():
         if isinstance(value, dict | list) and name not in NO_PROMPT:
             prompt_bytes += len(msgspec.json.encode(value))
+        elif isinstance(value, str) and name not in DOCUMENTED:
+            # Nobody knows what a provider does with it; some take whole templates.
+            prompt_bytes += len(value.encode())
     options = request.stream_options
     limits = [x for x in (request.max_tokens, request.max_completion_tokens) if x is not None]
     stop = request.stop or ()
@@ -207,7 +211,8 @@ def _measure(request: ChatRequest, raw: list[dict[str, Any]]) -> tuple[int, int]
             size += len(message.content.encode())
         elif message.content is not None:
             for number, part in enumerate(message.content):
-                if part.get("type") not in PARTS:
+                kind = part.get("type")
+                if not isinstance(kind, str) or kind not in PARTS:
                     raise _unpriced(f"messages[{position}].content[{number}].type")
                 size += _part_bytes(part)
                 pictures += part["type"] == "image_url"

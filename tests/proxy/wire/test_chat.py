@@ -116,6 +116,11 @@ class TestParse:
 
         assert parse(messages=[turn], tools=[tool]).prompt_bytes > 800
 
+    @pytest.mark.parametrize("field", ["x" * 900, ["x" * 900], {"y": "x" * 900}])
+    def test_counts_what_only_the_provider_knows(self, field: Any) -> None:
+        bare, more = parse(), parse(chat_template=field)
+        assert more.prompt_bytes >= bare.prompt_bytes + 900
+
 
 class TestModeration:
     def test_is_refused_because_its_verdict_would_be_lost(self) -> None:
@@ -172,7 +177,7 @@ class TestWhatTheHoldCovers:
     def test_is_every_text_that_a_provider_may_count(self, fields: dict[str, Any]) -> None:
         assert parse(**fields).prompt_bytes > 9000
 
-    @pytest.mark.parametrize("kind", ["file", "input_audio", "video_url", None])
+    @pytest.mark.parametrize("kind", ["file", "input_audio", "video_url", None, ["text"], {}, 1])
     def test_a_part_without_a_bound_is_refused(self, kind: str | None) -> None:
         with pytest.raises(BadRequest) as refused:
             parse(messages=[{"role": "user", "content": [{"type": kind}]}])
