@@ -94,6 +94,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.usersessions",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -123,6 +124,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.OwnLanguage",
 ]
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
@@ -174,7 +176,10 @@ ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_ON_GET = False
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+# Browsers make passkeys on https and on localhost only.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE
 MFA_TOTP_ISSUER = "Tollgate"
 
 # -- Payments: no key, no cards ---------------------------------------------------------
@@ -276,6 +281,10 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }
 
+# -- Webhooks of customers ----------------------------------------------------------------
+# host:port that may be reached although they are not public, or by http: on purpose only.
+WEBHOOK_ALLOWED_TARGETS: list[str] = env.list("WEBHOOK_ALLOWED_TARGETS", default=[])
+
 # -- EVM chains ---------------------------------------------------------------------------
 # Empty: no crypto is taken. Endpoints that hold a secret: CHAIN_RPC_1=https://…,https://…
 CHAINS_FILE = env.str("CHAINS_FILE", "")
@@ -309,6 +318,12 @@ CELERY_BEAT_SCHEDULE = {
     "keeping": {"task": "proxy.tasks.tidy_kept", "schedule": 20.0, "options": {"expires": 20}},
     "roll-up": {"task": "billing.tasks.roll_up", "schedule": 30.0, "options": {"expires": 30}},
     "alerts": {"task": "billing.tasks.send_alerts", "schedule": 60.0, "options": {"expires": 60}},
+    "webhooks": {
+        "task": "accounts.tasks.deliver_webhooks",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    "forget-webhooks": {"task": "accounts.tasks.forget_webhooks", "schedule": crontab(minute=51)},
     "forget-answers": {"task": "accounts.tasks.forget_answers", "schedule": crontab(minute=47)},
     # When providers have closed the day before; it asks for the days before that again.
     "provider-reports": {
