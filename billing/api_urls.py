@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from billing import api_deposits, api_keys, api_limits, api_money, api_packages, api_usage
+from billing import (
+    api_deposits,
+    api_keys,
+    api_limits,
+    api_money,
+    api_packages,
+    api_topups,
+    api_usage,
+)
 
 urlpatterns = [
     path("keys", api_keys.KeysView.as_view()),
@@ -20,6 +28,11 @@ urlpatterns = [
     path("crypto/address", api_deposits.CryptoAddressView.as_view()),
     path("crypto/conversions", api_deposits.CryptoConversionsView.as_view()),
     path("deposits", api_deposits.DepositsView.as_view()),
+    path("top-ups", api_topups.TopUpsView.as_view()),
+    path("top-ups/<str:top_up_id>", api_topups.TopUpView.as_view()),
+    path("top-ups/<str:top_up_id>/refunds", api_topups.RefundsView.as_view()),
+    path("cards", api_topups.CardsView.as_view()),
+    path("auto-top-up", api_topups.AutoTopUpView.as_view()),
     path("token-packages", api_packages.PackagesView.as_view()),
     path("token-purchases", api_packages.PurchasesView.as_view()),
 ]

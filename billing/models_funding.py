@@ -91,6 +91,11 @@ class TopUp(models.Model):
         """What is charged."""
         return self.amount_cents + self.tax_cents
 
+    @property
+    def amount_nanos(self) -> int:
+        """What is credited, in the ledger's unit."""
+        return self.amount_cents * 10**7
+
 
 class SavedCard(models.Model):
     """A card that its owner let us charge again; its number is at the processor only."""

@@ -9,6 +9,7 @@ The connection to Stripe, and its failures in our words.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +21,8 @@ from django.conf import settings
 API_VERSION: Final = "2026-10-28.endive"
 TIMEOUT_S: Final = 15.0
 Body = dict[str, Any]
+# Each call is a line at INFO; what fails is told by ourselves.
+logging.getLogger("stripe").setLevel(logging.WARNING)
 
 
 class StripeError(Exception):
