@@ -11,6 +11,7 @@ from proxy import (
     views_logs,
     views_models,
     views_openapi,
+    views_playground,
     views_quickstart,
     views_usage,
 )
@@ -45,6 +46,8 @@ urlpatterns = [
     path("dashboard/keys/<key:public_id>/enable", views_keys.enable, name="key_enable"),
     path("dashboard/keys/<key:public_id>/rotate", views_keys.rotate, name="key_rotate"),
     path("dashboard/keys/<key:public_id>/delete", views_keys.delete, name="key_delete"),
+    path("dashboard/playground", views_playground.playground, name="playground"),
+    path("dashboard/playground/key", views_playground.playground_key, name="playground_key"),
     path("dashboard/usage", views_usage.usage, name="usage"),
     path("dashboard/usage.csv", views_usage.usage_csv, name="usage_csv"),
     path("dashboard/logs", views_logs.log, name="logs"),
