@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -28,7 +28,7 @@ def problems() -> list[str]:
         f"{one} and {other} are equal; each secret has one purpose, give them different values."
         for one, other in _equal_secrets()
     ]
-    return found + policies.problems()
+    return found + list(_payment_problems()) + policies.problems()
 
 
 def refuse_if_unfit() -> None:
@@ -39,6 +39,16 @@ def refuse_if_unfit() -> None:
     """
     if found := problems():
         raise Unfit("This configuration cannot be started. " + " ".join(found))
+
+
+def _payment_problems() -> Iterator[str]:
+    secrets = settings.STRIPE_WEBHOOK_SECRETS
+    if settings.STRIPE_SECRET_KEY and not any(secrets):
+        yield "STRIPE_SECRET_KEY is set without STRIPE_WEBHOOK_SECRETS; see docs/billing.md."
+    if any(not each.startswith("whsec_") for each in secrets) or len(secrets) > 2:
+        yield "STRIPE_WEBHOOK_SECRETS is one or two secrets that begin with whsec_."
+    if settings.TAX_AT not in ("none", "topup"):
+        yield "TAX_AT is none or topup."
 
 
 def _weak_secrets() -> list[tuple[str, str]]:

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from unittest import mock
+
+import pytest
+from django.core import mail
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts.errors import Invalid, NotVerified
+from billing import autotopups, notices, topups
+from billing.models_funding import AutoTopUp, SavedCard, TopUp
+from billing.stripe import booking, cards
+from billing.tasks import poll_payments, reconcile_payments, top_up_automatically
+from common.errors import ApiError
+from tests import pages
+from tests.billing.stripe.payer import Payer, deliver, house, kinds, sound
+from tests.fakes.stripe.process import ASKS, DECLINED, FakeStripe
+
+pytestmark = pytest.mark.django_db
+
+
+def again(one: Payer) -> None:
+    """Let the silence after a decline pass, and the beat come by."""
+    AutoTopUp.objects.filter(workspace=one.workspace).update(retry_after=None)
+    top_up_automatically()
+
+
+def card_of(one: Payer, number: str) -> SavedCard:
+    """A card that can be saved, whatever it does when it is charged."""
+    url = topups.processor().save_card(workspace=one.workspace)
+    session = url.rsplit("/", 1)[-1]
+    one.fake.do("complete", id=session, number=number)
+    booking.book_session(session)
+    return SavedCard.objects.latest("id")
+
+
+class TestCharge:
+    def test_a_saved_card_is_charged_without_its_owner(self, ada: Payer) -> None:
+        top_up = ada.ask(1500, card=ada.save_card())
+        for _ in range(2):
+            cards.charge(top_up=top_up)
+        assert ada.cents == 2000
+        assert len(ada.fake.all("charge")) == 2
+
+    def test_an_answer_that_was_lost_charges_once(self, ada: Payer) -> None:
+        top_up = ada.ask(1500, card=ada.save_card())
+        ada.fake.do("knobs", fail={"path": "payment_intents", "when": "after", "count": 1})
+        cards.charge(top_up=top_up)
+        assert ada.cents == 2000
+        assert len(ada.fake.all("charge")) == 2
+
+    def test_after_a_day_it_is_looked_for_and_not_charged_again(self, ada: Payer) -> None:
+        card = ada.save_card()
+        found, lost = ada.ask(1500, card=card), ada.ask(1600, card=card)
+        with mock.patch.object(booking, "book_intent"):
+            cards.charge(top_up=found)
+        old = timezone.now() - timedelta(hours=24)
+        TopUp.objects.filter(pk__in=(found.pk, lost.pk)).update(created_at=old)
+        poll_payments()
+        found.refresh_from_db()
+        lost.refresh_from_db()
+        assert (found.status, lost.status) == (TopUp.Status.PAID, TopUp.Status.FAILED)
+        assert len(ada.fake.all("charge")) == 2
+
+    def test_a_declined_card_credits_nothing(self, ada: Payer) -> None:
+        top_up = ada.ask(1500, card=card_of(ada, DECLINED))
+        cards.charge(top_up=top_up)
+        top_up.refresh_from_db()
+        assert (top_up.status, top_up.failure, ada.cents) == ("failed", "card_declined", 0)
+
+    def test_a_card_that_its_owner_removed_is_not_charged(self, ada: Payer) -> None:
+        card = ada.save_card()
+        top_up = ada.ask(1500, card=card)
+        topups.processor().forget_card(card=card)
+        cards.charge(top_up=top_up)
+        assert len(ada.fake.all("charge")) == 1
+
+
+class TestAutoTopUp:
+    def test_it_is_off_until_somebody_wants_it(self, ada: Payer) -> None:
+        assert not autotopups.of(workspace=ada.workspace).enabled
+        with pytest.raises(Invalid, match="Save a card"):
+            autotopups.choose(
+                workspace=ada.workspace,
+                enabled=True,
+                threshold_nanos=1,
+                amount_cents=1000,
+                monthly_limit_cents=5000,
+                card=None,
+                by=ada.user,
+            )
+
+    def test_a_low_balance_is_topped_up_until_the_month_is_used_up(self, ada: Payer) -> None:
+        ada.automatic(ada.save_card(), monthly_limit_cents=2500)
+        for _ in range(4):
+            top_up_automatically()
+        assert ada.cents == 500 + 2000
+        assert sound()
+
+    def test_a_balance_at_the_threshold_is_enough(self, ada: Payer) -> None:
+        ada.automatic(ada.save_card(), threshold_nanos=5 * 10**9)
+        top_up_automatically()
+        assert ada.cents == 500
+        ada.spend(1)
+        top_up_automatically()
+        assert ada.cents == 1499
+
+    def test_one_attempt_is_open_at_a_time(self, ada: Payer) -> None:
+        ada.automatic(ada.save_card())
+        now = timezone.now()
+        assert len(autotopups.begin_due(now=now)) == 1
+        assert autotopups.begin_due(now=now) == []
+        with pytest.raises(IntegrityError), transaction.atomic():
+            TopUp.objects.create(workspace=ada.workspace, method="auto", amount_cents=1)
+
+    def test_after_a_decline_it_is_silent_and_after_three_it_is_off(self, ada: Payer) -> None:
+        ada.automatic(card_of(ada, DECLINED))
+        top_up_automatically()
+        top_up_automatically()
+        assert TopUp.objects.count() == 1
+        again(ada)
+        again(ada)
+        wishes = AutoTopUp.objects.get()
+        assert (wishes.enabled, wishes.failures) == (False, 3)
+        assert wishes.stopped_because == "card_declined"
+        again(ada)
+        assert TopUp.objects.filter(method="auto").count() == 3
+        notices.deliver()
+        subjects = [letter.subject for letter in mail.outbox]
+        assert sum("declined" in each for each in subjects) == 2
+        assert sum("is off" in each for each in subjects) == 1
+
+    def test_a_paid_one_forgets_what_failed_before(self, ada: Payer) -> None:
+        ada.automatic(ada.save_card())
+        AutoTopUp.objects.update(failures=2)
+        top_up_automatically()
+        assert AutoTopUp.objects.get().failures == 0
+
+    def test_a_bank_that_wants_the_owner_is_answered_by_a_link(self, ada: Payer) -> None:
+        ada.automatic(card_of(ada, ASKS))
+        top_up_automatically()
+        notices.deliver()
+        link = TopUp.objects.get(method="checkout")
+        assert f"/top-ups/{link.public_id}" in str(mail.outbox[-1].body)
+        answer = pages.browser().get(f"/top-ups/{link.public_id}")
+        assert answer["location"].startswith(ada.fake.url)
+
+    def test_a_frozen_workspace_is_not_charged(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.automatic(ada.save_card())
+        ada.fake.do("dispute", id=top_up.intent_id)
+        deliver(ada.fake.events("charge.dispute.created")[0])
+        top_up_automatically()
+        assert not TopUp.objects.filter(method="auto").exists()
+
+
+class TestAsk:
+    def test_an_unproved_address_pays_nothing(self, fake: FakeStripe) -> None:
+        eve = pages.person("eve", verified=False)
+        with pytest.raises(NotVerified):
+            topups.ask(workspace=pages.home(eve), amount_cents=1000, by=eve)
+
+    def test_a_new_customer_pays_little_on_the_first_day(self, ada: Payer) -> None:
+        ada.pay(15000)
+        with pytest.raises(ApiError, match="within a day"):
+            ada.ask(5001)
+        assert ada.ask(5000)
+
+    def test_many_attempts_are_slowed_down(self, ada: Payer) -> None:
+        for _ in range(topups.ATTEMPTS_AN_HOUR):
+            ada.ask()
+        with pytest.raises(ApiError, match="Too many payments"):
+            ada.ask()
+
+    def test_many_new_cards_are_slowed_down(self, ada: Payer) -> None:
+        for digit in range(topups.NEW_CARDS_A_DAY):
+            ada.pay(500, f"400000000000000{digit}")
+        with pytest.raises(ApiError, match="new cards"):
+            ada.ask()
+
+    @pytest.mark.parametrize("cents", [-1, 0, 499, 500001])
+    def test_an_amount_out_of_bounds_is_refused(self, ada: Payer, cents: int) -> None:
+        with pytest.raises(Invalid):
+            ada.ask(cents)
+
+
+class TestReconcile:
+    def test_fees_and_payouts_are_booked_once(self, ada: Payer) -> None:
+        ada.pay(2000)
+        payout = ada.fake.do("payout", amount=1500)
+        for _ in range(2):
+            reconcile_payments()
+        assert (house("stripe_fees"), house("bank")) == (-88, -1500)
+        assert house("clearing:stripe") == -2000 + 88 + 1500
+        ada.fake.do("fail_payout", id=payout["id"])
+        deliver(ada.fake.events("payout.failed")[0])
+        assert house("bank") == 0
+        assert sound()
+
+    def test_a_payment_that_nothing_told_of_is_found(self, ada: Payer) -> None:
+        ada.complete(ada.ask())
+        reconcile_payments()
+        assert ada.cents == 2000
+
+    def test_money_of_nobody_goes_to_suspense(self, ada: Payer) -> None:
+        ada.fake.do("stray", amount=700, currency="usd")
+        reconcile_payments()
+        assert "suspense" in kinds()

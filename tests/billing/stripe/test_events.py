@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+
+import pytest
+from django.db import connections
+from django.test import Client
+from pytest_django import Settings
+
+from billing import topups
+from billing.models import Transfer
+from billing.models_funding import StripeEvent, TopUp
+from billing.stripe import booking, events
+from billing.tasks import poll_payments
+from tests.billing.stripe import payer
+from tests.billing.stripe.payer import Payer, body_of, deliver, sign, sound
+from tests.fakes.stripe.process import SECRET, FakeStripe
+
+pytestmark = pytest.mark.django_db
+
+
+def post(body: bytes, signature: str) -> int:
+    """Send a webhook as Stripe does; return the status of the answer."""
+    answer = Client().post(
+        "/webhooks/stripe", body, "application/json", headers={"stripe-signature": signature}
+    )
+    return int(answer.status_code)
+
+
+class TestReceive:
+    @pytest.fixture
+    def body(self, ada: Payer) -> bytes:
+        """The event of a payment that is not booked."""
+        ada.complete(ada.ask())
+        return body_of(ada.fake.events("checkout.session.completed")[0])
+
+    def test_an_event_is_stored_before_it_is_answered_and_booked_later(self, body: bytes) -> None:
+        assert post(body, sign(body)) == 200
+        event = StripeEvent.objects.get()
+        assert event.outcome == StripeEvent.Outcome.WAITING
+        assert not Transfer.objects.exists()
+        assert events.book(event_id=event.pk)
+        assert Transfer.objects.count() == 1
+
+    def test_the_same_event_again_changes_nothing(self, body: bytes) -> None:
+        for _ in range(3):
+            assert post(body, sign(body)) == 200
+            events.book(event_id=StripeEvent.objects.get().pk)
+        assert Transfer.objects.count() == 1
+
+    def test_a_replay_with_another_event_id_changes_nothing(self, ada: Payer, body: bytes) -> None:
+        event = ada.fake.events("checkout.session.completed")[0]
+        assert deliver(event)
+        assert deliver(event | {"id": "evt_other"})
+        assert ada.cents == 2000
+
+    @pytest.mark.parametrize("shift", [-400, 400, 3600])
+    def test_what_was_not_signed_just_now_is_refused(self, body: bytes, shift: int) -> None:
+        assert post(body, sign(body, at=int(time.time()) + shift)) == 400
+        assert not StripeEvent.objects.exists()
+
+    def test_what_was_changed_after_signing_is_refused(self, body: bytes) -> None:
+        assert post(body.replace(b"2000", b"9000"), sign(body)) == 400
+
+    @pytest.mark.parametrize("signature", ["", "t=1", "v1=x", "t=now,v1=x", "\x7f"])
+    def test_what_is_not_signed_is_refused(self, body: bytes, signature: str) -> None:
+        assert post(body, signature) == 400
+
+    def test_what_another_signed_is_refused(self, body: bytes) -> None:
+        assert post(body, sign(body, secret="whsec_other")) == 400
+
+    def test_signed_nonsense_is_refused(self, ada: Payer) -> None:
+        for body in (b"", b"[]", b'{"id": 1}', b"\x00", b'{"data": {"object": 1}}'):
+            assert post(body, sign(body)) == 400
+
+    def test_either_secret_is_good_while_one_replaces_the_other(
+        self, body: bytes, settings: Settings
+    ) -> None:
+        settings.STRIPE_WEBHOOK_SECRETS = ["whsec_new", SECRET]
+        assert post(body, sign(body)) == 200
+        assert post(body, sign(body, secret="whsec_new")) == 200
+
+    def test_without_a_secret_there_is_no_endpoint(self, body: bytes, settings: Settings) -> None:
+        settings.STRIPE_WEBHOOK_SECRETS = []
+        assert post(body, sign(body, secret="x")) == 404
+
+    def test_an_event_of_the_other_mode_means_nothing(self, ada: Payer, body: bytes) -> None:
+        event = ada.fake.events("checkout.session.completed")[0]
+        assert deliver(event | {"livemode": True})
+        assert StripeEvent.objects.get().outcome == StripeEvent.Outcome.IGNORED
+        assert ada.cents == 0
+
+    def test_an_event_of_no_interest_is_kept_and_not_booked(self, ada: Payer, body: bytes) -> None:
+        event = ada.fake.events("checkout.session.completed")[0]
+        deliver(event | {"id": "evt_x", "type": "product.created"})
+        assert StripeEvent.objects.get().outcome == StripeEvent.Outcome.IGNORED
+
+
+class TestBook:
+    def test_the_order_of_events_does_not_matter(self, ada: Payer) -> None:
+        ada.complete(ada.ask())
+        intent = ada.fake.all("payment_intent")[0]["id"]
+        ada.fake.do("refund", id=intent, amount=500)
+        for event in reversed(ada.fake.events()):
+            deliver(event)
+        assert ada.cents == 2000
+        # The refund came before its payment: it waited.
+        waiting = StripeEvent.objects.get(outcome=StripeEvent.Outcome.WAITING)
+        assert events.book(event_id=waiting.pk)
+        assert ada.cents == 1500
+        assert sound()
+
+    def test_what_has_to_wait_is_told_to_operators_in_the_end(self, ada: Payer) -> None:
+        intent = ada.fake.do("stray", amount=700, currency="usd")
+        dispute = ada.fake.do("dispute", id=intent["id"])
+        event = ada.fake.events("charge.dispute.created")[0]
+        assert dispute["id"]
+        for _ in range(events.WORRYING):
+            assert not deliver(event)
+        assert StripeEvent.objects.get().attempts == events.WORRYING
+
+
+class TestPolling:
+    def test_a_payment_of_which_no_event_came_is_found(self, ada: Payer) -> None:
+        ada.complete(ada.ask())
+        poll_payments()
+        assert ada.cents == 2000
+
+    def test_events_that_stripe_could_not_deliver_are_fetched(self, ada: Payer) -> None:
+        top_up = ada.pay()
+        ada.fake.do("dispute", id=top_up.intent_id)
+        poll_payments()
+        assert ada.frozen
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAtOnce:
+    def test_200_deliveries_with_crashes_book_each_payment_once(self, fake: FakeStripe) -> None:
+        ada = payer.payer(fake)
+        with mock.patch.object(topups, "ATTEMPTS_AN_HOUR", 100):
+            asked = [ada.ask(500 + n) for n in range(10)]
+        for top_up in asked:
+            ada.complete(top_up)
+        told = fake.events("checkout.session.completed", "payment_intent.succeeded")
+        assert len(told) == 20
+        deliveries = told * 10
+        chance = random.Random(6)
+        chance.shuffle(deliveries)
+        crashes = [chance.random() < 0.3 for _ in deliveries]
+
+        def work(number: int) -> None:
+            event, body = deliveries[number], body_of(deliveries[number])
+            try:
+                events.receive(body=body, signature=sign(body))
+                if not crashes[number]:
+                    events.book(event_id=event["id"])
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(len(deliveries))))
+        poll_payments()
+        assert ada.cents == sum(top_up.amount_cents for top_up in asked)
+        assert Transfer.objects.filter(kind="top_up").count() == 10
+        assert not StripeEvent.objects.filter(outcome=StripeEvent.Outcome.WAITING).exists()
+        assert sound()
+
+    def test_a_crash_in_the_middle_of_booking_leaves_nothing_half(self, fake: FakeStripe) -> None:
+        ada = payer.payer(fake)
+        top_up = ada.ask()
+        ada.complete(top_up)
+        with (
+            mock.patch.object(booking, "_note", side_effect=KeyboardInterrupt),
+            pytest.raises(KeyboardInterrupt),
+        ):
+            booking.book_session(top_up.session_id or "")
+        assert not Transfer.objects.exists()
+        booking.book_session(top_up.session_id or "")
+        assert TopUp.objects.get().status == TopUp.Status.PAID
+        assert sound()

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from accounts.errors import Invalid
+from billing import claims, ledger, refunds
+from billing.models_funding import Claim, Refund, TopUp
+from billing.stripe import returns
+from common.errors import ApiError
+from tests.billing.stripe.payer import CENT, Payer, deliver, house, kinds, sound
+
+pytestmark = pytest.mark.django_db
+
+
+def tell(one: Payer, *names: str) -> None:
+    """Deliver the events of some kinds."""
+    for event in one.fake.events(*names):
+        assert deliver(event)
+
+
+def ask(one: Payer, top_up: TopUp, cents: int) -> Refund:
+    """Ask for a refund."""
+    return refunds.ask(top_up=top_up, amount_cents=cents, by=one.user)
+
+
+class TestRefunds:
+    def test_the_money_is_held_until_it_has_gone(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.fake.do("knobs", refund_status="pending")
+        refund = ask(ada, top_up, 500)
+        returns.send(refund=refund)
+        assert (ada.cents, ada.balance().held) == (2000, 500 * CENT)
+        assert sound()
+        ada.fake.do("end_refund", id=ada.fake.all("refund")[0]["id"], status="succeeded")
+        tell(ada, "refund.updated")
+        assert (ada.cents, ada.balance().held, house("clearing:stripe")) == (1500, 0, -1500)
+        assert sound()
+
+    def test_several_parts_and_never_more_than_the_payment(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.pay(1000)
+        for part in (700, 800, 500):
+            returns.send(refund=ask(ada, top_up, part))
+        assert ada.cents == 1000
+        with pytest.raises(Invalid):
+            ask(ada, top_up, 1)
+        assert sound()
+
+    def test_exactly_what_is_left_can_go_and_one_cent_more_cannot(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.spend(500)
+        with pytest.raises(ApiError, match="does not cover"):
+            ask(ada, top_up, 1501)
+        assert ada.balance().held == 0
+        assert ask(ada, top_up, 1500).credit_nanos == 1500 * CENT
+
+    def test_money_on_its_way_back_cannot_be_spent(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ask(ada, top_up, 2000)
+        assert ada.balance().available == 0
+
+    def test_one_that_fails_at_once_frees_the_money(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.fake.do("knobs", refund_status="failed")
+        returns.send(refund=ask(ada, top_up, 500))
+        assert (ada.cents, ada.balance().held) == (2000, 0)
+        assert Refund.objects.get().status == Refund.Status.FAILED
+
+    def test_one_that_fails_days_later_brings_the_money_back(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        returns.send(refund=ask(ada, top_up, 500))
+        assert ada.cents == 1500
+        ada.fake.do("end_refund", id=ada.fake.all("refund")[0]["id"], status="failed")
+        for _ in range(2):
+            tell(ada, "refund.failed")
+        assert (ada.cents, house("clearing:stripe")) == (2000, -2000)
+        assert refunds.refundable_cents(top_up) == 2000
+        assert sound()
+
+    def test_an_answer_that_was_lost_sends_no_second_refund(self, ada: Payer) -> None:
+        refund = ask(ada, ada.pay(2000), 500)
+        ada.fake.do("knobs", fail={"path": "refunds", "when": "after", "count": 1})
+        returns.send(refund=refund)
+        assert len(ada.fake.all("refund")) == 1
+        assert ada.cents == 1500
+
+    def test_one_that_stripe_refuses_frees_the_money(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        TopUp.objects.filter(pk=top_up.pk).update(intent_id="pi_unknown")
+        returns.send(refund=ask(ada, TopUp.objects.get(), 500))
+        assert (ada.cents, ada.balance().held) == (2000, 0)
+
+    def test_one_made_at_stripe_is_taken_from_what_is_left(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.spend(1800)
+        ada.fake.do("refund", id=top_up.intent_id, amount=500)
+        tell(ada, "refund.created")
+        assert (ada.cents, claims.debt(workspace_id=ada.workspace.pk)) == (0, 300 * CENT)
+        assert not ada.frozen
+        ada.fake.do("end_refund", id=ada.fake.all("refund")[0]["id"], status="failed")
+        tell(ada, "refund.failed")
+        assert (ada.cents, claims.debt(workspace_id=ada.workspace.pk)) == (200, 0)
+        assert sound()
+
+    def test_tax_goes_back_with_the_credit_to_the_last_nano_dollar(
+        self, ada: Payer, settings: Settings
+    ) -> None:
+        settings.TAX_AT = "topup"
+        ada.fake.do("bank", tax_percent=19)
+        top_up = ada.pay(1999)
+        for part in (777, 1000, top_up.total_cents - 1777):
+            returns.send(refund=ask(ada, top_up, part))
+        assert ada.balance().paid == 0
+        assert (house("tax_payable"), house("clearing:stripe")) == (0, 0)
+        assert sound()
+
+
+class TestDisputes:
+    def dispute(self, one: Payer, top_up: TopUp, **facts: Any) -> str:
+        """Let a bank take a payment back."""
+        found = one.fake.do("dispute", id=top_up.intent_id, **facts)
+        tell(one, "charge.dispute.created")
+        return str(found["id"])
+
+    def end(self, one: Payer, dispute: str, status: str) -> None:
+        """Let it end."""
+        one.fake.do("end_dispute", id=dispute, status=status)
+        tell(one, "charge.dispute.closed")
+
+    def test_what_is_left_is_taken_and_the_workspace_frozen(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        self.dispute(ada, top_up)
+        assert (ada.cents, ada.frozen, house("clearing:stripe")) == (0, True, 0)
+        assert sound()
+
+    def test_what_is_spent_is_owed_and_later_payments_pay_it_first(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.spend(1500)
+        self.dispute(ada, top_up)
+        assert claims.debt(workspace_id=ada.workspace.pk) == 1500 * CENT
+        assert house("receivable") == -1500
+        assert sound()
+        claims.lose(external_id=Claim.objects.get().external_id)
+        ledger.unfreeze(workspace_id=ada.workspace.pk)
+        ada.pay(1000)
+        assert (ada.cents, claims.debt(workspace_id=ada.workspace.pk)) == (0, 500 * CENT)
+        ada.pay(2000)
+        assert (ada.cents, claims.debt(workspace_id=ada.workspace.pk)) == (1500, 0)
+        assert house("receivable") == 0
+        assert sound()
+
+    def test_one_that_is_won_gives_all_back_and_unfreezes(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.spend(1500)
+        dispute = self.dispute(ada, top_up)
+        for _ in range(2):
+            self.end(ada, dispute, "won")
+        assert (ada.cents, ada.frozen) == (500, False)
+        assert claims.debt(workspace_id=ada.workspace.pk) == 0
+        assert sound()
+
+    def test_one_that_is_lost_stays_taken(self, ada: Payer) -> None:
+        dispute = self.dispute(ada, ada.pay(2000))
+        self.end(ada, dispute, "lost")
+        assert (ada.cents, ada.frozen) == (0, True)
+        assert Claim.objects.get().status == Claim.Status.LOST
+
+    def test_of_two_the_second_keeps_the_workspace_frozen(self, ada: Payer) -> None:
+        first, second = ada.pay(2000), ada.pay(1000)
+        one, two = self.dispute(ada, first), self.dispute(ada, second)
+        self.end(ada, one, "won")
+        assert (ada.cents, ada.frozen) == (2000, True)
+        self.end(ada, two, "won")
+        assert (ada.cents, ada.frozen) == (3000, False)
+        assert sound()
+
+    def test_a_part_of_a_payment_takes_that_part(self, ada: Payer) -> None:
+        self.dispute(ada, ada.pay(2000), amount=600)
+        assert ada.cents == 1400
+
+    def test_a_question_of_a_bank_takes_nothing(self, ada: Payer) -> None:
+        self.dispute(ada, ada.pay(2000), status="warning_needs_response")
+        assert (ada.cents, ada.frozen) == (2000, False)
+
+    def test_a_disputed_payment_is_not_refunded_as_well(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.pay(2000)
+        self.dispute(ada, top_up)
+        with pytest.raises(Invalid):
+            ask(ada, top_up, 100)
+
+    def test_money_that_calls_hold_stays_theirs(self, ada: Payer) -> None:
+        top_up, other = ada.pay(2000), ada.pay(1000)
+        ask(ada, other, 1000)
+        ada.spend(1500)
+        self.dispute(ada, top_up)
+        assert (ada.cents, ada.balance().available) == (1000, 0)
+        assert claims.debt(workspace_id=ada.workspace.pk) == 1500 * CENT
+        assert sound()
+
+
+class TestWarnings:
+    def test_a_warning_keeps_the_money_ready_and_the_dispute_takes_it(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.fake.do("warn", id=top_up.intent_id)
+        tell(ada, "radar.early_fraud_warning.created")
+        assert (ada.cents, ada.frozen, house("reserve:fraud")) == (0, True, 2000)
+        assert sound()
+        dispute = ada.fake.do("dispute", id=top_up.intent_id)
+        tell(ada, "charge.dispute.created")
+        assert (house("reserve:fraud"), house("clearing:stripe")) == (0, 0)
+        ada.fake.do("end_dispute", id=dispute["id"], status="won")
+        tell(ada, "charge.dispute.closed")
+        assert (ada.cents, ada.frozen) == (2000, False)
+        assert sound()
+
+    def test_the_same_warning_again_takes_nothing_more(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.fake.do("warn", id=top_up.intent_id)
+        for event in ada.fake.events("radar.early_fraud_warning.created"):
+            deliver(event)
+            deliver(event | {"id": "evt_again"})
+        assert kinds().count("warning.taken") == 1
