@@ -89,6 +89,7 @@ class TestCheckpoint:
         assert noted.upstream_id
         row = shop.last
         assert (row.source, row.input_tokens, row.output_tokens) == ("checkpoint", 3, 10)
+        assert row.stream
         assert (row.cached_tokens, row.cache_write_tokens) == (100, 10)
         assert row.charged == 3 * 3_000 + 100 * 300 + 10 * 3_750 + 10 * 15_000
         assert shop.attempts(row.id)[0].upstream_id == noted.upstream_id
