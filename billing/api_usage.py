@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
@@ -10,11 +11,11 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.api import Call, Endpoint, Listing, Page, UsdField, needs, operation
-from accounts.models import ApiKey, Workspace
-from accounts.scopes import Scope
-from billing import ledger, summaries
+from accounts.keyrecord import KeyRecord
+from accounts.models import ApiKey, Membership, Workspace
+from accounts.scopes import Scope, of_role
+from billing import groupings, ledger
 from billing.summaries import By, Group, Used
-from common import pagination
 from common.errors import bad_parameter
 from common.pagination import Wanted
 
@@ -69,7 +70,8 @@ class UsageFilter(Listing):
     group_by = serializers.CharField(
         default="day",
         max_length=64,
-        help_text="Up to three of `day`, `model`, `key`, `workspace`, `asset`, comma-separated.",
+        help_text="Up to three of `day`, `model`, `key`, `workspace`, `asset`, comma-separated."
+        " `workspace` sums all workspaces whose usage the caller may read, else it is the one.",
     )
     since = serializers.DateField(required=False, help_text="First UTC day; 30 days by default.")
     until = serializers.DateField(required=False, help_text="Last UTC day; today by default.")
@@ -97,35 +99,57 @@ class UsageView(Endpoint):
     )
     def get(self, call: Call) -> Page:
         """Sums of requests; days the newest first, other groups the dearest first."""
-        return read(workspace=call.workspace, query=call.query, wanted=call.page)
+        places = [call.workspace]
+        if "workspace" in call.query["group_by"]:
+            places = readable(call)
+        return pages_of(places, query=call.query, wanted=call.page)
+
+
+def readable(call: Call) -> list[Workspace]:
+    """Every open workspace whose usage the caller may read; at least the current one."""
+    if isinstance(call.by, KeyRecord):
+        ids = [
+            place.id
+            for place in call.by.workspaces
+            if Scope.USAGE_READ in place.scopes and not place.closed
+        ]
+    else:
+        mine = Membership.objects.filter(user=call.by, workspace__closed_at=None)
+        roles = mine.values_list("workspace_id", "role")
+        ids = [place for place, role in roles if Scope.USAGE_READ in of_role(role)]
+    return list(Workspace.objects.filter(pk__in=ids).order_by("pk"))
 
 
 def read(*, workspace: Workspace, query: Any, wanted: Wanted) -> Page:
     """
-    One page of groups.
+    One page of groups of one workspace.
+
+    :raises ApiError: 400 a range that is no range, or too long
+    """
+    return pages_of([workspace], query=query, wanted=wanted)
+
+
+def pages_of(places: Sequence[Workspace], *, query: Any, wanted: Wanted) -> Page:
+    """
+    One page of groups of some workspaces.
 
     :raises ApiError: 400 a range that is no range, or too long
     """
     first, last = _range(query)
     names: list[str] = query["group_by"]
-    by = [GROUPS[name] for name in names]
-    narrowed = {name: query[name] for name in ("model", "asset") if name in query}
+    narrowed: dict[str, Any] = {n: query[n] for n in ("model", "asset") if n in query}
+    narrowed["workspace_id"] = [place.pk for place in places]
     if "key_id" in query:
-        key = ApiKey.objects.filter(
-            key_workspaces__workspace=workspace, public_id=query["key_id"]
-        ).first()
+        keys = ApiKey.objects.filter(key_workspaces__workspace__in=places)
+        key = keys.filter(public_id=query["key_id"]).first()
         if key is None:
             return Page(rows=[])
         narrowed["key_id"] = key.pk
-    groups = summaries.used(by=by, first=first, last=last, workspace_id=workspace.pk, **narrowed)
-    start = wanted.after or 0
-    ordered = sorted(groups, key=lambda group: _order(names, group))
-    page, following = pagination.cut(
-        ordered[start : start + wanted.limit + 1],
-        limit=wanted.limit,
-        position=lambda _: start + wanted.limit,
+    by = [GROUPS[name] for name in names]
+    groups, following = groupings.page(
+        by=by, first=first, last=last, narrowed=narrowed, wanted=wanted
     )
-    return Page(_named(names, page, workspace), following)
+    return Page(_named(names, groups, places), following)
 
 
 def _range(query: Any) -> tuple[date, date]:
@@ -140,22 +164,19 @@ def _range(query: Any) -> tuple[date, date]:
     return first, last
 
 
-def _order(names: list[str], group: Group) -> tuple[Any, ...]:
-    days = [-part.toordinal() for part in group.key if isinstance(part, date)]
-    rest = [str(part) for part in group.key if not isinstance(part, date)]
-    return (*days, -group.used.spent, -group.used.requests, *rest)
-
-
-def _named(names: list[str], groups: list[Group], workspace: Workspace) -> list[UsageRow]:
+def _named(
+    names: list[str], groups: Sequence[Group], places: Sequence[Workspace]
+) -> list[UsageRow]:
+    told = {place.pk: place.public_id for place in places}
     rows = [dict(zip(names, group.key, strict=True)) for group in groups]
     keys = ApiKey.objects.only("public_id", "name").in_bulk(
         [row["key"] for row in rows if "key" in row]
     )
-    return [_row(row, group.used, keys, workspace) for row, group in zip(rows, groups, strict=True)]
+    return [_row(row, group.used, keys, told) for row, group in zip(rows, groups, strict=True)]
 
 
 def _row(
-    row: dict[str, Any], used: Used, keys: dict[int, ApiKey], workspace: Workspace
+    row: dict[str, Any], used: Used, keys: dict[int, ApiKey], places: dict[int, str]
 ) -> UsageRow:
     key = keys.get(row.get("key", 0))
     return UsageRow(
@@ -164,6 +185,6 @@ def _row(
         model=row.get("model"),
         key_id=key.public_id if key else None,
         key_name=key.name if key else None,
-        workspace_id=workspace.public_id if "workspace" in row else None,
+        workspace_id=places.get(row.get("workspace", 0)),
         asset=row.get("asset"),
     )

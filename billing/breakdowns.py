@@ -12,7 +12,9 @@ from accounts.models import ApiKey, Workspace
 from billing import summaries
 from billing.summaries import By, Used
 
-GROUPS: Final = ("model", "key", "workspace", "day")
+PARTS: Final = {"model": By.MODEL, "key": By.KEY, "workspace": By.WORKSPACE, "day": By.DAY}
+GROUPS: Final = tuple(PARTS)
+KEYS_SHOWN: Final = 100
 NAMES: Final = tuple(field.name for field in fields(Used))
 
 
@@ -28,29 +30,53 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """A range of days, the dearest line first (days: the newest first), and their sum."""
+    """
+    A range of days, the dearest line first (days: the newest first), and their sum.
+
+    ``others`` is what lines that are not shown sum up to; None where all are shown.
+    """
 
     by: str
     days: Sequence[date]
     lines: Sequence[Line]
     total: Used
     daily: Mapping[date, Used]
+    others: Used | None = None
 
 
 def read(*, workspaces: Sequence[Workspace], by: str, first: date, last: date) -> Breakdown:
     """
     Part what workspaces used in a range of days; all but the first count for "workspace" only.
 
+    Of keys the dearest are shown: there may be ten thousand.
+
     :raises ValueError: by something that is no group
     """
-    if by not in GROUPS:
-        raise ValueError(f"Usage is shown by {', '.join(GROUPS)}.")
-    cells = _workspace_cells if by == "workspace" else _cells
-    found = cells(workspaces, by, first, last)
-    daily = _summed((day, used) for _, day, used in found)
-    lines = _days(daily) if by == "day" else _lines(found, _names(by, workspaces, found))
+    places = _places(workspaces, by)
+    groups = summaries.used(by=[By.DAY], first=first, last=last, workspace_id=places)
+    daily = {group.key[0]: group.used for group in groups}
+    total = added(daily.values())
+    lines, others = _days(daily), None
+    if by != "day":
+        cells, whole = _cells(places, by, first, last)
+        lines = _lines(cells, _names(by, workspaces, cells))
+        others = None if whole else without(total, (line.used for line in lines))
     days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
-    return Breakdown(by=by, days=days, lines=lines, total=added(daily.values()), daily=daily)
+    return Breakdown(by=by, days=days, lines=lines, total=total, daily=daily, others=others)
+
+
+def sums(*, workspaces: Sequence[Workspace], by: str, first: date, last: date) -> list[Line]:
+    """
+    Every line of the same, without its days: what a file has.
+
+    :raises ValueError: by something that is no group
+    """
+    places = _places(workspaces, by)
+    groups = summaries.used(by=[PARTS[by]], first=first, last=last, workspace_id=places)
+    if by == "day":
+        return _days({group.key[0]: group.used for group in groups})
+    cells = [(group.key[0], first, group.used) for group in groups]
+    return _lines(cells, _names(by, workspaces, cells))
 
 
 def added(rows: Iterable[Used]) -> Used:
@@ -59,24 +85,32 @@ def added(rows: Iterable[Used]) -> Used:
     return Used(*(sum(column) for column in columns))
 
 
+def without(whole: Used, parts: Iterable[Used]) -> Used:
+    """What is left of a sum without some of its parts."""
+    gone = added(parts)
+    return Used(*(getattr(whole, name) - getattr(gone, name) for name in NAMES))
+
+
 Cell = tuple[str | int, date, Used]
 
 
-def _cells(workspaces: Sequence[Workspace], by: str, first: date, last: date) -> list[Cell]:
-    keys = [By.DAY] if by == "day" else [By.DAY, By.KEY if by == "key" else By.MODEL]
-    place = workspaces[0].pk
-    groups = summaries.used(by=keys, first=first, last=last, workspace_id=place)
-    return [(group.key[-1] if len(keys) > 1 else "", group.key[0], group.used) for group in groups]
+def _places(workspaces: Sequence[Workspace], by: str) -> list[int]:
+    if by not in GROUPS:
+        raise ValueError(f"Usage is shown by {', '.join(GROUPS)}.")
+    return [place.pk for place in (workspaces if by == "workspace" else workspaces[:1])]
 
 
-def _workspace_cells(
-    workspaces: Sequence[Workspace], by: str, first: date, last: date
-) -> list[Cell]:
-    return [
-        (place.pk, group.key[0], group.used)
-        for place in workspaces
-        for group in summaries.used(by=[By.DAY], first=first, last=last, workspace_id=place.pk)
-    ]
+def _cells(places: list[int], by: str, first: date, last: date) -> tuple[list[Cell], bool]:
+    """What was used on each day by each line that is shown, and whether those are all."""
+    range_ = {"first": first, "last": last, "workspace_id": places}
+    only: dict[str, list[int]] = {}
+    whole = True
+    if by == "key":
+        dearest = summaries.dearest(by=[By.KEY], count=KEYS_SHOWN + 1, **range_)
+        whole = len(dearest) <= KEYS_SHOWN
+        only[By.KEY] = sorted(key for (key,) in dearest[:KEYS_SHOWN])
+    groups = summaries.used(by=[PARTS[by], By.DAY], **range_, **only)
+    return [(group.key[0], group.key[1], group.used) for group in groups], whole
 
 
 def _summed(cells: Iterable[tuple[date, Used]]) -> dict[date, Used]:

@@ -2,14 +2,15 @@
 What was used, summed for pages: the roll-ups and, in the same statement, the tail.
 
 The tail is what was written since the last roll-up. So the figures are exact now, and cost
-what the range's sums and one minute of usage cost, not what the table holds.
+what the range's sums and one minute of usage cost, not what the table holds. Where no key is
+asked for, the sums without keys are read: a few rows per day however many keys there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -82,6 +83,7 @@ class Group:
 
 NARROWING = frozenset({By.MODEL, By.KEY, By.PROVIDER, By.ASSET, By.WORKSPACE})
 MEASURES = tuple(field.name for field in fields(Used))
+RANKS = ("requests", "spent")
 COUNTED = {
     "requests": "sign",
     "errors": "case when status is null or status >= 400 then sign else 0 end",
@@ -106,9 +108,12 @@ left join (
         select {record_keys}, {counted} from billing_usageflow
         where written >= %(through)s and {where}
     ) row
-    group by {keys} having sum(requests) <> 0
+    group by {keys} having sum(requests) <> 0 {end}
 ) grouped on true
 """
+
+
+Narrow = int | str | Sequence[int] | Sequence[str]
 
 
 def used(
@@ -116,8 +121,8 @@ def used(
     by: Sequence[By],
     first: date,
     last: date,
-    workspace_id: int | None = None,
-    **equal: int | str,
+    workspace_id: int | Sequence[int] | None = None,
+    **equal: Narrow,
 ) -> list[Group]:
     """
     Sum usage of some days into groups; ``equal`` narrows it, e.g. ``key_id=1, asset="USD"``.
@@ -126,24 +131,40 @@ def used(
 
     :raises ValueError: a name to narrow by that usage is not summed by
     """
-    narrowed = equal if workspace_id is None else {"workspace_id": workspace_id, **equal}
-    if not NARROWING.issuperset(narrowed):
-        raise ValueError(f"Usage is not summed by {' and '.join(sorted(narrowed))}.")
-    statement = _statement(by=by, narrowed=[By(name) for name in narrowed])
-    given = {**narrowed, "first": first, "last": last}
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute("select through from billing_rollupmark")
-            through = cursor.fetchone()[0]
-            cursor.execute(statement, {**given, "through": through})
-            rows = cursor.fetchall()
-            # A roll-up in between has moved records from the tail into the sums.
-            if rows[0][0] == through:
-                break
-    return [_group(row, len(by)) for row in rows if row[1] is not None]
+    narrowed = _narrowed(workspace_id, equal)
+    rows = _read(_statement(by=by, narrowed=narrowed), narrowed, first=first, last=last)
+    return [_group(row, len(by)) for row in rows]
 
 
-def total(*, first: date, last: date, workspace_id: int | None = None, **equal: int | str) -> Used:
+def dearest(
+    *,
+    by: Sequence[By],
+    first: date,
+    last: date,
+    count: int,
+    after: int = 0,
+    newest_first: bool = False,
+    workspace_id: int | Sequence[int] | None = None,
+    **equal: Narrow,
+) -> list[tuple[Any, ...]]:
+    """
+    The keys of the dearest groups, by spent, then requests: ``count`` of them ``after`` so many.
+
+    With ``newest_first`` those of the newest days.
+
+    Only what they are ranked by is summed, so it is quick over very many keys.
+
+    :raises ValueError: a name to narrow by that usage is not summed by
+    """
+    narrowed = _narrowed(workspace_id, equal)
+    order = ", ".join([*["day desc"] * newest_first, "spent desc", "requests desc", *by])
+    end = f"order by {order} limit {int(count)} offset {int(after)}"
+    statement = _statement(by=by, narrowed=narrowed, measures=RANKS, end=end)
+    rows = _read(statement, narrowed, first=first, last=last)
+    return [tuple(row[1 : len(by) + 1]) for row in rows]
+
+
+def total(*, first: date, last: date, workspace_id: int | None = None, **equal: Narrow) -> Used:
     """Sum usage of some days into one row.
 
     :raises ValueError: a name to narrow by that usage is not summed by
@@ -153,19 +174,63 @@ def total(*, first: date, last: date, workspace_id: int | None = None, **equal: 
     return Used(*map(sum, zip(*rows, strict=True))) if rows else Used()
 
 
-def _statement(*, by: Sequence[By], narrowed: Sequence[By]) -> str:
-    where = ["day between %(first)s and %(last)s"]
-    where += [f"{name} = %({name})s" for name in narrowed]
-    counted = (f"{COUNTED.get(name, f'sign * {name}')} as {name}" for name in MEASURES)
+def _narrowed(
+    workspace_id: int | Sequence[int] | None, equal: Mapping[str, Narrow]
+) -> dict[str, Narrow]:
+    narrowed = dict(equal) if workspace_id is None else {"workspace_id": workspace_id, **equal}
+    if not NARROWING.issuperset(narrowed):
+        raise ValueError(f"Usage is not summed by {' and '.join(sorted(narrowed))}.")
+    # Lists, so that one statement does for one and for many, by the index of either.
+    return {
+        name: [value] if isinstance(value, int | str) else list(value)
+        for name, value in narrowed.items()
+    }
+
+
+def _read(
+    statement: str, narrowed: Mapping[str, Narrow], *, first: date, last: date
+) -> list[Sequence[Any]]:
+    days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
+    given = {**narrowed, "first": first, "last": last, "days": days}
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("select through from billing_rollupmark")
+            through = cursor.fetchone()[0]
+            cursor.execute(statement, {**given, "through": through})
+            rows = cursor.fetchall()
+            # A roll-up in between has moved records from the tail into the sums.
+            if rows[0][0] == through:
+                return [row for row in rows if row[1] is not None]
+
+
+def _statement(
+    *,
+    by: Sequence[By],
+    narrowed: Iterable[str],
+    measures: Sequence[str] = MEASURES,
+    end: str = "",
+) -> str:
+    names = [By(name) for name in narrowed]
+    # Each day by itself where few keys are wanted: the index knows them by day.
+    days = "day = any(%(days)s)" if By.KEY in names else "day between %(first)s and %(last)s"
+    where = [days, *(f"{name} = any(%({name})s)" for name in names)]
+    counted = (f"{COUNTED.get(name, f'sign * {name}')} as {name}" for name in measures)
     return READ.format(
         keys=", ".join(by),
         record_keys=", ".join(f"{HOUR_OF_RECORD} as hour" if b is By.HOUR else b for b in by),
-        sums=", ".join(f"sum({name})::bigint" for name in MEASURES),
-        measures=", ".join(MEASURES),
+        sums=", ".join(f"sum({name})::bigint as {name}" for name in measures),
+        measures=", ".join(measures),
         counted=", ".join(counted),
-        table="billing_usagehour" if By.HOUR in by else "billing_usageday",
+        table=_table({*by, *names}),
         where=" and ".join(where),
+        end=end,
     )
+
+
+def _table(names: Collection[By]) -> str:
+    if By.HOUR in names:
+        return "billing_usagehour"
+    return "billing_usageday" if By.KEY in names else "billing_usagemodel"
 
 
 def _group(row: Sequence[Any], keys: int) -> Group:

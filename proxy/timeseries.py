@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing import breakdowns
-from billing.breakdowns import Breakdown, Line
+from billing.breakdowns import Breakdown
 from billing.summaries import Used
 
 LINES_DRAWN: Final = 6
@@ -80,14 +80,16 @@ def _drawn(breakdown: Breakdown, measure: Measure) -> list[Drawn]:
     if breakdown.by == "day":
         return [(str(measure.title), breakdown.daily)]
     first: list[Drawn] = [(line.label, line.days) for line in breakdown.lines[:LINES_DRAWN]]
-    others = breakdown.lines[LINES_DRAWN:]
-    return [*first, (_("others"), _others(others))] if others else first
+    if len(breakdown.lines) <= LINES_DRAWN and breakdown.others is None:
+        return first
+    return [*first, (_("others"), _others(breakdown))]
 
 
-def _others(lines: Sequence[Line]) -> dict[date, Used]:
-    days = {day for line in lines for day in line.days}
+def _others(breakdown: Breakdown) -> dict[date, Used]:
+    drawn = [line.days for line in breakdown.lines[:LINES_DRAWN]]
     return {
-        day: breakdowns.added(line.days[day] for line in lines if day in line.days) for day in days
+        day: breakdowns.without(used, (days[day] for days in drawn if day in days))
+        for day, used in breakdown.daily.items()
     }
 
 

@@ -19,7 +19,6 @@ from accounts import seats
 from accounts.scopes import Scope
 from accounts.seats import Seat, seated
 from billing import breakdowns
-from billing.breakdowns import Breakdown
 from common import csvtext, money
 from proxy.forms import DayInput
 from proxy.timeseries import MEASURES, series
@@ -88,7 +87,7 @@ def usage(request: HttpRequest, seat: Seat) -> HttpResponse:
     form = _form(request)
     if not form.is_valid():
         return render(request, "dashboard/usage/page.html", {"form": form}, status=400)
-    found = _read(request, seat, form)
+    found = breakdowns.read(**_asked(request, seat, form))
     context = {
         "form": form,
         "breakdown": found,
@@ -107,15 +106,16 @@ def usage_csv(request: HttpRequest, seat: Seat) -> HttpResponse:
     form = _form(request)
     if not form.is_valid():
         return render(request, "dashboard/usage/page.html", {"form": form}, status=400)
-    found = _read(request, seat, form)
-    rows = [[found.by, "id", *COLUMNS, "cost_usd"]]
+    asked = _asked(request, seat, form)
+    by = asked["by"]
+    rows = [[by, "id", *COLUMNS, "cost_usd"]]
     rows += [
         [line.label, line.public_id]
         + [getattr(line.used, name) for name in COLUMNS]
         + [money.usd(line.used.spent, at_least=6)]
-        for line in found.lines
+        for line in breakdowns.sums(**asked)
     ]
-    name = f"usage-{found.days[0]}-{found.days[-1]}-by-{found.by}.csv"
+    name = f"usage-{asked['first']}-{asked['last']}-by-{by}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     text = csvtext.lines(rows)
     return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=headers)
@@ -136,15 +136,18 @@ def _form(request: HttpRequest) -> UsageForm:
     return UsageForm(given)
 
 
-def _read(request: HttpRequest, seat: Seat, form: UsageForm) -> Breakdown:
+def _asked(request: HttpRequest, seat: Seat, form: UsageForm) -> dict[str, Any]:
     asked = form.cleaned_data
     places = [seat.workspace]
     if asked["by"] == "workspace":
         mine = (other for other in seats.seats(request) if other.may(Scope.USAGE_READ))
         places = [other.workspace for other in mine]
-    return breakdowns.read(
-        workspaces=places, by=asked["by"], first=asked["since"], last=asked["until"]
-    )
+    return {
+        "workspaces": places,
+        "by": asked["by"],
+        "first": asked["since"],
+        "last": asked["until"],
+    }
 
 
 def _presets(form: UsageForm) -> list[Preset]:

@@ -12,7 +12,9 @@ class Migration(migrations.Migration):
 
     operations = [
         # A roll-up between the two steps would be missing in the new table.
-        migrations.RunSQL("lock table billing_rollupmark in exclusive mode", migrations.RunSQL.noop),
+        migrations.RunSQL(
+            "lock table billing_rollupmark in exclusive mode", migrations.RunSQL.noop
+        ),
         run_sql("billing", "usagemodel"),
         run_sql("billing", "rollup"),
     ]
