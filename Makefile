@@ -1,4 +1,5 @@
 # make run            the whole product on http://127.0.0.1:8000
+# make demo-pay       the same beside stand-ins for Stripe and chains: cards and coins that are none
 # make test           the test suite, on its own PostgreSQL and Redis
 # make test-peers     tests that need more: Chromium, node, other clients
 # make compatibility  docs/compatibility.md, from a run of every client
@@ -30,10 +31,13 @@ ifeq ($(and $(DATABASE_URL),$(REDIS_URL)),)
 RUN_NEEDS += $(EMBEDDED)
 endif
 
-.PHONY: run test test-peers compatibility check bench chaos assets lock
+.PHONY: run demo-pay test test-peers compatibility check bench chaos assets lock
 
 run: $(RUN_NEEDS)
 	@exec $(BIN)/python -m embedded.run
+
+demo-pay: $(RUN_NEEDS)
+	@exec $(BIN)/python -m tests.fakes.pay
 
 test: $(EMBEDDED) $(DEV)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from accounts import members
+from accounts.scopes import Role
+from billing.models import TokenPackage
+from billing.models_funding import AutoTopUp, Refund, TopUp
+from billing.stripe import returns
+from billing.tasks import book_stripe_event, charge_card
+from tests import pages
+from tests.billing.stripe.payer import Payer, body_of, kinds, sign
+from tests.pages import Inline
+
+pytestmark = pytest.mark.django_db
+
+
+def api(client: Client, method: str, path: str, body: Any = None) -> Any:
+    """Call the management API in somebody's session."""
+    answer = client.generic(
+        method,
+        f"/api/v1/{path}",
+        json.dumps(body) if body is not None else "",
+        content_type="application/json",
+    )
+    return answer.status_code, json.loads(answer.content)
+
+
+class TestPage:
+    def test_without_stripe_it_says_what_is_missing(self, ada: Payer, settings: Settings) -> None:
+        settings.STRIPE_SECRET_KEY = ""
+        text = pages.browser(ada.user).get("/dashboard/billing").content.decode()
+        assert "STRIPE_SECRET_KEY" in text
+        assert 'data-testid="top-up-form"' not in text
+        assert pages.browser(ada.user).post("/dashboard/billing/top-ups", {"amount": "20"})
+        assert not TopUp.objects.exists()
+
+    def test_a_person_pays_and_sees_it_arrive(self, ada: Payer) -> None:
+        client = pages.browser(ada.user)
+        begun = client.post("/dashboard/billing/top-ups", {"amount": "12.34"})
+        led = client.get(begun["location"])
+        assert led["location"].startswith(f"{ada.fake.url}/c/pay/")
+        top_up = TopUp.objects.get()
+        here = f"/dashboard/billing/top-ups/{top_up.public_id}"
+        assert "hx-get" in client.get(here).content.decode()
+        done = httpx.post(led["location"], data={"number": "4242 4242 4242 4242"})
+        assert done.headers["location"].endswith(here)
+        shown = client.get(here, headers={"hx-request": "true"}).content.decode()
+        assert 'data-status="paid"' in shown
+        assert "hx-get" not in shown
+        page = client.get("/dashboard/billing").content.decode()
+        assert re.search(r'balance-usd">\$12.34', page)
+        assert "Receipt" in page
+        assert Inline(page.replace("https://pay.stripe", "").replace("https://inv", "")).found == []
+
+    def test_what_cannot_be_paid_is_said_at_the_form(self, ada: Payer) -> None:
+        client = pages.browser(ada.user)
+        for amount in ("1", "x", "5.001", "-7", ""):
+            answer = client.post("/dashboard/billing/top-ups", {"amount": amount})
+            assert answer.status_code == 400
+        assert not TopUp.objects.exists()
+
+    def test_automatic_top_up_is_set_up(self, ada: Payer) -> None:
+        card = ada.save_card()
+        wanted = {"threshold": "10", "amount": "25", "monthly_limit": "100"}
+        wanted |= {"enabled": "on", "auto_card": card.public_id}
+        client = pages.browser(ada.user)
+        assert client.post("/dashboard/billing/auto", wanted).status_code == 302
+        wishes = AutoTopUp.objects.get()
+        assert (wishes.enabled, wishes.amount_cents, wishes.card) == (True, 2500, card)
+        assert 'value="25.00"' in client.get("/dashboard/billing").content.decode()
+
+    def test_a_card_is_saved_and_removed(self, ada: Payer) -> None:
+        client = pages.browser(ada.user)
+        url = client.post("/dashboard/billing/cards")["location"]
+        back = httpx.post(url, data={"number": "4242424242424242"}).headers["location"]
+        page = client.get(back.removeprefix("http://127.0.0.1:8000")).content.decode()
+        [path] = re.findall(r"/dashboard/billing/cards/card_\w+/remove", page)
+        client.post(path)
+        assert "/remove" not in client.get("/dashboard/billing").content.decode()
+
+    def test_the_portal_is_found(self, ada: Payer) -> None:
+        answer = pages.browser(ada.user).post("/dashboard/billing/portal")
+        assert answer["location"] == f"{ada.fake.url}/p/portal"
+
+    def test_another_persons_payment_is_not_shown(self, ada: Payer) -> None:
+        top_up = ada.pay()
+        eve = pages.browser(pages.person("eve"))
+        assert eve.get(f"/dashboard/billing/top-ups/{top_up.public_id}").status_code == 404
+
+    def test_who_may_not_pay_sees_and_cannot(self, ada: Payer) -> None:
+        vic = pages.person("vic")
+        members.add(workspace=ada.workspace, user=vic, role=Role.VIEWER, by=None)
+        client = pages.browser(vic, workspace=ada.workspace)
+        assert client.get("/dashboard/billing").status_code == 200
+        assert client.post("/dashboard/billing/top-ups", {"amount": "20"}).status_code == 403
+
+    def test_a_package_is_bought_by_card(self, ada: Payer) -> None:
+        TokenPackage.objects.create(slug="team", name="Team", tokens=4000, price_nanos=10**10)
+        client = pages.browser(ada.user)
+        wanted = {"amount": "1", "package": "team"}
+        begun = client.post("/dashboard/billing/top-ups", wanted)
+        httpx.post(client.get(begun["location"])["location"], data={"number": "4242"})
+        client.get(f"/dashboard/billing/top-ups/{TopUp.objects.get().public_id}")
+        page = client.get("/dashboard/billing").content.decode()
+        assert 'balance-tokens">4000' in page
+
+
+class TestApi:
+    def test_a_payment_is_begun_paid_and_seen(self, ada: Payer) -> None:
+        client = pages.browser(ada.user)
+        status, made = api(client, "POST", "top-ups", {"amount_usd": "20.00"})
+        assert (status, made["status"], made["amount_usd"]) == (201, "pending", "20.00")
+        page = client.get(made["pay_url"].removeprefix("http://127.0.0.1:8000"))["location"]
+        httpx.post(page, data={"number": "4242424242424242"})
+        event = ada.fake.events("checkout.session.completed")[0]
+        body = body_of(event)
+        signed = {"stripe-signature": sign(body)}
+        assert client.post("/webhooks/stripe", body, "application/json", headers=signed)
+        book_stripe_event(event["id"])
+        _, seen = api(client, "GET", f"top-ups/{made['id']}")
+        assert (seen["status"], seen["pay_url"]) == ("paid", None)
+        assert api(client, "GET", "balances")[1]["balances"][0]["available"] == "20.00"
+        assert [each["id"] for each in api(client, "GET", "top-ups")[1]["data"]] == [made["id"]]
+
+    def test_a_saved_card_pays_at_once(self, ada: Payer) -> None:
+        ada.save_card()
+        client = pages.browser(ada.user)
+        [card] = api(client, "GET", "cards")[1]["data"]
+        asked = {"amount_usd": "15", "card": card["id"]}
+        _, made = api(client, "POST", "top-ups", asked)
+        assert made["pay_url"] is None
+        charge_card(TopUp.objects.get(public_id=made["id"]).pk)
+        assert api(client, "GET", f"top-ups/{made['id']}")[1]["status"] == "paid"
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"amount_usd": "20", "package": "x"},
+            {"amount_usd": "20.001"},
+            {"amount_usd": 20},
+            {"amount_usd": "20", "card": "card_other"},
+            {"package": "none"},
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, ada: Payer, body: Any) -> None:
+        assert api(pages.browser(ada.user), "POST", "top-ups", body)[0] == 400
+
+    def test_a_refund_is_asked_for_and_sent(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        client = pages.browser(ada.user)
+        path = f"top-ups/{top_up.public_id}/refunds"
+        status, made = api(client, "POST", path, {"amount_usd": "5"})
+        assert (status, made["status"], made["credit_usd"]) == (201, "pending", "5.00")
+        returns.send(refund=Refund.objects.get())
+        assert api(client, "GET", path)[1]["data"][0]["status"] == "succeeded"
+        assert kinds()[-1] == "refund"
+        assert api(client, "POST", path, {"amount_usd": "15.01"})[0] == 400
+        assert api(client, "POST", path, {})[1]["amount_usd"] == "15.00"
+
+    def test_automatic_top_up_is_read_and_set(self, ada: Payer) -> None:
+        card = ada.save_card()
+        client = pages.browser(ada.user)
+        assert api(client, "GET", "auto-top-up")[1]["enabled"] is False
+        wanted = {
+            "enabled": True,
+            "threshold_usd": "5.50",
+            "amount_usd": "20",
+            "monthly_limit_usd": "100",
+            "card": card.public_id,
+        }
+        status, found = api(client, "PUT", "auto-top-up", wanted)
+        assert (status, found["threshold_usd"], found["card"]) == (200, "5.50", card.public_id)
+        assert api(client, "PUT", "auto-top-up", wanted | {"monthly_limit_usd": "19"})[0] == 400
