@@ -17,7 +17,15 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, keylimits, keyrights, keytext, scopes, workspaces
+from accounts import (
+    audit,
+    keylimits,
+    keyrights,
+    keytext,
+    scopes,
+    webhookevents,
+    workspaces,
+)
 from accounts.actors import is_operator, person_id, rights
 from accounts.errors import ForeignWorkspace, Invalid, Missing
 from accounts.keyrecord import FIND, KeyRecord, KeyWorkspace, digests, find, from_row, read_version
@@ -170,6 +178,8 @@ def _record_new(key: ApiKey, *, by: Actor, carried: Sequence[Workspace]) -> None
     if key.replaces is not None:
         action, facts = "key.rotated", facts | {"replaces": key.replaces.public_id}
     audit.record(action=action, by=by, target=_target(key), workspaces=carried, after=facts)
+    kind = "key.rotated" if key.replaces is not None else "key.created"
+    webhookevents.tell_of_key(key, kind=kind)
 
 
 def _facts(key: ApiKey) -> dict[str, object]:
@@ -380,6 +390,8 @@ def disable(*, key: ApiKey, by: Actor) -> ApiKey:
     current.disabled_at = current.disabled_at or timezone.now()
     saved = _saved(current, "disabled_at")
     _record("key.disabled", saved, by=by, before=before, after=audit.facts(saved, "disabled_at"))
+    if before["disabled_at"] is None:
+        webhookevents.tell_of_key(saved, kind="key.disabled")
     return saved
 
 
