@@ -154,7 +154,7 @@ REASON_LIST: Mapping[str, Reason] = {
         503, "Our database cannot be reached. Nothing was charged.", "Retry; official SDKs do."
     ),
     "crypto_unavailable": Reason(
-        503,
+        409,
         "Crypto is not taken here now, or a coin has no price that can be trusted.",
         "Retry later, or pay by card.",
     ),

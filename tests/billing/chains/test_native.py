@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from billing.chains import native
 from billing.models import Deposit, NativeBalance, Outflow
 from tests.billing.chains import counter
 from tests.billing.chains.counter import ETHER, PAYER, TREASURY, Counter
@@ -106,7 +105,7 @@ class TestScan:
             raise Crash
 
         with monkeypatch.context() as patch:
-            patch.setattr(native.NativeBalance.objects, "update_or_create", crash)
+            patch.setattr(NativeBalance.objects, "update_or_create", crash)
             with pytest.raises(Crash):
                 shop.look()
         assert not NativeBalance.objects.exists()
