@@ -12,7 +12,7 @@ day before yesterday on; `full` looks at everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +23,8 @@ from django.db import connection, transaction
 from billing import partitions, violations
 from billing.models import Hold, LedgerCheckpoint, Usage
 
+# Called after each scheduled check with how many invariants were violated.
+on_checked: Final[list[Callable[[int], None]]] = []
 RECENT: Final = timedelta(days=2)
 # A transfer may be booked a little later than the month of its usage record.
 RETENTION_MARGIN: Final = timedelta(days=7)

@@ -73,6 +73,8 @@ def verify_ledger() -> None:
         log.critical("The ledger violates its invariants", **report.summary())
     for workspace_id in sorted(report.doubted):
         ledger.freeze(workspace_id=workspace_id)
+    for hook in invariants.on_checked:
+        hook(len(violated))
 
 
 @shared_task

@@ -21,6 +21,7 @@ from proxy.models import (
     GatewayProcess,
     Generation,
     IdempotencyKey,
+    Incident,
     Model,
     ModelAlias,
     Provider,
@@ -290,3 +291,11 @@ class ExportPieceAdmin(ReadOnlyAdmin):
 
     list_display = ("export", "n", "sealed_key_id")
     exclude = ("sealed",)
+
+
+@admin.register(Incident)
+class IncidentAdmin(RowAdmin):
+    """What the status page tells everybody."""
+
+    list_display = ("title", "began_at", "ended_at")
+    list_filter = ("ended_at",)

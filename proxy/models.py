@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 
 from common import crypto
 from proxy.models_exports import Export, ExportPiece
+from proxy.models_incidents import Incident
 from proxy.models_kept import Generation, IdempotencyKey
 from proxy.models_reports import ProviderReport
 
@@ -380,6 +381,7 @@ __all__ = [
     "GatewayProcess",
     "Generation",
     "IdempotencyKey",
+    "Incident",
     "Model",
     "ModelAlias",
     "Provider",

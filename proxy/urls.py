@@ -6,6 +6,7 @@ from django.urls import path, register_converter
 
 from proxy import (
     views,
+    views_docs,
     views_exports,
     views_keys,
     views_logs,
@@ -13,6 +14,7 @@ from proxy import (
     views_openapi,
     views_playground,
     views_quickstart,
+    views_status,
     views_usage,
 )
 
@@ -63,5 +65,8 @@ urlpatterns = [
     path("models.json", views_models.models_json, name="models_json"),
     path("openapi/gateway.json", views_openapi.gateway, name="gateway_openapi"),
     path("openapi/management.json", views_openapi.management, name="management_openapi"),
+    path("docs", views_docs.docs, name="docs"),
+    path("status", views_status.status_page, name="status"),
     path("docs/api", views_openapi.reference, name="api_docs"),
+    path("docs/<slug:slug>", views_docs.chapter, name="chapter"),
 ]

@@ -1,0 +1,20 @@
+"""The proxy app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class ProxyConfig(AppConfig):
+    """The gateway, the catalogue, the evidence of calls, and what the status page measures."""
+
+    name = "proxy"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Hear when the books were checked; billing knows nothing of the status page."""
+        from billing import invariants
+        from proxy import status
+
+        if status.note_books not in invariants.on_checked:
+            invariants.on_checked.append(status.note_books)

@@ -1,0 +1,60 @@
+"""The documentation for customers: the files of docs/ that are for them, as pages."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+
+from common import markdown
+
+# In the order of the menu. English only, like the API's errors.
+CHAPTERS: Final = {
+    "quickstart": "Quickstart",
+    "surfaces": "Endpoints",
+    "sdks": "SDKs and retries",
+    "errors": "Errors",
+    "limits": "Limits and receipts",
+    "disconnects": "Stopping a request",
+    "management": "Management API",
+    "compatibility": "Compatibility",
+}
+# /docs/api is the reference of all endpoints.
+FILES: Final = {"management": "api"}
+NAMES: Final = {file: slug for slug, file in FILES.items()}
+WRITTEN_FOR: Final = "http://127.0.0.1:8000"
+OURS: Final = re.compile(r"([a-z]+)\.md(#.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One page of the documentation."""
+
+    slug: str
+    title: str
+    html: str
+
+
+@cache
+def chapter(slug: str) -> Chapter | None:
+    """The page of that name; None where there is none."""
+    if slug not in CHAPTERS:
+        return None
+    path: Path = settings.BASE_DIR / "docs" / f"{FILES.get(slug, slug)}.md"
+    text = path.read_text().replace(WRITTEN_FOR, settings.BASE_URL)
+    return Chapter(slug, CHAPTERS[slug], markdown.html(text, place=place))
+
+
+def place(link: str) -> str | None:
+    """Where a link of a file leads on the site; to a file that is no page it leads nowhere."""
+    if "://" in link or link.startswith(("#", "/")):
+        return link
+    found = OURS.fullmatch(link)
+    slug = NAMES.get(found[1], found[1]) if found else ""
+    if found is None or slug not in CHAPTERS:
+        return None
+    return f"/docs/{slug}{found[2] or ''}"

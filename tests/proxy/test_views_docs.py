@@ -1,0 +1,39 @@
+"""The documentation as pages."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from proxy import manual
+from tests import pages
+
+
+class TestChapters:
+    @pytest.mark.parametrize("slug", manual.CHAPTERS)
+    def test_each_is_there_for_strangers_and_links_to_what_there_is(self, slug: str) -> None:
+        answer = pages.browser().get(f"/docs/{slug}")
+
+        page = answer.content.decode()
+        links = re.findall(r'href="/docs/([a-z]+)', page)
+        assert answer.status_code == 200
+        assert "<h1>" in page
+        assert set(links) <= {*manual.CHAPTERS, "api"}
+        assert '.md"' not in page
+
+    def test_addresses_are_this_servers(self, settings: object) -> None:
+        settings.BASE_URL = "https://api.example.com"  # type: ignore[attr-defined]
+        manual.chapter.cache_clear()
+
+        page = pages.browser().get("/docs/quickstart").content.decode()
+        manual.chapter.cache_clear()
+
+        assert "https://api.example.com/v1/chat/completions" in page
+        assert manual.WRITTEN_FOR not in page
+
+    def test_it_begins_at_the_beginning(self) -> None:
+        assert pages.browser().get("/docs")["Location"] == "/docs/quickstart"
+
+    def test_files_for_operators_are_no_pages(self) -> None:
+        assert pages.browser().get("/docs/operations").status_code == 404
