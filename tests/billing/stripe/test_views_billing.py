@@ -180,3 +180,13 @@ class TestApi:
         status, found = api(client, "PUT", "auto-top-up", wanted)
         assert (status, found["threshold_usd"], found["card"]) == (200, "5.50", card.public_id)
         assert api(client, "PUT", "auto-top-up", wanted | {"monthly_limit_usd": "19"})[0] == 400
+
+    def test_every_change_is_written_in_the_audit_log(self, ada: Payer) -> None:
+        client = pages.browser(ada.user)
+        api(client, "POST", "top-ups", {"amount_usd": "20"})
+        top_up = ada.pay(2000)
+        api(client, "POST", f"top-ups/{top_up.public_id}/refunds", {"amount_usd": "5"})
+        ada.automatic(ada.save_card())
+        said = [each["action"] for each in api(client, "GET", "audit-events")[1]["data"]]
+        wanted = {"top_up.asked", "top_up.paid", "refund.asked", "auto_top_up.changed"}
+        assert wanted <= set(said)
