@@ -58,15 +58,21 @@ where p.stopped_at is null
   and exists (select 1 from billing_hold h where h.process_id = p.id)
 """
 # Expired without evidence: a lookup that was down may answer by now. Where the call may
-# have gone is told by the attempts that it was closed with.
+# have gone, and under which id a provider knows it, is told by the attempts that it was
+# closed with.
 EXPIRED = """
 select u.id, u.day, u.model, u.price_id,
        coalesce((select string_agg(a.route_id || ':' || a.price_id || ':' || a.searches, ' '
                                    order by a.n)
                  from proxy_attempt a where a.request_id = u.id and a.day = u.day), ''),
        u.hold, u.unit_nanos, u.created_at, 0::float8,
-       null
+       k.provider, k.route_id, k.price_id, k.upstream_id, 0, 0, 0, 0, 0, 0, k.searches
 from billing_usage u
+left join lateral (
+    select a.* from proxy_attempt a
+    where a.request_id = u.id and a.day = u.day and a.outcome = 'unknown' and a.upstream_id <> ''
+    order by a.n limit 1
+) k on true
 where u.unknown and u.state = 'expired'
   and u.closed_at > billing_now() - make_interval(hours => %(hours)s)
 order by u.closed_at desc

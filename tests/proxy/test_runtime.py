@@ -132,13 +132,23 @@ class TestCheckpoint:
         assert row.output_tokens == 7
         assert shop.attempts(row.id)[0].upstream_id == "gen-7"
 
-    def test_an_id_alone_is_no_evidence(self, shop: Shop, upstream: FakeUpstream) -> None:
+    def test_an_id_alone_is_no_evidence_until_its_provider_tells(
+        self, shop: Shop, upstream: FakeUpstream
+    ) -> None:
         upstream.script([SSE, chunk("", id="gen-7"), fake.Stall()])
         cut(shop, upstream)
 
         sweep()
 
         assert (shop.last.state, shop.last.unknown, shop.last.charged) == ("expired", True, 0)
+
+        Provider.objects.update(generation_lookup="openrouter")
+        upstream.script(fake.answer({"data": OPENROUTER}), path="/generation")
+        sweep()
+
+        assert upstream.calls[-1].path.endswith("/generation?id=gen-7")
+        row = shop.last
+        assert (row.state, row.cached_tokens, row.output_tokens) == ("late", 4, 7)
 
     def test_a_generation_that_is_not_listed_yet_has_to_wait(
         self, shop: Shop, upstream: FakeUpstream
