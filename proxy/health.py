@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from functools import cache
 
 import redis
@@ -16,7 +19,8 @@ from kombu.exceptions import OperationalError as BrokerError
 from msgspec import Struct
 
 from accounts import pepper
-from billing import partitions
+from billing import incidents, partitions
+from billing.models import Alert
 from common.crypto import UnreadableSecret
 from common.redis import client as redis_client
 from proxy import catalogue, heartbeats, models, spool
@@ -26,6 +30,8 @@ log = structlog.get_logger(__name__)
 OLDEST_POSTGRES = 150000
 # A gateway that reaches the database empties the spool within seconds.
 SPOOL_OLD_S = 60.0
+CLOCK_AWAY_S = 2.0
+BACKUP_OLD = timedelta(hours=26)
 
 
 class Line(Struct, frozen=True):
@@ -124,9 +130,49 @@ def _remember_migrated() -> bool:
 
 
 def redis_answers() -> Line:
-    """Does Redis answer?"""
-    version = redis_client().info("server")["redis_version"]
+    """Does Redis answer, and keep what it is given?"""
+    found = redis_client().info()
+    version = found["redis_version"]
+    if found.get("maxmemory") and found.get("maxmemory_policy") != "noeviction":
+        message = f"Redis {version} forgets keys when it is full: {found['maxmemory_policy']}."
+        todo = "Set maxmemory-policy noeviction: the workers' queue must not be forgotten."
+        return Line("redis", False, message, todo)
     return Line("redis", True, f"Redis {version} answers.")
+
+
+def clock() -> Line:
+    """Do this machine and the database agree on the time?"""
+    with connection.cursor() as cursor:
+        before = time.time()
+        cursor.execute("select extract(epoch from clock_timestamp())")
+        away_s = abs(float(cursor.fetchone()[0]) - (before + time.time()) / 2)
+    if away_s > CLOCK_AWAY_S:
+        message = f"This machine's clock is {away_s:.1f} s away from the database's."
+        return Line("clock", False, message, "Have NTP run on both.")
+    return Line("clock", True, "This machine's clock is the database's.")
+
+
+def proxies() -> Line:
+    """Are callers' addresses and https seen through the proxy in front?"""
+    if settings.SECURE and not settings.TRUSTED_PROXIES:
+        message = (
+            "BASE_URL is https and TRUSTED_PROXIES is 0: every caller has the proxy's address."
+        )
+        todo = "Set TRUSTED_PROXIES to the number of proxies in front, usually 1."
+        return Line("proxies", False, message, todo)
+    return Line("proxies", True, f"{settings.TRUSTED_PROXIES} proxies in front are trusted.")
+
+
+def backup() -> Line:
+    """Was a backup made lately, where they are made with our command?"""
+    age = heartbeats.age(name="backup")
+    if age is None:
+        return Line("backup", True, "None was made with `manage.py backup`.")
+    hours = int(age.total_seconds() // 3600)
+    if age > BACKUP_OLD:
+        todo = "See why it is not made any more: manage.py backup FILE"
+        return Line("backup", False, f"The last backup is {hours} hours old.", todo)
+    return Line("backup", True, f"The last backup is {hours} hours old.")
 
 
 def months() -> Line:
@@ -182,10 +228,14 @@ def settle_spool() -> Line:
 
 
 def alert_spool() -> None:
-    """Log what is wrong with the spool, loudly."""
+    """Log what is wrong with this machine's spool, loudly, and tell operators once."""
     line = settle_spool()
-    if not line.ok:
-        log.critical("The settle spool needs staff", detail=line.message, todo=line.todo)
+    kind, machine = Alert.Kind.SPOOL_TROUBLE, socket.gethostname()
+    if line.ok:
+        incidents.end(kind=kind, subject=machine)
+        return
+    log.critical("The settle spool needs staff", detail=line.message, todo=line.todo)
+    incidents.begin(kind=kind, subject=machine, facts={"detail": line.message, "todo": line.todo})
 
 
 def sold() -> Line:
@@ -227,6 +277,9 @@ CHECKS: dict[str, Check] = {
     "keys": keys,
     "partitions": months,
     "redis": redis_answers,
+    "clock": clock,
+    "proxies": proxies,
+    "backup": backup,
     "worker": worker,
     "beat": beat,
     "spool": settle_spool,
