@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from accounts.models import ApiKey, Workspace
 from billing import summaries
@@ -15,6 +16,7 @@ from billing.summaries import By, Used
 PARTS: Final = {"model": By.MODEL, "key": By.KEY, "workspace": By.WORKSPACE, "day": By.DAY}
 GROUPS: Final = tuple(PARTS)
 KEYS_SHOWN: Final = 100
+TOP_SHOWN: Final = 5
 NAMES: Final = tuple(field.name for field in fields(Used))
 
 
@@ -79,6 +81,26 @@ def sums(*, workspaces: Sequence[Workspace], by: str, first: date, last: date) -
     return _lines(cells, _names(by, workspaces, cells))
 
 
+def top(
+    *, workspace: Workspace, by: str, first: date, last: date, count: int = TOP_SHOWN
+) -> list[Line]:
+    """
+    The dearest few lines, without their days.
+
+    :raises ValueError: by something that is no group
+    """
+    places = _places([workspace], by)
+    part = PARTS[by]
+    dearest = summaries.dearest(by=[part], count=count, first=first, last=last, workspace_id=places)
+    if not dearest:
+        return []
+    read = partial(summaries.used, by=[part], first=first, last=last, workspace_id=places)
+    only: dict[str, Any] = {str(part): sorted(key for (key,) in dearest)}
+    groups = read(**only)
+    cells = [(group.key[0], first, group.used) for group in groups]
+    return _lines(cells, _names(by, [workspace], cells))
+
+
 def added(rows: Iterable[Used]) -> Used:
     """Add sums up."""
     columns = zip(*([getattr(row, name) for name in NAMES] for row in rows), strict=True)
@@ -102,14 +124,15 @@ def _places(workspaces: Sequence[Workspace], by: str) -> list[int]:
 
 def _cells(places: list[int], by: str, first: date, last: date) -> tuple[list[Cell], bool]:
     """What was used on each day by each line that is shown, and whether those are all."""
-    range_ = {"first": first, "last": last, "workspace_id": places}
-    only: dict[str, list[int]] = {}
+    read = partial(summaries.used, by=[PARTS[by], By.DAY], first=first, last=last)
     whole = True
     if by == "key":
-        dearest = summaries.dearest(by=[By.KEY], count=KEYS_SHOWN + 1, **range_)
+        dearest = summaries.dearest(
+            by=[By.KEY], count=KEYS_SHOWN + 1, first=first, last=last, workspace_id=places
+        )
         whole = len(dearest) <= KEYS_SHOWN
-        only[By.KEY] = sorted(key for (key,) in dearest[:KEYS_SHOWN])
-    groups = summaries.used(by=[PARTS[by], By.DAY], **range_, **only)
+        read = partial(read, key_id=sorted(key for (key,) in dearest[:KEYS_SHOWN]))
+    groups = read(workspace_id=places)
     return [(group.key[0], group.key[1], group.used) for group in groups], whole
 
 

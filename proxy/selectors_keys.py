@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.http import Http404
 from django.utils.translation import gettext as _
@@ -15,6 +16,9 @@ from accounts.scopes import Scope
 from accounts.seats import Seat
 from billing.models import KeyMeter
 from billing.selectors import Window
+
+SOON: Final = timedelta(days=7)
+MOST_ENDING: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,14 @@ def key_row(*, public_id: str, seat: Seat, seats: Sequence[Seat], now: datetime)
         raise Http404
     meter = KeyMeter.objects.filter(key=key).first()
     return _row(key, meter=meter, seat=seat, seats=seats, now=now)
+
+
+def ending_keys(*, seat: Seat, now: datetime) -> list[ApiKey]:
+    """The keys that will soon expire, the next first; one that was rotated is meant to."""
+    found = keys.visible(workspace=seat.workspace, by=seat.user).filter(
+        expires_at__gt=now, expires_at__lte=now + SOON, disabled_at=None, replaced_by=None
+    )
+    return list(found.order_by("expires_at")[:MOST_ENDING])
 
 
 def _row(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.seats import Seat, seated
+from billing import breakdowns
 from billing import selectors as billing_selectors
 from proxy import selectors
 from proxy.charts import spend_chart
+from proxy.selectors_keys import ending_keys
 
 
 @require_GET
@@ -19,7 +24,11 @@ def overview(request: HttpRequest, seat: Seat) -> HttpResponse:
     """Balance, caps, spend and the last requests of the current workspace."""
     now = timezone.now()
     sums = billing_selectors.sums(workspace_id=seat.workspace.pk, now=now)
+    week = partial(breakdowns.top, first=now.date() - timedelta(days=6), last=now.date())
     context = {
+        "top_models": week(workspace=seat.workspace, by="model"),
+        "top_keys": week(workspace=seat.workspace, by="key"),
+        "ending": ending_keys(seat=seat, now=now),
         "sums": sums,
         "banners": sums.banners(),
         "chart": spend_chart(days=sums.days),

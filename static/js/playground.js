@@ -139,6 +139,7 @@ async function chat() {
     for await (const event of events(answer.body)) {
       if (event.error) throw new Error(event.error.message);
       said.textContent += event.choices?.[0]?.delta?.content ?? "";
+      find("talk").scrollTop = find("talk").scrollHeight;
     }
   } catch (error) {
     if (error.name !== "AbortError") complain(error);

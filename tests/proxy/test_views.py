@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
-from accounts.models import User, Workspace
+from accounts import keys
+from accounts.models import ApiKey, User, Workspace
 from billing import grants, ledger, limits
 from tests import pages
 
@@ -131,3 +134,30 @@ class TestOverview:
 
         assert page.count("<rect x=") == 1
         assert page.count("$0.000000123") >= 3
+
+    def test_the_dearest_models_and_keys_are_ranked(self, alice: User, home: Workspace) -> None:
+        cheap, dear = pages.make_key(alice, name="cheap"), pages.make_key(alice, name="dear")
+        pages.closed_request(cheap, home, model="a/cheap", charged=1, cost=1)
+        pages.closed_request(dear, home, model="b/dear", charged=9_000, cost=9_000)
+
+        page = text(alice)
+
+        for testid, first, second in (
+            ("top-models", "b/dear", "a/cheap"),
+            ("top-keys", "dear", "cheap"),
+        ):
+            ranked = page.split(f'data-testid="{testid}"')[1].split("</ol>")[0]
+            assert ranked.index(f">{first}<") < ranked.index(f">{second}<")
+
+    def test_a_key_that_soon_expires_is_said_until_it_is_rotated(self, alice: User) -> None:
+        soon = timezone.now() + timedelta(days=3)
+        key = pages.make_key(alice, name="Night job", expires_at=soon)
+        said = 'data-testid="banner-key-ending"'
+        before = text(alice)
+
+        keys.rotate(key=key, overlap=timedelta(days=1), by=alice)
+        ApiKey.objects.filter(replaces=key).update(expires_at=None)
+
+        assert said in before
+        assert "Night job" in before
+        assert said not in text(alice)
