@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from accounts.errors import Invalid
@@ -224,3 +225,17 @@ class TestWarnings:
             deliver(event)
             deliver(event | {"id": "evt_again"})
         assert kinds().count("warning.taken") == 1
+
+
+class TestReleaseClaim:
+    def test_staff_give_back_what_a_warning_kept(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        warning = ada.fake.do("warn", id=top_up.intent_id)
+        tell(ada, "radar.early_fraud_warning.created")
+        call_command("release_claim", warning["id"], "--json")
+        assert (ada.cents, ada.frozen) == (2000, False)
+        assert sound()
+
+    def test_a_claim_that_is_not_there_is_said(self, ada: Payer) -> None:
+        with pytest.raises(CommandError, match="no claim"):
+            call_command("release_claim", "dp_none")
