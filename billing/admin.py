@@ -13,14 +13,19 @@ from billing.models import (
     Account,
     Alert,
     AlertPreference,
+    ChainCursor,
     Conversion,
+    Deposit,
+    DepositAddress,
     Hold,
     KeyMeter,
     LedgerCheckpoint,
     Lot,
+    Outflow,
     Price,
     TokenPackage,
     Transfer,
+    UnlistedToken,
     Usage,
 )
 from common import money
@@ -198,3 +203,53 @@ class AlertPreferenceAdmin(ReadOnlyAdmin):
 
     list_display = ("workspace", "low_balance_nanos")
     list_select_related = ("workspace",)
+
+
+@admin.register(ChainCursor)
+class ChainCursorAdmin(ReadOnlyAdmin):
+    """How far each chain is booked."""
+
+    list_display = ("chain_id", "number", "head", "scanned_at", "rescanned_at")
+
+
+@admin.register(DepositAddress)
+class DepositAddressAdmin(ReadOnlyAdmin):
+    """Whose address is whose."""
+
+    list_display = ("address", "workspace", "index", "keep", "created_at")
+    list_select_related = ("workspace",)
+    search_fields = ("=address", "=workspace__public_id")
+
+
+@admin.register(Deposit)
+class DepositAdmin(ReadOnlyAdmin):
+    """What arrived on chains."""
+
+    list_display = (
+        "public_id", "address", "asset", "amount", "units", "state", "block_number", "found_at",
+    )  # fmt: skip
+    list_filter = ("state", "asset")
+    list_select_related = ("address",)
+    search_fields = ("=public_id", "=tx_hash", "=address__address")
+
+
+@admin.register(Outflow)
+class OutflowAdmin(ReadOnlyAdmin):
+    """What left our addresses."""
+
+    list_display = ("address", "asset", "amount", "recipient", "block_number", "found_at")
+    list_filter = ("asset",)
+    list_select_related = ("address",)
+    search_fields = ("=tx_hash", "=address__address")
+
+
+@admin.register(UnlistedToken)
+class UnlistedTokenAdmin(ReadOnlyAdmin):
+    """Tokens on no list that say they arrived: worthless, or a customer's mistake."""
+
+    list_display = (
+        "chain_id", "contract", "address", "amount", "transfers", "tx_hash", "found_at",
+    )  # fmt: skip
+    list_filter = ("chain_id",)
+    list_select_related = ("address",)
+    search_fields = ("=contract", "=address__address")

@@ -56,11 +56,17 @@ class Anvil:
     """``with Anvil() as chain: token = chain.token("USDC", 6); chain.send(token, to, 5)``."""
 
     def __init__(
-        self, *, port: int | None = None, chain_id: int = 31337, block_s: float | None = None
+        self,
+        *,
+        port: int | None = None,
+        chain_id: int = 31337,
+        block_s: float | None = None,
+        state: Path | None = None,
     ) -> None:
         self.port = port or free_port()
         self.chain_id = chain_id
         self._block_s = block_s
+        self._state = state
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx.Client(timeout=10)
         self.accounts: list[str] = []
@@ -74,6 +80,8 @@ class Anvil:
         """Start it and wait until it answers."""
         program = folder() / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
         pace = [] if self._block_s is None else ["--block-time", str(self._block_s)]
+        if self._state is not None:
+            pace += ["--state", str(self._state), "--state-interval", "5"]
         self._process = subprocess.Popen(
             [
                 str(program), "--host", "127.0.0.1", "--port", str(self.port), "--silent",
