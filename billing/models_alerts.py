@@ -27,6 +27,8 @@ class Alert(models.Model):
         CAP_THRESHOLD = "cap.threshold"
         BALANCE_LOW = "balance.low"
         LEDGER_VIOLATION = "ledger.violation"
+        SETTLEMENT_REFUSED = "settlement.refused"
+        SPOOL_TROUBLE = "spool.trouble"
         PROVIDER_DRIFT = "provider.drift"
         PROVIDER_UNAVAILABLE = "provider.unavailable"
         CHAIN_TROUBLE = "chain.trouble"

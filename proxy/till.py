@@ -19,11 +19,15 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from django.db import DatabaseError
 from msgspec import Struct
 
+from billing import incidents
 from billing.ledger import ADMIT
-from common import ids
-from proxy.connection import Connection
+from billing.models import Alert
+from common import ids, money
+from proxy import hindsight
+from proxy.connection import Connection, in_thread
 from proxy.desk import POISON, Desk, StoreAway
 from proxy.meters import meters
 from proxy.spool import Entry, Fate, Spool
@@ -277,9 +281,7 @@ class Till:
             settled = await self._ask(Closing(closing.bill))
         elif is_refused(closing, settled):
             meters().refused.inc()
-            log.error(
-                "A settlement was refused", id=ids.form("req_", closing.bill.id), verdict=settled.v
-            )
+            await note_refused(closing, settled)
         else:
             meters().settled(closing.bill, settled)
         return settled
@@ -314,6 +316,11 @@ class Till:
         settled = await self._ask(closing)
         if settled.v == "busy":
             return Fate.LATER
+        if settled.v in ("late", "already"):
+            try:
+                await in_thread(hindsight.amend, closing.attempts)
+            except DatabaseError:
+                return Fate.LATER
         return Fate.REFUSED if is_refused(closing, settled) else Fate.DONE
 
     def void(self, ask: Ask, *, day: date | None = None) -> None:
@@ -324,6 +331,24 @@ class Till:
     def _give_back(self, ask: Ask, granted: Granted) -> None:
         if granted.v == "ok":
             self.void(ask, day=granted.day)
+
+
+async def note_refused(closing: Closing, settled: Settled) -> None:
+    """Tell operators, and put it on the list of staff, that the ledger did not take a charge."""
+    name, charged = ids.form("req_", closing.bill.id), settled.charged
+    log.critical("A settlement was refused", id=name, verdict=settled.v)
+    with suppress(DatabaseError):
+        await in_thread(
+            incidents.begin,
+            kind=Alert.Kind.SETTLEMENT_REFUSED,
+            subject=name,
+            facts={
+                "verdict": settled.v,
+                "settled_usd": money.usd(closing.bill.cost),
+                "booked_units": charged,
+                "source": closing.bill.source,
+            },
+        )
 
 
 def is_refused(closing: Closing, settled: Settled) -> bool:

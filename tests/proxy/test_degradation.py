@@ -1,4 +1,4 @@
-"""What callers and their money notice when Redis or PostgreSQL is away: docs/operations.md."""
+"""What callers and their money notice when something is down: the table of docs/operations.md."""
 
 from __future__ import annotations
 
@@ -11,19 +11,27 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from celery import current_app
 from django.conf import settings
 from django.db.models.functions import Now
 from django.test import override_settings
 
 from billing import invariants
-from billing.models import Hold
+from billing.models import Alert, Hold
+from billing.pricing import Rates
+from common import ids
 from proxy import spool
+from proxy.breakers import FAILURES
+from proxy.models import Checkpoint, Provider
 from proxy.sweep import sweep
+from tests.billing.bank import customer
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess, GatewayServer
+from tests.fakes.ports import free_port
 from tests.fakes.relay import Relay
 from tests.fakes.upstream import FakeUpstream
-from tests.proxy.conftest import Shop, hello
+from tests.fakes.worker import WorkerProcess
+from tests.proxy.conftest import AddModel, Shop, hello, make_provider
 
 PATIENCE_S = 15.0
 EXACT = 16_000
@@ -87,10 +95,12 @@ def process(ways: None, folder: Path) -> Iterator[GatewayProcess]:
         yield process
 
 
-def call(gateway: GatewayServer | GatewayProcess, shop: Shop) -> httpx.Response:
+def call(
+    gateway: GatewayServer | GatewayProcess, shop: Shop, model: str = "test/tokens"
+) -> httpx.Response:
     return httpx.post(
         f"{gateway.url}/v1/chat/completions",
-        json=hello(),
+        json=hello(model),
         headers={"authorization": f"Bearer {shop.secret}"},
         timeout=20,
         trust_env=False,
@@ -291,7 +301,44 @@ class TestACallInFlightWithoutPostgres:
         path.write_bytes(again)
         until(lambda: not spool.files(folder))
         assert [row.charged for row in shop.usage] == [EXACT]
+        assert [each.outcome for each in shop.attempts(shop.last.id)] == ["won"]
         assert spool.waiting(folder).refused == 0
+        assert invariants.check().ok
+
+    def test_that_a_sweep_elsewhere_has_charged_otherwise_is_put_before_staff(
+        self,
+        shop: Shop,
+        gateway: GatewayServer,
+        database: Relay,
+        upstream: FakeUpstream,
+        folder: Path,
+        tmp_path: Path,
+    ) -> None:
+        cut_in_flight(gateway, shop, upstream, database)
+        expire_holds()
+        (hold,) = Hold.objects.all()
+        Checkpoint.objects.create(
+            request_id=hold.pk,
+            process_id=gateway.process_id,
+            provider="first",
+            bytes=4,
+            input_tokens=1,
+            output_tokens=1,
+        )
+        with override_settings(SPOOL_DIR=tmp_path / "elsewhere", SILENT_AFTER_S=0.5):
+            assert sweep().settled == 1
+        estimate = shop.last.charged
+        assert estimate != EXACT
+
+        database.mend()
+        until(lambda: not spool.files(folder))
+
+        (alert,) = Alert.objects.all()
+        assert (alert.kind, alert.subject) == ("settlement.refused", ids.form("req_", hold.pk))
+        assert alert.facts["settled_usd"] == "0.000016"
+        assert alert.facts["booked_units"] == estimate
+        assert spool.waiting(folder).refused == 1
+        assert shop.last.charged == estimate
         assert invariants.check().ok
 
     def test_is_retried_from_memory_where_the_disk_fails_too(
@@ -310,3 +357,36 @@ class TestACallInFlightWithoutPostgres:
 
         until(lambda: not Hold.objects.exists())
         assert [(row.state, row.charged) for row in shop.usage] == [("settled", EXACT)]
+
+
+class TestCelery:
+    def test_down_is_noticed_by_no_caller_and_sweeps_wait_for_it(self, shop: Shop) -> None:
+        left = customer(usd=1000)
+        left.hold(100)
+        with GatewayServer() as gateway:
+            assert call(gateway, shop).status_code == 200
+            assert httpx.get(f"{gateway.url}/readyz", trust_env=False).status_code == 200
+        assert [row.charged for row in shop.usage] == [EXACT]
+        assert left.balance().held == 100
+
+        with WorkerProcess():
+            current_app.send_task("proxy.tasks.sweep")
+            until(lambda: left.balance().held == 0)
+
+
+class TestAProvider:
+    def test_down_is_made_up_for_by_others_and_soon_asked_no_more(
+        self, shop: Shop, provider: Provider, add_model: AddModel
+    ) -> None:
+        gone = make_provider("gone", f"http://127.0.0.1:{free_port()}/v1")
+        add_model("test/two", rates=Rates(prompt=1_000_000), providers=(gone, provider))
+
+        with GatewayServer() as gateway:
+            answers = [call(gateway, shop, "test/two") for _ in range(FAILURES + 2)]
+
+        assert {answer.status_code for answer in answers} == {200}
+        tries = [answer.headers["x-tollgate-attempts"] for answer in answers]
+        assert tries == ["2"] * FAILURES + ["1"] * 2
+        outcomes = [[a.outcome for a in shop.attempts(row.id)] for row in shop.usage]
+        assert outcomes == [["lost", "won"]] * FAILURES + [["won"]] * 2
+        assert len({row.charged for row in shop.usage}) == 1

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from billing.models import Alert
 from common import ids
 from common.redis import client as redis_client
 from proxy import health, heartbeats, spool, tasks
@@ -134,7 +135,18 @@ class TestSettleSpool:
         assert not found.ok
         assert "300 s" in found.message
         tasks.watch_spool()
-        assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+        assert {record.levelname for record in caplog.records} == {"CRITICAL"}
+
+    def test_operators_are_told_once_until_it_is_over(self, folder: Path) -> None:
+        self.wait_for(folder, age_s=300)
+        tasks.watch_spool()
+        tasks.watch_spool()
+        (alert,) = Alert.objects.filter(kind="spool.trouble")
+        assert "300 s" in alert.facts["detail"]
+        (folder / f"1{spool.SUFFIX}").unlink()
+        tasks.watch_spool()
+        alert.refresh_from_db()
+        assert alert.closed_at is not None
 
     def test_what_was_refused_is_told(self, folder: Path) -> None:
         (folder / spool.REFUSED).write_text("line\n")
