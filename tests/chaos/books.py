@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from django.db.models import Sum
 
 from billing import invariants
-from billing.models import Hold, Usage
+from billing.models import Alert, Hold, Usage
 from common import ids
+from proxy import spool
 from proxy.models import Attempt, Generation
 from tests.chaos.callers import Book, Told
 from tests.chaos.faults import Closed
@@ -47,12 +50,20 @@ class Verdict:
     estimated: int = 0
     unknown: int = 0
     late: int = 0
+    superseded: int = 0
+    free: int = 0
     trouble: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether nothing is amiss."""
         return not (self.lost or self.wrong or self.holds_left or self.trouble)
+
+
+def refused(disk: Path) -> Iterator[tuple[str, int]]:
+    """Read what the ledger would not take from a disk, with the price that was told."""
+    for entry in spool.entries(disk / spool.REFUSED):
+        yield entry.name, msgspec.json.decode(entry.closing)["bill"]["cost"]
 
 
 def row_name(row: Usage) -> str:
@@ -70,6 +81,7 @@ class Audit:
         records: Sequence[Record],
         closed: Sequence[Closed],
         market: Market,
+        disks: Sequence[Path],
     ) -> None:
         self.book = book
         self.records: dict[str, list[Record]] = defaultdict(list)
@@ -81,6 +93,7 @@ class Audit:
         self.attempts: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in Attempt.objects.all():
             self.attempts[ids.form("req_", attempt.request_id)].append(attempt)
+        self.refused = {name: nanos for disk in disks for name, nanos in refused(disk)}
         self.verdict = Verdict()
 
     def check(self) -> Verdict:
@@ -95,6 +108,7 @@ class Audit:
             for problem in self._call_trouble(records, self.usage.get(name)):
                 verdict.trouble.append(f"5: {name} {problem}")
         verdict.trouble += [*self._refused(), *self._closed(), *self._repeated(), *self._rest()]
+        verdict.trouble += self._superseded()
         return verdict
 
     def _acknowledged(self) -> dict[str, Told]:
@@ -106,7 +120,7 @@ class Audit:
         if row is None or row.state not in ("settled", "late"):
             self.verdict.lost += 1
             self.verdict.trouble.append(f"7: {name} was acknowledged and is {row and row.state}")
-        elif row.charged * row.unit_nanos != told.nanos:
+        elif told.nanos not in (row.charged * row.unit_nanos, self.refused.get(name)):
             self.verdict.wrong += 1
             self.verdict.trouble.append(f"11: {name} was told {told.nanos}, is {row.charged}")
 
@@ -119,9 +133,26 @@ class Audit:
         elif row.unknown:
             self.verdict.unknown += 1
         else:
-            outcomes = [attempt.outcome for attempt in self.attempts[row_name(row)]]
-            if set(outcomes) != {"lost"} or len(outcomes) < len(records):
-                yield f"reached providers {len(records)} times, is {row.state}, attempts {outcomes}"
+            self.verdict.free += 1
+            yield from self._free_trouble(records, row)
+
+    def _free_trouble(self, records: list[Record], row: Usage) -> Iterator[str]:
+        """
+        Say what is wrong with a call that reached a provider and costs its caller nothing.
+
+        It was given up: by us, at our time limit, or because it failed. Each time it reached a
+        provider is an attempt marked lost there, at our exact cost or, where nobody told us, none.
+        """
+        attempts = self.attempts[row_name(row)]
+        if row.charged or row.cost or {each.outcome for each in attempts} != {"lost"}:
+            yield f"is {row.state}, costs {row.cost}, attempts {[a.outcome for a in attempts]}"
+        for provider in {each.provider for each in records}:
+            calls = [each for each in records if each.provider == provider]
+            lost = [each for each in attempts if each.provider == provider]
+            if len(lost) < len(calls):
+                yield f"reached {provider} {len(calls)} times, {len(lost)} attempts are marked lost"
+            if wrong := {each.cost for each in lost} - {0, *(each.our_nanos for each in calls)}:
+                yield f"is lost at {provider} for {wrong}"
 
     def _charge_trouble(self, records: list[Record], row: Usage) -> Iterator[str]:
         name = records[0].id
@@ -151,6 +182,19 @@ class Audit:
         for told in self.book.told:
             if told.reason in REFUSALS and told.id in self.records:
                 yield f"6: {told.id} was refused ({told.reason}) and reached a provider"
+
+    def _superseded(self) -> Iterator[str]:
+        """Only an estimate may stand against what was told, and staff has it on a list."""
+        listed = set(
+            Alert.objects.filter(kind=Alert.Kind.SETTLEMENT_REFUSED, closed_at=None).values_list(
+                "subject", flat=True
+            )
+        )
+        self.verdict.superseded = len(self.refused)
+        for name in self.refused:
+            row = self.usage.get(name)
+            if row is None or row.source not in ESTIMATES or name not in listed:
+                yield f"7: {name} was refused, is {row and row.source}, {name in listed=}"
 
     def _closed(self) -> Iterator[str]:
         for closed in self.closed:

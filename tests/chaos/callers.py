@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import aiohttp
+import httpx
 
 from tests.chaos.market import Customer, Market
 
@@ -166,6 +167,22 @@ class Callers:
                 told.nanos, told.whole = nanos(response.headers.get("x-tollgate-cost")), True
             else:
                 told.reason = (await response.json())["error"]["reason"]
+
+
+def call_once(plan: Plan, *, url: str, book: Book) -> None:
+    """Make one call that is answered whole, and write down what was told."""
+    told = Told("", plan.customer.name, 0)
+    response = httpx.post(
+        f"{url}/v1/chat/completions",
+        json=plan.body,
+        headers={"authorization": f"Bearer {plan.customer.key}"},
+        timeout=CALL_TIMEOUT_S,
+        trust_env=False,
+    )
+    told.id, told.status = response.headers["x-request-id"], response.status_code
+    if told.status == 200:
+        told.nanos, told.whole = nanos(response.headers.get("x-tollgate-cost")), True
+    book.told.append(told)
 
 
 async def read_stream(response: aiohttp.ClientResponse, told: Told) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -14,7 +15,10 @@ from django.db import connection
 
 from accounts import keys
 from accounts.models import ApiKey
-from tests.chaos.machine import Gateway, Stores, Worker
+from billing.models import Hold
+from proxy import spool
+from tests.chaos.callers import Book, Plan, call_once
+from tests.chaos.machine import Gateway, Stores, Worker, until
 from tests.chaos.market import Market, ask
 
 # The trapdoors of ``points``, which only a gateway can import.
@@ -28,6 +32,9 @@ POINTS = (
     "before_end",
 )
 STOPPED_FOR_S = 1.0
+# Calls that are under way when a machine is lost, at a provider that cannot be asked later.
+SLOW = {"tokens": 7, "pause_ms": 1500, "pad": ""}
+SLOW_CALLS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class Scene:
     gateways: tuple[Gateway, ...]
     worker: Worker
     market: Market
+    book: Book
     hold_ttl_s: float
     rng: random.Random
     closed: list[Closed] = field(default_factory=list)
@@ -75,7 +83,29 @@ def restart_postgres(scene: Scene, *, away_s: float) -> None:
 
 def outlive_holds(scene: Scene) -> None:
     """PostgreSQL is away for longer than a hold lives."""
-    restart_postgres(scene, away_s=scene.hold_ttl_s + 1.5)
+    restart_postgres(scene, away_s=scene.hold_ttl_s + 1.0)
+
+
+def lose_machine(scene: Scene) -> None:
+    """
+    A gateway's machine is lost with settlements on its disk until a sweep elsewhere has ended
+    their calls; when it is back, it settles late what was given up without a charge.
+    """
+    gateway = scene.rng.choice(scene.gateways)
+    plan = Plan(scene.market.far, "chaos/plain", stream=False, wish=SLOW)
+    with ThreadPoolExecutor(SLOW_CALLS) as pool:
+        for _ in range(SLOW_CALLS):
+            pool.submit(call_once, plan, url=gateway.url, book=scene.book)
+        theirs = Hold.objects.filter(workspace_id=scene.market.far.workspace_pk)
+        until(lambda: theirs.count() == SLOW_CALLS, what="slow calls")
+        connection.close()
+        scene.stores.kill_postgres()
+    left = spool.kept_ids(gateway.spool)
+    gateway.go_away()
+    scene.stores.start_postgres()
+    until(lambda: not Hold.objects.filter(pk__in=left).exists(), what="a sweep elsewhere")
+    gateway.come_back()
+    until(lambda: not spool.files(gateway.spool), what="the return of a machine")
 
 
 def flush_redis(scene: Scene) -> None:
@@ -122,6 +152,7 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
     **{f"kill_{point}": partial(kill_gateway, point=point) for point in POINTS},
     "restart_postgres": partial(restart_postgres, away_s=0.3),
     "outlive_holds": outlive_holds,
+    "lose_machine": lose_machine,
     "flush_redis": flush_redis,
     "pause_redis": pause_redis,
     "kill_worker": kill_worker,

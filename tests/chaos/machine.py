@@ -134,6 +134,7 @@ class Process:
         self.environment = environment
         self.deaths = 0
         self.wanted = True
+        self.away = False
         self.process = self._start()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
@@ -156,6 +157,8 @@ class Process:
                 self.deaths += 1
                 # One that cannot reach the database ends at once; do not burn the processor.
                 time.sleep(0.3)
+                while self.away:
+                    time.sleep(0.02)
                 if self.wanted:
                     self.process = self._start()
             time.sleep(0.02)
@@ -164,9 +167,19 @@ class Process:
         """End it and what it started as a crash does."""
         signal_group(pid=self.process.pid, number=signal.SIGKILL)
 
+    def go_away(self) -> None:
+        """End it as its whole machine would, until it is let back."""
+        self.away = True
+        self.kill()
+        until(lambda: self.process.poll() is not None, what="a machine's end")
+
+    def come_back(self) -> None:
+        """Let it start again."""
+        self.away = False
+
     def stop(self) -> None:
         """Ask it to end, and wait."""
-        self.wanted = False
+        self.wanted = self.away = False
         self.thread.join()
         signal_group(pid=self.process.pid, number=signal.SIGTERM)
         try:
@@ -177,11 +190,12 @@ class Process:
 
 
 class Gateway(Process):
-    """A gateway that ends itself where a file says: see ``points``."""
+    """A gateway that ends itself where a file says: see ``points``. Its disk is its own."""
 
     def __init__(self, number: int, *, folder: Path) -> None:
         self.port = ports.choose()
         self.point = folder / f"gateway-{number}.point"
+        self.spool = folder / f"gateway-{number}.disk"
         command = [
             sys.executable,
             "-W",
@@ -195,7 +209,7 @@ class Gateway(Process):
         super().__init__(
             [*command, "--timeout-keep-alive=75", "--timeout-graceful-shutdown=5"],
             log=folder / f"gateway-{number}.log",
-            environment={"CHAOS_POINT_FILE": str(self.point)},
+            environment={"CHAOS_POINT_FILE": str(self.point), "SPOOL_DIR": str(self.spool)},
         )
 
     @property

@@ -10,7 +10,8 @@ from typing import Any
 
 from django.core.management import call_command
 
-from tests.chaos.provider import COMPLETION_NANOS, PROMPT_NANOS
+from accounts.models import Workspace
+from tests.chaos.provider import COMPLETION_NANOS, OUR_NANOS, PROMPT_NANOS
 
 CATALOGUE = """
 providers:
@@ -30,7 +31,7 @@ MODEL = """
 """
 ROUTE = (
     "{{provider: {name}, upstream_model: {name}, priority: {priority}, "
-    "cost: {{prompt: '0.1', completion: '0.1'}}}}"
+    "cost: {{prompt: '{cost}', completion: '{cost}'}}}}"
 )
 MODELS = {"looked": ("looked",), "plain": ("plain",), "both": ("looked", "plain")}
 FIXED_CAP_NANOS = 3_000_000
@@ -42,6 +43,7 @@ class Customer:
 
     name: str
     workspace: str
+    workspace_pk: int
     key_id: str
     key: str
 
@@ -54,10 +56,11 @@ class Market:
     capped: Customer
     lowered: Customer
     disabled: Customer
+    far: Customer
 
     @property
     def all(self) -> tuple[Customer, ...]:
-        """Everybody."""
+        """Everybody who calls at all times."""
         return (*self.buyers, self.capped, self.lowered, self.disabled)
 
 
@@ -78,6 +81,7 @@ def open_market(*, upstream_url: str, folder: Path) -> Market:
         capped=customer("capped"),
         lowered=customer("lowered"),
         disabled=customer("disabled"),
+        far=customer("far"),
     )
     ask("set_limits", "--workspace", market.capped.workspace, "--daily-usd", "0.003")
     return market
@@ -88,7 +92,9 @@ def catalogue(upstream_url: str) -> str:
     usd = {"prompt": f"{PROMPT_NANOS / 1000:g}", "completion": f"{COMPLETION_NANOS / 1000:g}"}
     text = CATALOGUE.format(url=upstream_url)
     for name, providers in MODELS.items():
-        routes = ", ".join(ROUTE.format(name=p, priority=n) for n, p in enumerate(providers))
+        routes = ", ".join(
+            ROUTE.format(name=p, priority=n, cost=OUR_NANOS / 1000) for n, p in enumerate(providers)
+        )
         text += MODEL.format(name=name, routes=f"[{routes}]", **usd)
     return text
 
@@ -108,4 +114,5 @@ def customer(name: str) -> Customer:
     ask("grant", "--workspace", workspace, "--tokens", "100000", "--reason", "chaos")
     ask("set_limits", "--workspace", workspace, "--daily-usd", "none", "--monthly-usd", "none")
     key = ask("issue_key", "--workspace", workspace, "--scope", "chat", "--rpm", "100000")
-    return Customer(name, workspace, key["id"], key["key"])
+    pk = Workspace.objects.get(public_id=workspace).pk
+    return Customer(name, workspace, pk, key["id"], key["key"])

@@ -18,6 +18,7 @@ from tests.fakes.upstream import FakeUpstream
 
 TOKEN = "tok "
 PROMPT_NANOS, COMPLETION_NANOS = 1000, 2000
+OUR_NANOS = 100
 
 
 @dataclass(slots=True)
@@ -45,6 +46,11 @@ class Record:
     def nanos(self) -> int:
         """What exactly it costs at retail."""
         return self.prompt * PROMPT_NANOS + self.completion * COMPLETION_NANOS
+
+    @property
+    def our_nanos(self) -> int:
+        """What exactly it costs us."""
+        return (self.prompt + self.completion) * OUR_NANOS
 
 
 class Providers(FakeUpstream):

@@ -19,7 +19,10 @@ LINES = {
     "exact": "of these, charged exactly",
     "estimated": "charged by our own count (the gateway died, the provider has no lookup)",
     "unknown": "listed as unknown, charged nothing",
+    "free": "finished after we had given up on them: charged nothing, marked lost",
     "late": "settled after their hold had expired",
+    "superseded": "acknowledged on a disk that came back after a sweep had charged their "
+    "checkpoint: the estimate stands, listed for staff",
     "gateway_deaths": "gateway processes killed",
     "took_s": "seconds",
 }

@@ -140,6 +140,7 @@ class Run:
                 gateways=gateways,
                 worker=worker,
                 market=market,
+                book=self.book,
                 hold_ttl_s=HOLD_TTL_S,
                 rng=self.rng,
             )
@@ -157,6 +158,7 @@ class Run:
                     records=self.providers.records,
                     closed=scene.closed,
                     market=market,
+                    disks=[gateway.spool for gateway in gateways],
                 ).check()
             finally:
                 for process in (*gateways, worker):
@@ -245,7 +247,8 @@ class Run:
         connection.close()
         until(lambda: all(gateway.answers() for gateway in scene.gateways), what="quiet gateways")
         until(lambda: all(r.ended for r in self.providers.records), what="quiet providers")
-        until(lambda: not spool.files(settings.SPOOL_DIR), what="an empty spool", within_s=15)
+        disks = [settings.SPOOL_DIR, *(gateway.spool for gateway in scene.gateways)]
+        until(lambda: not any(map(spool.files, disks)), what="empty spools", within_s=15)
         for _ in range(20):
             keeping.tidy()
             if not Generation.objects.filter(status="pending").exists():
@@ -269,6 +272,8 @@ class Run:
             "estimated": verdict.estimated,
             "unknown": verdict.unknown,
             "late": verdict.late,
+            "superseded": verdict.superseded,
+            "free": verdict.free,
             "last_sweep": swept,
             "gateway_deaths": deaths,
             "faults": {name: self.done.count(name) for name in self.faults.FAULTS},
