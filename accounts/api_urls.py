@@ -10,6 +10,7 @@ from accounts import (
     api_me,
     api_members,
     api_service_accounts,
+    api_webhooks,
     api_workspaces,
 )
 
@@ -36,6 +37,19 @@ urlpatterns = [
     path(
         "service-accounts/<str:service_account_id>/enable",
         api_service_accounts.ServiceAccountEnableView.as_view(),
+    ),
+    path("webhooks", api_webhooks.WebhooksView.as_view()),
+    path("webhooks/<str:webhook_id>", api_webhooks.WebhookView.as_view()),
+    path("webhooks/<str:webhook_id>/rotate-secret", api_webhooks.WebhookSecretView.as_view()),
+    path("webhooks/<str:webhook_id>/test", api_webhooks.WebhookTestView.as_view()),
+    path("webhooks/<str:webhook_id>/deliveries", api_webhooks.DeliveriesView.as_view()),
+    path(
+        "webhooks/<str:webhook_id>/deliveries/<str:delivery_id>",
+        api_webhooks.DeliveryView.as_view(),
+    ),
+    path(
+        "webhooks/<str:webhook_id>/deliveries/<str:delivery_id>/resend",
+        api_webhooks.DeliveryResendView.as_view(),
     ),
     path("audit-events", api_audit.AuditEventsView.as_view()),
     path("audit-events/<str:event_id>", api_audit.AuditEventView.as_view()),

@@ -15,19 +15,19 @@ $$;
 create or replace function accounts_webhook_event(place bigint, what text, facts jsonb)
 returns bigint language plpgsql as $$
 declare
-    name text := 'evt_' || replace(gen_random_uuid()::text, '-', '');
+    label text := 'evt_' || replace(gen_random_uuid()::text, '-', '');
     made bigint;
 begin
     insert into accounts_webhookevent (public_id, workspace_id, kind, body)
-    select name, w.id, what, json_build_object(
-        'id', name,
+    select label, w.id, what, json_build_object(
+        'id', label,
         'type', what,
         'timestamp', to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
         'workspace_id', w.public_id,
         'data', facts
     )::text
     from accounts_workspace w where w.id = place
-    returning id into strict made;
+    returning accounts_webhookevent.id into strict made;
     return made;
 end $$;
 

@@ -11,8 +11,15 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts import invitations, keys, members, service_accounts, workspaces
-from accounts.models import ApiKey, Invitation, ServiceAccount, User, Workspace
+from accounts import invitations, keys, members, service_accounts, webhooks, workspaces
+from accounts.models import (
+    ApiKey,
+    Invitation,
+    ServiceAccount,
+    User,
+    WebhookDelivery,
+    Workspace,
+)
 from billing import grants
 from billing.models import Usage
 from proxy import exports
@@ -20,7 +27,10 @@ from proxy.models import Export
 from tests import pages
 
 BASE = "/api/v1/"
-MANAGING = ("keys:read", "keys:manage", "members:manage", "audit:read", "billing:manage")
+MANAGING = (
+    *("keys:read", "keys:manage", "members:manage", "audit:read", "billing:manage"),
+    "webhooks:manage",
+)
 READING = ("models:read", "usage:read", "billing:read")
 
 
@@ -94,6 +104,7 @@ class Tenant:
     invitation: Invitation
     usage: Usage
     export: Export
+    delivery: WebhookDelivery
 
     def program(self, *scopes: str) -> Program:
         """A program with a management key of the owner."""
@@ -123,6 +134,8 @@ class Tenant:
             "invitation_id": self.invitation.public_id,
             "request_id": f"{self.usage.id}",
             "export_id": self.export.public_id,
+            "webhook_id": self.delivery.endpoint.public_id,
+            "delivery_id": self.delivery.public_id,
         }
 
 
@@ -141,7 +154,11 @@ def make_tenant(name: str) -> Tenant:
     export = exports.create(
         workspace=workspace, kind="logs", query={}, rows_expected=None, by=owner
     )
-    return Tenant(owner, workspace, key, member, account, invitation, usage, export)
+    endpoint, _ = webhooks.create(
+        workspace=workspace, url=f"https://{name}.example.com/", events=["key.created"], by=owner
+    )
+    delivery = webhooks.send_test(endpoint=endpoint, by=owner)
+    return Tenant(owner, workspace, key, member, account, invitation, usage, export, delivery)
 
 
 @pytest.fixture
