@@ -115,6 +115,7 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "NB-12": (GENERATE + "TestAGeneration::test_the_caller_sends_the_whole_history",),
     "NG-01": (
         NG + "TestPayment::test_a_call_costs_the_listed_price",
+        NG + "TestPayment::test_a_deposit_of_crypto_pays_for_a_call",
         NA + "TestTheSdk::test_needs_base_url_and_key_only",
     ),
     "NG-02": (NG + "TestKeys::test_have_a_prefix_and_32_characters",),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +15,10 @@ import pytest
 from pytest_django import Settings
 
 from billing import limits
+from billing.chains import exchange, wallets
+from tests.billing.chains import counter
 from tests.fakes import upstream as fake
+from tests.fakes.evm import Event, FakeChain
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import Shop, hello
@@ -42,6 +47,33 @@ class TestPayment:
         cost = Decimal(price["prompt"]) + Decimal(price["completion"]) / 10
         assert cost == Decimal("0.0035")
         assert before - shop.balance.total == int(cost * 10**9)
+
+    def test_a_deposit_of_crypto_pays_for_a_call(
+        self,
+        client: httpx.Client,
+        shop: Shop,
+        upstream: FakeUpstream,
+        settings: Settings,
+        tmp_path: Path,
+    ) -> None:
+        """NG-01: workspaces are funded with USDT, among others."""
+        upstream.script(fake.completion(prompt_tokens=1000, completion_tokens=100))
+        shop.take(str(Decimal(shop.balance.paid) / 10**9))
+        assert client.post(URL, json=hello(MODEL)).status_code == 402
+        with FakeChain(decimals={counter.USDC: 6, counter.USDT: 6}) as chain:
+            urls = [chain.endpoint().url, chain.endpoint().url]
+            counter.configure(settings, tmp_path, counter.plan(urls))
+            counter.set_wallet()
+            counter.Counter(chain).look()
+            address = wallets.give(workspace=shop.workspace)
+            chain.mine(chain.tx(Event(counter.USDT, counter.PAYER, address.address, 25_000_000)))
+            chain.finalise()
+            assert counter.Counter(chain).look().new == 1
+        counter.quote("USDT", "1")
+        assert exchange.convert_due(now=datetime.now(UTC)) == 1
+
+        assert client.post(URL, json=hello(MODEL)).status_code == 200
+        assert shop.balance.total == 25 * 10**9 - 3_500_000
 
 
 class TestKeys:
