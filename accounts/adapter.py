@@ -12,7 +12,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest
 from django.utils.translation import get_language
 
-from accounts import signup
+from accounts import legal, signup
 from accounts.models import User
 
 
@@ -32,6 +32,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         saved = cast("User", super().save_user(request, user, form, commit))
         if commit:
             signup.welcome(user=saved)
+            if form.cleaned_data.get("consent"):
+                legal.agree(user=saved)
         return saved
 
     @transaction.atomic

@@ -1,4 +1,4 @@
-"""What every dashboard page shows: the current workspace and the others to switch to."""
+"""What pages of every kind show: workspaces to switch to, legal texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
-from accounts import seats
+from accounts import legal, seats
 
 
 def workspaces(request: HttpRequest) -> dict[str, Any]:
@@ -15,4 +15,13 @@ def workspaces(request: HttpRequest) -> dict[str, Any]:
     return {
         "seat": SimpleLazyObject(lambda: seats.current(request)),
         "seats": SimpleLazyObject(lambda: seats.seats(request)),
+    }
+
+
+def legal_texts(request: HttpRequest) -> dict[str, Any]:
+    """The legal texts that there are, for the foot of public pages."""
+    return {
+        "legal_texts": SimpleLazyObject(
+            lambda: [(name, legal.TITLES[name]) for name in legal.names()]
+        )
     }

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import scopes
 from accounts.models_audit import AuditEvent
+from accounts.models_consent import Consent
 from accounts.models_invitation import Invitation
 from accounts.models_kept import KeptAnswer
 from accounts.models_webhook import WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -386,6 +387,7 @@ __all__ = [
     "ApiKey",
     "ApiKeyWorkspace",
     "AuditEvent",
+    "Consent",
     "Invitation",
     "KeptAnswer",
     "Membership",

@@ -8,7 +8,7 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 
-from accounts.models import ApiKey, AuditEvent, Membership, User
+from accounts.models import ApiKey, AuditEvent, Consent, Membership, User
 
 MOST_EVENTS = 10_000
 
@@ -43,6 +43,9 @@ def record(*, user: User) -> dict[str, Any]:
             ApiKey.objects.filter(user=user).values(
                 "public_id", "name", "created_at", "expires_at", "deleted_at"
             )
+        ),
+        "consents": list(
+            Consent.objects.filter(user=user).values("document", "digest", "at", "address")
         ),
         "changes": list(
             AuditEvent.objects.filter(user=user)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from allauth.account import views as allauth_views
 from django.urls import path
 
-from accounts import views, views_audit, views_invitations, views_settings, views_team
+from accounts import views, views_audit, views_invitations, views_legal, views_settings, views_team
 
 urlpatterns = [
     path("", views.landing, name="landing"),
@@ -33,5 +33,6 @@ urlpatterns = [
         "dashboard/team/services/<str:public_id>", views_team.change_service, name="service_change"
     ),
     path("dashboard/team/audit", views_audit.audit_log, name="audit_log"),
+    path("legal/<slug:name>", views_legal.legal_text, name="legal"),
     path("invitations/<str:token>", views_invitations.invitation, name="invitation"),
 ]

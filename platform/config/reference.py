@@ -65,6 +65,7 @@ MEANINGS = {
     "DEMO": "set by `make run`",
     "EMAIL_URL": "e.g. `smtp+tls://user:password@host:587`",
     "DEFAULT_FROM_EMAIL": "sender of mail",
+    "LEGAL_DIR": "folder of terms.md, privacy.md, refunds.md, imprint.md; also terms.de.md",
     "OPERATOR_EMAILS": "who is told of incidents, comma-separated",
     "LOW_BALANCE_USD": "below this balance a workspace is told, unless it chose otherwise",
     "DRIFT_ALERT_PERCENT": "how far a provider's bill may be from ours",

@@ -140,6 +140,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context_processors.workspaces",
+                "accounts.context_processors.legal_texts",
             ]
         },
     }
@@ -166,6 +167,9 @@ LOGOUT_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms_signup.ConsentForm"
+# Terms, privacy, refunds and imprint as Markdown: the operator's own texts.
+LEGAL_DIR = Path(env.str("LEGAL_DIR", str(DATA_DIR / "legal"))).expanduser()
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 # Unverified people may look around; what costs money asks for a verified address.
 ACCOUNT_EMAIL_VERIFICATION = "optional"
