@@ -10,8 +10,8 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from billing import grants, invariants, ledger, packages
-from billing.models import Lot, TokenPackage, Transfer
-from tests.billing.bank import Customer, customer
+from billing.models import Account, Lot, TokenPackage, Transfer
+from tests.billing.bank import Customer, bill, customer, settle
 
 pytestmark = pytest.mark.django_db
 
@@ -65,6 +65,13 @@ class TestBuy:
         offer()
         with pytest.raises(ledger.InsufficientFunds):
             buy(customer(usd=999, granted=5000))
+
+    def test_credit_below_zero_buys_no_tokens(self) -> None:
+        offer()
+        one = customer(usd=999)
+        Account.objects.filter(pk=one.usd).update(floor=-5000)
+        with pytest.raises(ledger.InsufficientFunds):
+            buy(one)
 
     def test_a_source_buys_once_whatever_the_price_is_by_then(self) -> None:
         package = offer(bonus_tokens=3)
@@ -140,3 +147,22 @@ class TestAtOnce:
             assert sum(pool.map(work, range(6))) == 1
         assert (one.balance().paid, one.balance("TOK").paid) == (4000, 7)
         assert invariants.check(full=True).ok
+
+    def test_two_hundred_share_the_last_money_exactly_while_calls_hold_some(self) -> None:
+        offer()
+        one = customer(usd=3400)
+        hold, _ = one.hold(400)
+
+        def work(number: int) -> bool:
+            try:
+                return buy(one, source=UUID(int=number + 1)).new
+            except ledger.InsufficientFunds:
+                return False
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(16) as pool:
+            assert sum(pool.map(work, range(200))) == 3
+        assert (one.balance().available, one.balance("TOK").paid) == (0, 21)
+        assert invariants.check(full=True).ok
+        assert settle(bill(hold, 400))[0]["charged"] == 400
