@@ -21,3 +21,13 @@ class TestStylesheet:
         )
 
         assert built.read_text() == (ROOT / "static/css/app.css").read_text()
+
+
+class TestChartScript:
+    def test_the_committed_one_is_the_package_s_own(self, npm: str) -> None:
+        flags = ["--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run([npm, "ci", *flags], cwd=ROOT, check=True)
+
+        package = ROOT / "node_modules/uplot/dist/uPlot.iife.min.js"
+
+        assert (ROOT / "static/dist/uplot.js").read_bytes() == package.read_bytes()

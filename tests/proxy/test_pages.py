@@ -22,6 +22,23 @@ ALLAUTH = [
     "/accounts/reauthenticate/",
     "/accounts/2fa/",
     "/accounts/2fa/totp/activate/",
+    "/accounts/2fa/webauthn/",
+    "/accounts/sessions/",
+]
+OF_THE_DASHBOARD = [
+    "/dashboard",
+    "/dashboard/quickstart",
+    "/dashboard/playground",
+    "/dashboard/keys",
+    "/dashboard/keys/new",
+    "/dashboard/usage",
+    "/dashboard/logs",
+    "/dashboard/exports",
+    "/dashboard/limits",
+    "/dashboard/team",
+    "/dashboard/team/audit",
+    "/dashboard/settings",
+    "/dashboard/settings/delete",
 ]
 POLICY = (
     "default-src 'none'",
@@ -84,7 +101,7 @@ class TestEveryPage:
     def test_every_page_has_a_title_a_heading_and_a_language(self, alice: User) -> None:
         browser = pages.browser(alice)
 
-        for path in ("/dashboard", "/dashboard/keys", "/dashboard/keys/new", *ALLAUTH):
+        for path in (*OF_THE_DASHBOARD, *ALLAUTH):
             page = browser.get(path, follow=True).content.decode()
             assert page.count("<h1") == 1, path
             assert '<html lang="en">' in page, path
