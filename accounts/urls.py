@@ -5,7 +5,15 @@ from __future__ import annotations
 from allauth.account import views as allauth_views
 from django.urls import path
 
-from accounts import views, views_audit, views_invitations, views_legal, views_settings, views_team
+from accounts import (
+    views,
+    views_audit,
+    views_invitations,
+    views_legal,
+    views_settings,
+    views_team,
+    views_webhooks,
+)
 
 urlpatterns = [
     path("", views.landing, name="landing"),
@@ -19,6 +27,40 @@ urlpatterns = [
     path("dashboard/settings/workspace/close", views_settings.close, name="workspace_close"),
     path("dashboard/settings/data.json", views_settings.personal_record, name="personal_record"),
     path("dashboard/settings/delete", views_settings.delete_account, name="account_delete"),
+    path("dashboard/settings/webhooks", views_webhooks.webhook_list, name="webhooks"),
+    path(
+        "dashboard/settings/webhooks/<str:public_id>", views_webhooks.webhook_page, name="webhook"
+    ),
+    path(
+        "dashboard/settings/webhooks/<str:public_id>/change",
+        views_webhooks.change,
+        name="webhook_change",
+    ),
+    path(
+        "dashboard/settings/webhooks/<str:public_id>/switch",
+        views_webhooks.switch,
+        name="webhook_switch",
+    ),
+    path(
+        "dashboard/settings/webhooks/<str:public_id>/rotate",
+        views_webhooks.rotate,
+        name="webhook_rotate",
+    ),
+    path(
+        "dashboard/settings/webhooks/<str:public_id>/test",
+        views_webhooks.send_test,
+        name="webhook_test",
+    ),
+    path(
+        "dashboard/settings/webhooks/<str:public_id>/delete",
+        views_webhooks.delete,
+        name="webhook_delete",
+    ),
+    path(
+        "dashboard/settings/webhooks/<str:public_id>/deliveries/<str:delivery_id>/resend",
+        views_webhooks.resend,
+        name="webhook_resend",
+    ),
     path("dashboard/team", views_team.team, name="team"),
     path("dashboard/team/invite", views_team.invite, name="invite"),
     path(
