@@ -18,13 +18,16 @@ from django.db.models import Exists, OuterRef
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
+from accounts import webhookevents
 from accounts.models import Membership, User, Workspace
 from accounts.scopes import Role
 from billing.models import Alert
+from common import money
 
 log = structlog.get_logger(__name__)
 
 MOST: Final = 200
+WEBHOOKS: Final = (Alert.Kind.BALANCE_LOW, Alert.Kind.CAP_THRESHOLD)
 READERS: Final = (Role.OWNER, Role.ADMIN, Role.BILLING)
 # Mail that could not be sent for a day is no news any more.
 CLAIM: Final = """
@@ -47,6 +50,43 @@ def deliver() -> int:
     while sent < MOST and (alert := _claim()) is not None and _send(alert):
         sent += 1
     return sent
+
+
+def tell_webhooks(alert: Alert) -> None:
+    """Write down for webhooks that a balance is low, or that a level of a cap is reached."""
+    if alert.workspace is None or alert.kind not in WEBHOOKS:
+        return
+    webhookevents.tell(
+        workspace_id=alert.workspace.pk, kind=alert.kind, facts=_webhook_facts(alert)
+    )
+
+
+def tell_top_up(*, workspace_id: int, method: str, asset: str, amount: str, reference: str) -> None:
+    """Write down for webhooks that money arrived, in the transaction that books it."""
+    facts = {"method": method, "asset": asset, "amount": amount, "reference": reference}
+    webhookevents.tell(workspace_id=workspace_id, kind="topup.succeeded", facts=facts)
+
+
+def _webhook_facts(alert: Alert) -> dict[str, Any]:
+    known = alert.facts
+    if alert.kind == Alert.Kind.BALANCE_LOW:
+        asset = str(known["asset"])
+        amounts = {name: amount(known[name], asset) for name in ("balance", "threshold")}
+        return {"asset": asset, **amounts}
+    return {
+        "level_percent": alert.level,
+        "span": known["span"],
+        "window": alert.window,
+        "spent_usd": money.usd(known["spent"]),
+        "cap_usd": money.usd(known["cap"]),
+        "key_id": known.get("key_id"),
+        "key_name": known.get("key_name"),
+    }
+
+
+def amount(units: int, asset: str) -> str:
+    """Write units of an asset: dollars as dollars, tokens as they are."""
+    return money.usd(units) if asset == "USD" else str(units)
 
 
 def recipients(*, workspace: Workspace) -> list[User]:

@@ -24,7 +24,7 @@ from accounts import audit, signup
 from accounts.actors import Actor, person_id
 from accounts.errors import Invalid
 from accounts.models import User, Workspace
-from billing import claims, incidents, ledger
+from billing import claims, incidents, ledger, notices
 from billing.ledger import Transfer
 from billing.models import Alert
 from billing.models_funding import Refund, SavedCard, TopUp
@@ -109,6 +109,14 @@ def credit_once(income: Income) -> bool:
     new = ledger.post(*legs)[0]
     if new and income.asset == ledger.USD:
         claims.repay(workspace_id=income.workspace_id)
+    if new:
+        notices.tell_top_up(
+            workspace_id=income.workspace_id,
+            method="card",
+            asset=income.asset,
+            amount=notices.amount(income.amount, income.asset),
+            reference=income.reference,
+        )
     return new
 
 

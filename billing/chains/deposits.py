@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from billing import incidents, ledger
+from billing import incidents, ledger, notices
 from billing.chains.config import Chain, Token, written
 from billing.models import Alert, Deposit, DepositAddress, Outflow
 from common import ids
@@ -157,6 +157,13 @@ def _post(*, address: DepositAddress, token: Token, credited: list[Deposit]) -> 
     )
     for each in credited:
         log.info("Deposit credited", deposit=each.public_id, asset=token.asset)
+        notices.tell_top_up(
+            workspace_id=address.workspace_id,
+            method="crypto",
+            asset=token.asset,
+            amount=written(each.amount, token.decimals),
+            reference=each.public_id,
+        )
 
 
 @transaction.atomic
