@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from accounts import (
     audit,
+    keybounds,
     keylimits,
     keyrights,
     keytext,
@@ -125,8 +126,10 @@ def create(
         max_streams=keylimits.max_streams(max_streams),
     )
     keyrights.require_to_make(by=by, owner=owner, carried=carried, wanted=terms.scopes)
+    terms = keybounds.inherit(terms, by=by)
     text = mint(prefix=settings.API_KEY_PREFIX)
     key = store(text=text, owner=owner, carried=carried, terms=terms, kind=kind, by=by)
+    keybounds.hand_on(by=by, key=key, new=True)
     return key, text
 
 
@@ -267,21 +270,23 @@ def update(
 
     :raises Invalid: a value that no key may have, or a deleted key
     :raises ForeignWorkspace: maker or owner has no place in one of the workspaces
-    :raises Forbidden: not theirs to change, or more rights than they have
+    :raises Forbidden: not theirs to change, or more than they have or are bound to
     """
     current = _locked(key)
     keyrights.require_to_change(by=by, key=current)
-    before = _facts(current)
+    before, had = _facts(current), frozenset(current.scopes)
+    ended = current.expires_at is not None and current.expires_at <= timezone.now()
     carried = list(Workspace.objects.select_related("tier").filter(key_workspaces__key=current))
     if not isinstance(workspaces, Unchanged):
         carried = open_workspaces(workspaces)
     if not isinstance(scopes, Unchanged):
         current.scopes = sorted(proved_scopes(scopes))
+    wider = False
     if not (isinstance(workspaces, Unchanged) and isinstance(scopes, Unchanged)):
         keyrights.require_to_make(
             by=by, owner=current.owner, carried=carried, wanted=proved_scopes(current.scopes)
         )
-        _carry(current, carried, by=by)
+        wider = _carry(current, carried, by=by) or not had.issuperset(current.scopes)
     if not isinstance(name, Unchanged):
         current.name = _name(name)
     if not isinstance(models, Unchanged):
@@ -296,7 +301,11 @@ def update(
         current.ips = keylimits.ips(ips)
     if not isinstance(expires_at, Unchanged):
         current.expires_at = keylimits.expiry(expires_at, now=timezone.now())
+    changed = [name for name in keybounds.BOUND if getattr(current, name) != before[name]]
+    keybounds.require(by=by, terms=current, carried=carried, names=changed)
     saved = _saved(current, *CHANGEABLE)
+    if wider or (ended and "expires_at" in changed):
+        keybounds.hand_on(by=by, key=saved)
     _record("key.updated", saved, by=by, before=before)
     return saved
 
@@ -314,7 +323,8 @@ def _saved(key: ApiKey, *fields: str) -> ApiKey:
     return key
 
 
-def _carry(key: ApiKey, carried: Sequence[Workspace], *, by: Actor) -> None:
+def _carry(key: ApiKey, carried: Sequence[Workspace], *, by: Actor) -> bool:
+    """Give a key these workspaces; return whether it had not had one of them."""
     wanted = {workspace.pk for workspace in carried}
     kept = set(ApiKeyWorkspace.objects.filter(key=key).values_list("workspace_id", flat=True))
     ApiKeyWorkspace.objects.filter(key=key).exclude(workspace_id__in=wanted).delete()
@@ -325,6 +335,7 @@ def _carry(key: ApiKey, carried: Sequence[Workspace], *, by: Actor) -> None:
         ("key.workspace_removed", kept - wanted),
     ):
         audit.record(action=action, by=by, target=_target(key), workspaces=sorted(places))
+    return bool(wanted - kept)
 
 
 def _attach(key: ApiKey, workspace_ids: set[int]) -> None:
@@ -341,7 +352,7 @@ def rotate(*, key: ApiKey, overlap: timedelta, by: Actor) -> tuple[ApiKey, str]:
     """A key like this one with another text; this one ends after the overlap.
 
     :raises Invalid: an overlap out of bounds, or a key that works no more
-    :raises Forbidden: whoever asks may not make a key with these rights
+    :raises Forbidden: whoever asks may not make a key with these rights and bounds
     """
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
         raise Invalid("The old key may live on for up to 90 days.", param="overlap")
@@ -358,6 +369,7 @@ def rotate(*, key: ApiKey, overlap: timedelta, by: Actor) -> tuple[ApiKey, str]:
     new = store(
         text=text, owner=old.owner, carried=carried, terms=terms, kind=kind, by=by, replaces=old
     )
+    keybounds.hand_on(by=by, key=new)
     end = now + overlap
     old.expires_at = end if old.expires_at is None else min(old.expires_at, end)
     _saved(old, "expires_at")
@@ -407,6 +419,7 @@ def enable(*, key: ApiKey, by: Actor) -> ApiKey:
     before = audit.facts(current, "disabled_at")
     current.disabled_at = None
     saved = _saved(current, "disabled_at")
+    keybounds.hand_on(by=by, key=saved)
     _record("key.enabled", saved, by=by, before=before, after=audit.facts(saved, "disabled_at"))
     return saved
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec
 
 from django.apps import AppConfig
 
 if TYPE_CHECKING:
     from accounts.models import ApiKey, Workspace
+    from billing.models import Alert
 
-T = TypeVar("T")
+T = ParamSpec("T")
 
 
 class BillingConfig(AppConfig):
@@ -21,16 +22,18 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """Add what money needs to the events of accounts, which knows nothing of money."""
-        from accounts import keys, signup, workspaces
-        from billing import grants, limits
+        from accounts import keybounds, keys, signup, workspaces
+        from billing import alerts, grants, limits
 
         _once(workspaces.on_created, open_accounts)
         _once(workspaces.on_tier_changed, limits.follow_tier)
         _once(keys.on_created, open_meter)
+        _once(keybounds.on_handed, limits.hand_on)
         _once(signup.on_verified, grants.welcome)
+        _once(alerts.on_raised, tell_webhooks)
 
 
-def _once(steps: list[Callable[[T], None]], step: Callable[[T], None]) -> None:
+def _once(steps: list[Callable[T, None]], step: Callable[T, None]) -> None:
     if step not in steps:
         steps.append(step)
 
@@ -43,7 +46,16 @@ def open_accounts(workspace: Workspace) -> None:
 
 
 def open_meter(key: ApiKey) -> None:
-    """Open a new key's meter."""
-    from billing import ledger
+    """Open a new key's meter; a successor has the caps of the key it replaces."""
+    from billing import ledger, limits
 
     ledger.open_meter(key_id=key.pk)
+    if key.replaces is not None:
+        limits.take_over(key, replaced=key.replaces)
+
+
+def tell_webhooks(alert: Alert) -> None:
+    """Tell the webhooks of a workspace what its people are told."""
+    from billing import notices
+
+    notices.tell_webhooks(alert)

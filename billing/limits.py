@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import transaction
 
-from accounts import actors, audit, keyrights, versions
+from accounts import actors, audit, keybounds, keyrights, versions
 from accounts.actors import Actor
 from accounts.errors import Forbidden
+from accounts.keyrecord import KeyRecord
 from accounts.models import ApiKey, ApiKeyWorkspace, Tier, Workspace
 from accounts.scopes import Scope
 from billing import ledger
 from billing.models import Account, KeyMeter
 from common import money
 from common.errors import ApiError
+
+Caps = tuple[int | None, int | None]
+CAPS: Final = ("daily_usd", "monthly_usd")
 
 
 class AboveTier(ApiError):
@@ -74,11 +80,12 @@ def set_key_caps(
     Set what a key may spend, in all its workspaces together; their own caps hold as well.
 
     :raises AboveTier: more than a tier of its workspaces allows, and not set by an operator
-    :raises accounts.errors.Forbidden: not theirs to change
+    :raises accounts.errors.Forbidden: not theirs to change, or more than a key that asks has
     :raises ValueError: negative
     """
     _not_negative(daily, monthly)
     keyrights.require_to_change(by=by, key=key)
+    _require_within(by=by, before=key_caps(key=key), after=(daily, monthly))
     if not past_tier:
         # A key without a cap of its own is still bounded by its workspace's: 0 stands for it.
         tiers = list(Tier.objects.filter(workspaces__api_keys=key))
@@ -97,6 +104,42 @@ def set_key_caps(
     )
 
 
+def hand_on(by: KeyRecord, key: ApiKey, new: bool) -> None:
+    """
+    Bind a key by the caps of the key that makes or revives it: a new one is narrowed to them.
+
+    :raises accounts.errors.Forbidden: it is not new, and has more
+    """
+    own, caps = _caps(key_id=by.id), _caps(key_id=key.pk)
+    if new:
+        daily, monthly = (_least(cap, most) for cap, most in zip(caps, own, strict=True))
+        KeyMeter.objects.filter(pk=key.pk).update(day_cap=daily, month_cap=monthly)
+        return
+    for name, cap, most in zip(CAPS, caps, own, strict=True):
+        if _least(cap, most) != cap:
+            raise keybounds.beyond(name)
+
+
+def take_over(key: ApiKey, *, replaced: ApiKey) -> None:
+    """Give a successor the caps of the key it replaces."""
+    daily, monthly = key_caps(key=replaced)
+    KeyMeter.objects.filter(pk=key.pk).update(day_cap=daily, month_cap=monthly)
+
+
+def _require_within(*, by: Actor, before: Caps, after: Caps) -> None:
+    """Refuse a cap that is changed to more than the key that changes it has."""
+    if not isinstance(by, KeyRecord):
+        return
+    own = _caps(key_id=by.id)
+    for name, was, cap, most in zip(CAPS, before, after, own, strict=True):
+        if cap != was and _least(cap, most) != cap:
+            raise keybounds.beyond(name)
+
+
+def _least(cap: int | None, most: int | None) -> int | None:
+    return most if cap is None or (most is not None and most < cap) else cap
+
+
 def workspace_caps(*, workspace: Workspace) -> tuple[int | None, int | None]:
     """Return a workspace's daily and monthly cap."""
     home = ledger.open_accounts(workspace_id=workspace.pk).usd_id
@@ -105,8 +148,12 @@ def workspace_caps(*, workspace: Workspace) -> tuple[int | None, int | None]:
 
 def key_caps(*, key: ApiKey) -> tuple[int | None, int | None]:
     """Return a key's daily and monthly cap."""
-    ledger.open_meter(key_id=key.pk)
-    return KeyMeter.objects.values_list("day_cap", "month_cap").get(pk=key.pk)
+    return _caps(key_id=key.pk)
+
+
+def _caps(*, key_id: int) -> Caps:
+    ledger.open_meter(key_id=key_id)
+    return KeyMeter.objects.values_list("day_cap", "month_cap").get(pk=key_id)
 
 
 @transaction.atomic

@@ -1,30 +1,55 @@
-"""No sequence of calls makes a key with more rights than whoever began it had."""
+"""
+No sequence of calls makes a key with more rights than whoever began it had.
+
+Rights are scopes in workspaces, models, addresses, expiry and limits. What an invited person makes
+with a session of their own is bound by their role, which is within the inviting key's scopes.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 import hypothesis
 import pytest
 from django.core import mail
 from django.db import transaction
+from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
 from accounts import keys, members, workspaces
+from accounts.keyrecord import KeyRecord
 from accounts.models import ApiKey, User, Workspace
 from accounts.scopes import EITHER, INFERENCE, MANAGEMENT, Role, Scope, of_role
+from billing import limits
 from tests import pages
 from tests.api.conftest import Program, session, with_key
 
 SCOPES = st.lists(st.sampled_from(sorted(Scope)), min_size=1, max_size=5, unique=True)
 ROLES = st.sampled_from(sorted(Role))
 PICK = st.integers(0, 5)
+SOON, LATE = "2100-01-01T00:00:00Z", "2200-01-01T00:00:00Z"
+TERMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "models": st.sampled_from([None, ["a"], ["a", "b"], ["c"]]),
+        "ips": st.sampled_from([[], ["127.0.0.1"], ["127.0.0.0/8"], ["::/0"], ["0.0.0.0/0"]]),
+        "expires_at": st.sampled_from([None, SOON, LATE]),
+        "rpm": st.sampled_from([None, 0, 10, 60, 100]),
+        "tpm": st.sampled_from([None, 0, 1000, 2000]),
+        "max_streams": st.sampled_from([None, 0, 1, 2]),
+        "daily_usd": st.sampled_from([None, "0", "5", "50"]),
+        "monthly_usd": st.sampled_from([None, "0", "7", "70"]),
+    },
+)
 STEPS = st.one_of(
-    st.tuples(st.just("create_key"), PICK, SCOPES, st.booleans()),
-    st.tuples(st.just("update_key"), PICK, PICK, SCOPES),
+    st.tuples(st.just("create_key"), PICK, SCOPES, st.booleans(), TERMS),
+    st.tuples(st.just("update_key"), PICK, PICK, st.none() | SCOPES, TERMS),
     st.tuples(st.just("rotate_key"), PICK, PICK),
+    st.tuples(st.just("switch_key"), PICK, PICK, st.booleans()),
+    st.tuples(st.just("add_workspace"), PICK, PICK),
     st.tuples(st.just("create_account"), PICK, ROLES),
     st.tuples(st.just("change_account"), PICK, PICK, ROLES),
     st.tuples(st.just("change_member"), PICK, PICK, ROLES),
@@ -36,7 +61,7 @@ STEPS = st.one_of(
 class Attack:
     """Somebody with one key who tries to get more out of it, with an accomplice's mailbox."""
 
-    def __init__(self, role: Role, scopes: list[str]) -> None:
+    def __init__(self, role: Role, scopes: list[str], terms: dict[str, Any]) -> None:
         self.boss, self.owner = pages.person("boss"), pages.person("owner")
         self.accomplice = pages.person("accomplice")
         self.place = workspaces.create(owner=self.boss, name="Acme")
@@ -44,16 +69,52 @@ class Attack:
             members.add(workspace=self.place, user=self.owner, role=Role.OWNER, by=None)
         else:
             members.add(workspace=self.place, user=self.owner, role=role, by=None)
-        key, secret = self._first(scopes)
-        self.secrets = [secret]
+        key, secret = self._first(scopes, terms)
+        self.secrets, self.inside = [secret], []
         self.known = [key.public_id]
         self.accounts: list[str] = []
+        record = keys.find(text=secret)
+        assert record is not None
+        self.first, self.caps = record, limits.key_caps(key=key)
+        self._retire()
         self.limit = (frozenset(key.scopes) & of_role(role)) | INFERENCE | EITHER
 
-    def _first(self, scopes: list[str]) -> tuple[ApiKey, str]:
-        return keys.create(
-            name="first", workspaces=[self.place], by=self.owner, user=self.owner, scopes=scopes
+    def _first(self, scopes: list[str], terms: dict[str, Any]) -> tuple[ApiKey, str]:
+        mine = {name: value for name, value in terms.items() if not name.endswith("_usd")}
+        if mine.get("expires_at"):
+            mine["expires_at"] = datetime.fromisoformat(mine["expires_at"])
+        key, secret = keys.create(
+            name="first",
+            workspaces=[self.place],
+            by=self.owner,
+            user=self.owner,
+            scopes=scopes,
+            **mine,
         )
+        caps = [terms.get(name, "5") for name in ("daily_usd", "monthly_usd")]
+        daily, monthly = (None if cap is None else int(cap) * 10**9 for cap in caps)
+        limits.set_key_caps(key=key, daily=daily, monthly=monthly, by=None, past_tier=True)
+        return key, secret
+
+    def _retire(self) -> None:
+        """Let the attacker know the texts of two wider keys that work no more."""
+        readers = sorted(EITHER)
+        for ends in (False, True):
+            key, secret = keys.create(
+                name="retired",
+                workspaces=[self.place],
+                by=self.owner,
+                user=self.owner,
+                scopes=readers,
+            )
+            if ends:
+                past = timezone.now() - timedelta(days=1)
+                ApiKey.objects.filter(pk=key.pk).update(expires_at=past)
+            else:
+                keys.disable(key=key, by=self.owner)
+            limits.set_key_caps(key=key, daily=None, monthly=None, by=None, past_tier=True)
+            self.secrets.append(secret)
+            self.known.append(key.public_id)
 
     def program(self, pick: int) -> Program:
         """One of the keys so far."""
@@ -73,17 +134,34 @@ class Attack:
         """Make one move."""
         getattr(self, name)(self.program(who), *args)
 
-    def create_key(self, program: Program, scopes: list[str], for_account: bool) -> None:
+    def create_key(
+        self, program: Program, scopes: list[str], for_account: bool, terms: dict[str, Any]
+    ) -> None:
         """Ask for a key."""
-        body: dict[str, Any] = {"name": "more", "scopes": scopes}
+        body: dict[str, Any] = {"name": "more", "scopes": scopes} | terms
         if for_account and self.accounts:
             body["service_account_id"] = self.accounts[-1]
         self.ask(program, "POST", "keys", body)
 
-    def update_key(self, program: Program, which: int, scopes: list[str]) -> None:
-        """Ask for more scopes on a key."""
+    def update_key(
+        self, program: Program, which: int, scopes: list[str] | None, terms: dict[str, Any]
+    ) -> None:
+        """Ask for more on a key, its own among them."""
         key = self.known[which % len(self.known)]
-        self.ask(program, "PATCH", f"keys/{key}", {"scopes": scopes})
+        body = terms | ({} if scopes is None else {"scopes": scopes})
+        self.ask(program, "PATCH", f"keys/{key}", body)
+
+    def switch_key(self, program: Program, which: int, on: bool) -> None:
+        """Ask for a key to be stopped, or to work again."""
+        key = self.known[which % len(self.known)]
+        self.ask(program, "POST", f"keys/{key}/{'enable' if on else 'disable'}", {})
+
+    def add_workspace(self, program: Program, which: int) -> None:
+        """Ask for a key to carry the owner's own workspace too."""
+        both = [self.place.public_id, pages.home(self.owner).public_id]
+        self.ask(
+            program, "PATCH", f"keys/{self.known[which % len(self.known)]}", {"workspaces": both}
+        )
 
     def rotate_key(self, program: Program, which: int) -> None:
         """Ask for a key's successor, also of keys of others."""
@@ -118,7 +196,9 @@ class Attack:
         members.add(workspace=self.place, user=self.accomplice, role=role, by=None)
         insider = session(self.accomplice, self.place)
         for scopes in (sorted(MANAGEMENT), ["keys:manage"], ["members:manage"], ["audit:read"]):
-            self.ask(insider, "POST", "keys", {"name": "inside", "scopes": scopes})
+            response = insider.ask("POST", "keys", {"name": "inside", "scopes": scopes})
+            if response.status_code == 201:
+                self.inside.append(json.loads(response.content)["key"])
 
     def create_workspace(self, program: Program) -> None:
         """Ask for a place where the person is the owner, and for the key to carry it."""
@@ -129,17 +209,47 @@ class Attack:
 
     def check(self) -> None:
         """Whatever secrets there are: none opens more than the first one could hand on."""
-        for secret in self.secrets:
+        for secret in (*self.secrets, *self.inside):
             record = keys.find(text=secret)
             assert record is not None
             for carried in record.workspaces:
                 excess = frozenset(carried.scopes) - self.limit
                 assert not excess, (record.public_id, sorted(excess))
+        for secret in self.secrets:
+            record = keys.find(text=secret)
+            assert record is not None
+            if not record.disabled and not record.expired(now=timezone.now()):
+                self._check_bounds(record)
+
+    def _check_bounds(self, record: KeyRecord) -> None:
+        first, name = self.first, record.public_id
+        assert {place.id for place in record.workspaces} <= {place.id for place in first.workspaces}
+        if first.models is not None:
+            assert record.models is not None, name
+            assert record.models <= first.models, name
+        for address in ("127.0.0.1", "127.9.9.9", "8.8.8.8", "::2"):
+            assert first.allows_ip(address) or not record.allows_ip(address), name
+        ends = [row.expires_at or datetime.max.replace(tzinfo=UTC) for row in (record, first)]
+        assert ends[0] <= ends[1], name
+        assert all(place.rpm <= first.workspaces[0].rpm for place in record.workspaces), name
+        caps = limits.key_caps(key=ApiKey.objects.get(pk=record.id))
+        for mine, most in (
+            (record.tpm, first.tpm),
+            (record.max_streams, first.max_streams),
+            *zip(caps, self.caps, strict=True),
+        ):
+            assert most is None or (mine is not None and mine <= most), (name, mine, most)
 
 
 def managing(scopes: list[str]) -> list[str]:
-    """What of some scopes one management key can carry."""
-    return sorted(set(scopes) - INFERENCE) or ["keys:manage"]
+    """What of some scopes one management key can carry; who manages keys reads them."""
+    kept = set(scopes) - INFERENCE or {"keys:manage"}
+    return sorted(kept | ({"keys:read"} if "keys:manage" in kept else set()))
+
+
+def mild(terms: dict[str, Any]) -> dict[str, Any]:
+    """Terms under which the first key works from here."""
+    return terms | ({"ips": ["127.0.0.0/8"]} if terms.get("ips") else {})
 
 
 @pytest.mark.django_db
@@ -147,18 +257,18 @@ def managing(scopes: list[str]) -> list[str]:
 class TestKeys:
     def test_no_sequence_of_calls_gives_more_rights(self, role: Role) -> None:
         @hypothesis.settings(
-            max_examples=12,
+            max_examples=8,
             derandomize=True,
             database=None,
             deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(SCOPES, st.lists(STEPS, min_size=3, max_size=12))
-        def run(scopes: list[str], steps: list[tuple[Any, ...]]) -> None:
+        @given(SCOPES, TERMS, st.lists(STEPS, min_size=3, max_size=12))
+        def run(scopes: list[str], terms: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
             with transaction.atomic():
                 wanted = sorted(frozenset(managing(scopes)) & of_role(role)) or ["usage:read"]
-                attack = Attack(role, wanted)
+                attack = Attack(role, wanted, mild(terms))
                 for name, *args in steps:
                     attack.step(name, *args)
                 attack.check()
@@ -169,14 +279,99 @@ class TestKeys:
 
 @pytest.mark.django_db
 def test_the_attack_makes_keys_where_it_may() -> None:
-    attack = Attack(Role.OWNER, sorted(MANAGEMENT))
-    attack.step("create_key", 0, ["chat"], False)
+    attack = Attack(Role.OWNER, sorted(MANAGEMENT), {"models": ["a", "b"], "daily_usd": "5"})
+    attack.step("create_key", 0, ["chat"], False, {"models": ["a"]})
     attack.step("create_account", 0, "admin")
-    attack.step("create_key", 1, ["keys:manage"], True)
-    attack.step("create_key", 0, ["keys:manage", "audit:read"], True)
+    attack.step("create_key", 0, ["keys:manage"], True, {})
+    attack.step("create_key", 0, ["keys:manage", "audit:read"], True, {"daily_usd": "0"})
     attack.step("invite", 0, "admin")
     attack.check()
 
-    assert len(attack.secrets) == 7
+    assert len(attack.secrets) == 6
+    assert len(attack.inside) == 4
     assert isinstance(attack.place, Workspace)
     assert User.objects.filter(memberships__workspace=attack.place).count() == 3
+
+
+@pytest.mark.django_db
+class TestBounds:
+    TERMS: ClassVar[dict[str, Any]] = {
+        "models": ["a"],
+        "ips": ["127.0.0.0/8"],
+        "expires_at": SOON,
+        "rpm": 10,
+        "tpm": 1000,
+        "max_streams": 1,
+        "daily_usd": "5",
+        "monthly_usd": "7",
+    }
+    WIDER: ClassVar = [
+        ("models", None),
+        ("models", ["a", "b"]),
+        ("ips", []),
+        ("ips", ["0.0.0.0/0"]),
+        ("ips", ["127.0.0.1", "::1"]),
+        ("expires_at", None),
+        ("expires_at", LATE),
+        ("rpm", None),
+        ("rpm", 11),
+        ("tpm", None),
+        ("tpm", 1001),
+        ("max_streams", None),
+        ("max_streams", 2),
+        ("daily_usd", None),
+        ("daily_usd", "5.000000001"),
+        ("monthly_usd", None),
+        ("monthly_usd", "8"),
+    ]
+
+    @pytest.mark.parametrize(("name", "wider"), WIDER)
+    def test_a_key_widens_neither_itself_nor_what_it_made(self, name: str, wider: object) -> None:
+        attack = Attack(Role.OWNER, ["keys:read", "keys:manage"], self.TERMS)
+        attack.step("create_key", 0, ["chat"], False, {})
+        program = attack.program(0)
+        for key in (attack.known[0], attack.known[-1]):
+            response = program.ask("PATCH", f"keys/{key}", {name: wider})
+            assert response.status_code == 403, response.content
+            assert json.loads(response.content)["error"]["param"] == name
+
+    def test_what_is_left_out_of_a_new_key_is_its_makers(self) -> None:
+        attack = Attack(Role.OWNER, ["keys:read", "keys:manage"], self.TERMS)
+
+        made = attack.program(0).post("keys", {"name": "new", "scopes": ["chat"]})
+
+        ends = {"daily_usd": "5.00", "monthly_usd": "7.00"}
+        shown = {name: made.get(name) for name in self.TERMS if not name.endswith("_usd")}
+        assert shown == {n: v for n, v in self.TERMS.items() if n not in ends}
+        assert limits.key_caps(key=ApiKey.objects.get(public_id=made["id"])) == (
+            5 * 10**9,
+            7 * 10**9,
+        )
+
+    def test_a_key_narrows_itself(self) -> None:
+        attack = Attack(Role.OWNER, ["keys:read", "keys:manage"], self.TERMS)
+
+        changed = attack.program(0).patch(f"keys/{attack.known[0]}", {"rpm": 3, "daily_usd": "1"})
+
+        assert changed["rpm"] == 3
+
+    @pytest.mark.parametrize("which", [1, 2])
+    def test_a_wider_key_that_works_no_more_is_not_revived(self, which: int) -> None:
+        attack = Attack(Role.OWNER, [*sorted(EITHER), "keys:read", "keys:manage"], self.TERMS)
+        path, program = f"keys/{attack.known[which]}", attack.program(0)
+
+        for method, place, body in (
+            ("POST", f"{path}/enable", {}),
+            ("POST", f"{path}/rotate", {}),
+            ("PATCH", path, {"expires_at": SOON}),
+        ):
+            program.ask(method, place, body)
+        attack.check()
+
+    def test_a_person_is_bound_by_no_key(self) -> None:
+        attack = Attack(Role.OWNER, ["keys:read", "keys:manage"], self.TERMS)
+        insider = session(attack.owner, attack.place)
+
+        changed = insider.patch(f"keys/{attack.known[0]}", {"models": None, "daily_usd": "50"})
+
+        assert changed["models"] is None
