@@ -1,8 +1,9 @@
 """
 Telling people in time: 50, 80 and 100 % of a cap, and a balance that runs low.
 
-Each evaluation is one statement over the rows that count anyway, so nothing that happened
-between two runs is missed and the hot rows need no further index. What is raised is a row
+Each evaluation is one statement over the rows that count anyway, so whatever happened between
+two runs is seen, and the hot rows need no further index; a window that has ended meanwhile is
+not told of any more. What is raised is a row
 under a unique constraint: told once, whoever evaluates how often. A cap counts what is
 spent, not what is held: a hold is a worst case and mostly given back.
 """

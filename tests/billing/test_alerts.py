@@ -11,7 +11,7 @@ from django.db import connection, connections
 from accounts import workspaces
 from billing import alerts, grants
 from billing.models import Alert
-from tests.billing.bank import Customer, customer, set_clock
+from tests.billing.bank import Customer, bill, customer, set_clock, settle
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +56,36 @@ class TestCaps:
         told()
         one.caps(ws_day=1200)
         assert told() == []
+
+    def test_a_cap_lowered_below_what_is_spent_is_used_up(self) -> None:
+        one = customer(usd=10**6)
+        one.caps(ws_day=1000)
+        one.use(600)
+        assert told() == [("workspace:day", 50)]
+        one.caps(ws_day=500)
+        assert told() == [("workspace:day", 100)]
+        one.caps(ws_day=None)
+        assert told() == []
+
+    def test_a_cap_raised_in_mid_window_is_judged_anew(self) -> None:
+        one = customer(usd=10**6)
+        one.caps(ws_day=1000)
+        one.use(600)
+        assert told() == [("workspace:day", 50)]
+        one.caps(ws_day=2000)
+        one.use(400)
+        assert told() == []
+        one.use(600)
+        assert told() == [("workspace:day", 80)]
+
+    def test_what_was_spent_before_midnight_is_no_news_after_it(self) -> None:
+        one = customer(usd=10**6)
+        one.caps(ws_day=1000, ws_month=1000)
+        set_clock(NOON.replace(day=10))
+        hold, _ = one.hold(900)
+        set_clock(NOON.replace(day=11))
+        settle(bill(hold, 900))
+        assert told() == [("workspace:month", 80)]
 
     def test_what_is_only_held_is_not_spent(self) -> None:
         one = customer(usd=10**6)

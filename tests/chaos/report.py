@@ -23,17 +23,32 @@ LINES = {
     "late": "settled after their hold had expired",
     "superseded": "acknowledged on a disk that came back after a sweep had charged their "
     "checkpoint: the estimate stands, listed for staff",
-    "gateway_deaths": "gateway processes killed",
+    "gateway_deaths": "gateway restarts (kills plus failed starts)",
     "took_s": "seconds",
 }
 HEAD = """# Money under fire
 
 Written by `make chaos` (`tests/chaos`), which anyone can repeat: two gateways sell to callers who
 hang up, repeat themselves and are refused, while gateways are killed at chosen points, PostgreSQL
-is killed and stays away for longer than a hold lives, Redis forgets or stalls, a Celery worker
-dies, caps are lowered and keys disabled. A sweep runs all the while. After quiet and one sweep the
-ledger is compared with the providers' own log, with what every caller was told, and with its own
-invariants.
+is killed and stays away for longer than a hold lives, a machine is lost with settlements on its
+disk, Redis forgets or stalls, a Celery worker dies, caps are lowered and keys disabled. A sweep
+runs all the while, and sees no gateway's disk. After quiet and one sweep the ledger is compared
+with the providers' own log, with what every caller was told, and with its own invariants.
+
+How each call in a provider's log is judged:
+
+- charged: one attempt won, at that provider, and the price is exactly what its log says; or, where
+  the gateway died and the provider cannot be asked, our own count, marked as an estimate and never
+  above what its provider made. Every further time it reached a provider is an attempt marked lost.
+- given up by us (a time limit, a failure) though the provider may have finished it: charged
+  nothing; each time it reached a provider is an attempt marked lost there, at our exact cost where
+  somebody told us, else none.
+- no evidence: charged nothing, listed as unknown. A settlement that waited on a disk meanwhile
+  charges it late, exactly, and its attempts are no longer unknown.
+- anything else is a failure of the run, and so is a caller who was told another price than the
+  ledger has. One exception is counted by itself: the machine was lost with the settlement on its
+  disk, a sweep elsewhere charged the last checkpoint, and the refused settlement is on the list of
+  staff with both prices.
 
 """
 
