@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from Crypto.Hash import keccak
@@ -15,6 +16,8 @@ def keccak256(message: bytes) -> bytes:
     return keccak.new(digest_bits=256, data=message).digest()
 
 
+# Each log of a range names some of the same addresses.
+@lru_cache(maxsize=4096)
 def checksummed(address: str) -> str:
     """
     Return an address with the capital letters of EIP-55.

@@ -31,7 +31,7 @@ STEPS = st.lists(
         st.tuples(st.just("look")),
         st.tuples(st.just("mine")),
     ),
-    max_size=25,
+    max_size=20,
 )
 
 
@@ -96,7 +96,7 @@ def heal(shop: Counter) -> None:
 class TestAnyInterleaving:
     @given(steps=STEPS)
     @settings(
-        max_examples=25,
+        max_examples=15,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
