@@ -22,6 +22,7 @@ from accounts.keyuse import BAD_KEY, permitted, presented_key
 from billing import ledger
 from common.errors import ApiError, retry_advice, retry_headers
 from proxy.connection import Reader, in_thread
+from proxy.strangers import Strangers
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ class Doorkeeper:
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
+        self.strangers = Strangers()
         self.kept: dict[bytes, Kept] = {}
         self.accounts: dict[tuple[int, int], tuple[int, int]] = {}
         # Imported keys have any shape: where there are none, junk costs no query.
@@ -75,6 +77,8 @@ class Doorkeeper:
         :raises ApiError: 400, 401 or 403 with its reason; 503 when the store is away
         """
         text = presented_key(headers)
+        if not self.keeps(text=text):
+            await self._introduce(text=text, address=address)
         try:
             record = await self.record(text=text, fresh=fresh)
             workspace = permitted(record, headers=headers, address=address, scope=scope)
@@ -86,6 +90,16 @@ class Doorkeeper:
             workspace = permitted(record, headers=headers, address=address, scope=scope)
         accounts = await self._accounts(workspace_id=workspace.id, key_id=record.id)
         return Caller(record, workspace, *accounts)
+
+    async def _introduce(self, *, text: str, address: str) -> None:
+        """Look up a key that was not seen before, for an address that may try one more."""
+        self.strangers.check(address)
+        try:
+            await self.record(text=text, fresh=False)
+        except ApiError as error:
+            if error.reason == "invalid_api_key":
+                self.strangers.note(address)
+            raise
 
     async def record(self, *, text: str, fresh: bool) -> KeyRecord:
         """

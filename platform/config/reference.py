@@ -89,6 +89,7 @@ MEANINGS = {
     "SILENT_AFTER_S": "silence after which a gateway counts as dead",
     "CHECKPOINT_S": "how often live streams are written down",
     "SPOOL_DIR": "settlements that wait for PostgreSQL; a local disk",
+    "BAD_KEYS_PER_MINUTE": "unknown API keys that one address may try at one gateway",
     "UPSTREAM_CONNECTIONS": (
         "connections of one gateway to its providers; a call that finds none free within "
         "`CONNECT_TIMEOUT_S` is refused as overloaded"
