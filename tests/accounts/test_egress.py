@@ -407,7 +407,7 @@ class TestTls:
         """Speak TLS with a certificate; return what trusts it."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
-        context.sni_callback = lambda _socket, name, _context: listener.names.append(name)  # type: ignore[assignment]  # returns None
+        context.sni_callback = lambda _socket, name, _context: listener.names.append(name)
         listener.tls = context
         return ssl.create_default_context(cafile=str(path))
 

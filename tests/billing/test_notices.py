@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from smtplib import SMTPRecipientsRefused
@@ -13,8 +14,9 @@ from django.core.mail.backends.locmem import EmailBackend
 from django.db import connection, connections
 from pytest_django import Settings
 
-from accounts.models import Membership, User, Workspace
-from billing import incidents, notices
+from accounts import webhooks
+from accounts.models import Membership, User, WebhookDelivery, WebhookEndpoint, Workspace
+from billing import alerts, apps, incidents, notices, topups
 from billing.models import Alert
 from tests import pages
 
@@ -204,3 +206,70 @@ def later() -> None:
     """Let a claim run out."""
     with connection.cursor() as cursor:
         cursor.execute("update billing_alert set claimed_at = claimed_at - interval '4 minutes'")
+
+
+class TestTellWebhooks:
+    @pytest.fixture
+    def endpoint(self, alice: User, home: Workspace) -> WebhookEndpoint:
+        events = ["balance.low", "cap.threshold", "topup.succeeded"]
+        return webhooks.create(
+            workspace=home, url="https://hooks.example.com/", events=events, by=alice
+        )[0]
+
+    def told(self) -> dict[str, Any]:
+        """What the one event says."""
+        body = WebhookDelivery.objects.select_related("event").get().event.body
+        data: dict[str, Any] = json.loads(body)["data"]
+        return data
+
+    def test_a_cap(self, home: Workspace, endpoint: WebhookEndpoint) -> None:
+        notices.tell_webhooks(cap_alert(home, key_id="key_1", key_name="robot"))
+        assert self.told() == {
+            "level_percent": 80,
+            "span": "day",
+            "window": "2026-11-21",
+            "spent_usd": "80.00",
+            "cap_usd": "100.00",
+            "key_id": "key_1",
+            "key_name": "robot",
+        }
+
+    @pytest.mark.parametrize(("asset", "left"), [("USD", "0.50"), ("TOK", "500000000")])
+    def test_a_balance(
+        self, home: Workspace, endpoint: WebhookEndpoint, asset: str, left: str
+    ) -> None:
+        facts = {"balance": 5 * 10**8, "threshold": 10**9, "asset": asset}
+        alert = Alert.objects.create(workspace=home, kind="balance.low", subject=asset, facts=facts)
+        notices.tell_webhooks(alert)
+        assert (self.told()["asset"], self.told()["balance"]) == (asset, left)
+
+    def test_what_only_people_are_told_is_not_sent(
+        self, home: Workspace, endpoint: WebhookEndpoint
+    ) -> None:
+        notices.tell_webhooks(
+            Alert.objects.create(workspace=home, kind="card.declined", subject="x", facts={})
+        )
+        assert not WebhookDelivery.objects.exists()
+
+    def test_money_that_arrives_is_told_once(
+        self, home: Workspace, endpoint: WebhookEndpoint
+    ) -> None:
+        income = topups.Income(
+            workspace_id=home.pk,
+            kind="top_up",
+            source=topups.source_of("pi_1"),
+            house="clearing:stripe",
+            amount=10 * 10**9,
+            reference="pi_1",
+        )
+        assert topups.credit_once(income)
+        assert not topups.credit_once(income)
+        assert self.told() == {
+            "method": "card",
+            "asset": "USD",
+            "amount": "10.00",
+            "reference": "pi_1",
+        }
+
+    def test_every_alert_that_is_raised_goes_through_here(self) -> None:
+        assert apps.tell_webhooks in alerts.on_raised
