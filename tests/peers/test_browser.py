@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests import product as products
 from tests.product import Product
@@ -35,15 +36,36 @@ FLAGS = (
 PASSWORD = "correct horse battery staple"
 # The browser reports an error page as an error; these are the ones a test asks for.
 WANTED_STATUS = re.compile(r"responded with a status of (400|403|404)")
-PUBLIC = ("/", "/models", "/login", "/signup", "/accounts/password/reset/", "/no-such-page")
+PUBLIC = (
+    "/",
+    "/models",
+    "/docs/quickstart",
+    "/docs/surfaces",
+    "/docs/errors",
+    "/status",
+    "/login",
+    "/signup",
+    "/accounts/password/reset/",
+    "/no-such-page",
+)
 PRIVATE = (
     "/dashboard",
     "/dashboard/keys",
     "/dashboard/keys/new",
     "/dashboard/quickstart",
+    "/dashboard/playground",
+    "/dashboard/usage",
+    "/dashboard/logs",
+    "/dashboard/exports",
+    "/dashboard/limits",
+    "/dashboard/team",
+    "/dashboard/team/audit",
+    "/dashboard/settings",
+    "/dashboard/settings/delete",
     "/accounts/email/",
     "/accounts/password/change/",
     "/accounts/2fa/",
+    "/accounts/sessions/",
 )
 LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
 
@@ -265,6 +287,94 @@ class TestKeys:
         page.get_by_test_id("delete-confirm").click()
         expect(page.get_by_test_id("toasts")).to_contain_text("deleted")
         assert outcome(call(product, successor)) == "401 invalid_api_key"
+
+
+def slowly(route: Route) -> None:
+    """Let the sandbox think for a while before each word, so that there is time to stop it."""
+    asked = (route.request.post_data_json or {}) | {"sandbox": {"chunk_delay_ms": 50}}
+    route.continue_(post_data=json.dumps(asked))
+
+
+class TestPlayground:
+    def test_a_run_says_what_it_cost_also_when_it_is_stopped(
+        self, reader: Reader, product: Product
+    ) -> None:
+        page = reader.page
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        reader.go("/dashboard/playground")
+        page.get_by_test_id("message").fill("one two three")
+        page.get_by_test_id("run-chat").click()
+        expect(page.get_by_test_id("message-assistant")).to_contain_text("one two three")
+        cost = page.get_by_test_id("run-cost")
+        expect(cost).to_have_text(re.compile(r"\$0\.0000\d+"))
+
+        page.get_by_test_id("model").select_option("sandbox/lorem")
+        page.get_by_test_id("limit").fill("4000")
+        page.route("**/v1/chat/completions", slowly)
+        page.get_by_test_id("message").fill("on and on")
+        page.get_by_test_id("run-chat").click()
+        expect(page.get_by_test_id("message-assistant").last).to_contain_text("lorem")
+        page.get_by_test_id("stop").click()
+        stopped = page.get_by_test_id("run").first
+        expect(stopped).to_contain_text("stopped")
+        expect(stopped.get_by_test_id("run-cost")).to_have_text(re.compile(r"\$0\.\d{6,}"))
+        stopped.get_by_role("link").click()
+        expect(page.get_by_test_id("receipt-price")).to_be_visible()
+
+    def test_a_picture_is_painted_on_the_page(self, reader: Reader, product: Product) -> None:
+        page = reader.page
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        reader.go("/dashboard/playground")
+        page.get_by_test_id("picture-prompt").fill("a cat")
+        page.get_by_test_id("paint").click()
+        expect(page.get_by_test_id("picture")).to_be_visible()
+        expect(page.get_by_test_id("run-cost")).to_have_text(re.compile(r"\$0\.0\d+"))
+
+
+class TestUsage:
+    def test_the_chart_is_drawn_from_what_was_used(self, reader: Reader, product: Product) -> None:
+        page = reader.page
+        assert call(product, product.demo["api_key"]).status_code == 200
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        page.get_by_test_id("nav-usage").click()
+
+        expect(page.get_by_test_id("chart").locator("canvas")).to_be_visible()
+        expect(page.get_by_test_id("chart")).to_contain_text("sandbox/echo")
+        with page.expect_download() as download:
+            page.get_by_test_id("usage-csv").click()
+        assert "sandbox/echo" in download.value.path().read_text()
+
+    def test_a_file_of_the_logs_is_built_while_one_waits(
+        self, reader: Reader, product: Product
+    ) -> None:
+        page = reader.page
+        answer = call(product, product.demo["api_key"])
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        page.get_by_test_id("nav-logs").click()
+        page.get_by_test_id("export-logs").click()
+
+        with page.expect_download() as download:
+            page.get_by_test_id("download").first.click(timeout=30_000)
+        assert answer.headers["x-request-id"] in download.value.path().read_text()
+
+
+class TestTeam:
+    def test_a_colleague_is_invited_and_joins(
+        self, browser: Browser, reader: Reader, product: Product
+    ) -> None:
+        page = reader.page
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        page.get_by_test_id("nav-team").click()
+        page.get_by_test_id("invite-email").fill("staff@example.com")
+        page.get_by_test_id("invite").click()
+        expect(page.get_by_test_id("invitation")).to_contain_text("staff@example.com")
+
+        other = open_page(browser, product)
+        other.page.goto(link_in_mail(product, to="staff@example.com"))
+
+        expect(other.page.locator("#main")).to_contain_text("Personal")
+        assert other.complaints == []
+        other.page.context.close()
 
 
 class TestLooks:
