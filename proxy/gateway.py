@@ -63,6 +63,8 @@ async def livez(runtime: Runtime, incoming: Incoming) -> None:
 
 
 SURFACES["/livez"] = ("GET", livez)
+# What endpoints are called in figures, alike under both bases.
+NAMES = {path: path.removeprefix("/api/v1/").removeprefix("/v1/").lstrip("/") for path in SURFACES}
 
 
 def owns(path: str) -> bool:
@@ -98,7 +100,7 @@ class Gateway:
             self.under_way -= 1
             if self.runtime.draining and not self.under_way:
                 self.idle.set()
-            self.runtime.meters.answered(incoming)
+            self.runtime.meters.answered(incoming, surface=NAMES.get(incoming.path, "other"))
 
     async def _answer(self, incoming: Incoming) -> None:
         method = incoming.scope["method"]

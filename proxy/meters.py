@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 OVERHEAD = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-BASES = ("/v1/", "/api/v1/")
-OTHER = "other"
 
 
 class Meters:
@@ -60,13 +58,11 @@ class Meters:
         self.resting = metrics.gauge(
             "route_resting", "1 while a route's breaker is open", ("route",), largest=True
         )
-        self.surfaces = _surfaces()
         self._known_routes: set[str] = set()
 
-    def answered(self, incoming: Incoming) -> None:
+    def answered(self, incoming: Incoming, *, surface: str) -> None:
         """Count one request by what was answered."""
         status = str(incoming.status) if incoming.status else "gone"
-        surface = self.surfaces.get(incoming.path, OTHER)
         self.requests.labels(surface, status).inc()
         overhead = incoming.told.get("x-tollgate-overhead-ms")
         if overhead is not None:
@@ -112,17 +108,6 @@ class Meters:
 
 
 _BY_ANSWER = ("surface", "status")
-
-
-def _surfaces() -> dict[str, str]:
-    # Imported late: the gateway's surfaces count what they do.
-    from proxy.gateway import SURFACES
-
-    names = {}
-    for path in SURFACES:
-        base = next((base for base in BASES if path.startswith(base)), "/")
-        names[path] = path.removeprefix(base)
-    return names
 
 
 @cache
