@@ -25,7 +25,6 @@ from accounts.outcomes import attempt
 from accounts.scopes import Role
 from accounts.seats import Seat, seated
 
-
 if TYPE_CHECKING:
     UserForm = forms.ModelForm[User]
 else:
