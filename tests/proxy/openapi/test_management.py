@@ -22,6 +22,7 @@ from schemathesis.specs.openapi import checks
 from accounts import api_schema, invitations, keys, members, service_accounts, signup
 from accounts.models import AuditEvent
 from accounts.scopes import EITHER, MANAGEMENT
+from billing.models_funding import TopUp
 from billing.models_tokens import TokenPackage
 from common import ids
 from proxy import api_exportkinds, exports
@@ -50,7 +51,7 @@ QUIET = partial(
 )
 AnyCase = schemathesis.Case[Any]
 # A program cannot do it, or there is nothing yet to do it with.
-NEVER_WELL = {"accept_invitation"}
+NEVER_WELL = {"accept_invitation", "create_top_up", "create_refund"}
 
 
 def operations() -> Iterator[APIOperation[Any, Any, Any, Any]]:
@@ -130,10 +131,22 @@ class Aim:
             "daily_usd": "1",
             "monthly_usd": "1",
             "filter": {},
+            "amount_usd": "20",
+            "threshold_usd": "5",
+            "monthly_limit_usd": "100",
+            "enabled": False,
+            "card": None,
         }
         body.update({name: right[name] for name in right if name in body})
         if "kind" in body:
             body["filter"] = {}
+
+    def top_up_id(self) -> str:
+        """A payment that is asked for."""
+        made = TopUp.objects.create(
+            workspace=self.shop.workspace, method=TopUp.Method.CHECKOUT, amount_cents=1000
+        )
+        return made.public_id
 
     def workspace_id(self) -> str:
         """The workspace."""
