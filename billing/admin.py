@@ -17,12 +17,16 @@ from billing.models import (
     Conversion,
     Deposit,
     DepositAddress,
+    ExtendedKey,
     Hold,
     KeyMeter,
     LedgerCheckpoint,
     Lot,
+    NativeBalance,
     Outflow,
     Price,
+    Quote,
+    Sighting,
     TokenPackage,
     Transfer,
     UnlistedToken,
@@ -253,3 +257,34 @@ class UnlistedTokenAdmin(ReadOnlyAdmin):
     list_filter = ("chain_id",)
     list_select_related = ("address",)
     search_fields = ("=contract", "=address__address")
+
+
+@admin.register(ExtendedKey)
+class ExtendedKeyAdmin(ReadOnlyAdmin):
+    """Which keys addresses came from; the keys themselves are shown nowhere."""
+
+    list_display = ("id", "path", "next_index", "created_at", "retired_at")
+    fields = ("path", "next_index", "created_at", "retired_at")
+
+
+@admin.register(Sighting)
+class SightingAdmin(ReadOnlyAdmin):
+    """What is not final."""
+
+    list_display = ("address", "asset", "amount", "confirmations", "expected_at")
+    list_select_related = ("address",)
+
+
+@admin.register(NativeBalance)
+class NativeBalanceAdmin(ReadOnlyAdmin):
+    """What addresses had when they were last looked at."""
+
+    list_display = ("address", "chain_id", "block_number", "balance", "nonce")
+    list_select_related = ("address",)
+
+
+@admin.register(Quote)
+class QuoteAdmin(ReadOnlyAdmin):
+    """What coins are worth."""
+
+    list_display = ("symbol", "price", "source", "at")
