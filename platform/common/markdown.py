@@ -50,7 +50,7 @@ def _relinked(tokens: Sequence[Token], place: Place) -> list[Token]:
 def _table_open(
     self: Any, tokens: Sequence[Token], idx: int, options: Any, env: MutableMapping[str, Any]
 ) -> str:
-    return '<div class="scroll-x" tabindex="0"><table>\n'
+    return '<div class="scroll-x" tabindex="0"><table class="table table-sm">\n'
 
 
 def _table_close(

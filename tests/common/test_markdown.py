@@ -20,4 +20,4 @@ class TestHtml:
     def test_a_table_scrolls_by_itself(self) -> None:
         html = markdown.html("| a |\n|---|\n| b |")
 
-        assert '<div class="scroll-x" tabindex="0"><table>' in html
+        assert '<div class="scroll-x" tabindex="0"><table class="table table-sm">' in html
