@@ -132,8 +132,9 @@ def find(program: str) -> str:
 
     :raises BackupError: nowhere
     """
-    connection.ensure_connection()
-    needed = connection.pg_version // 10000
+    with connection.cursor() as cursor:
+        cursor.execute("select current_setting('server_version_num')::int / 10000")
+        (needed,) = cursor.fetchone()
     for path in places(program):
         if version(path) >= needed:
             return path

@@ -190,7 +190,8 @@ class TestAlerts:
         asked += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
         names = {name for expr in asked for name in re.findall(r"tollgate_\w+", expr)}
         known = {family.name for family in Vitals().collect()}
-        for metric in vars(meters()).values():
+        for each in vars(meters()).values():
+            metric = getattr(each, "metric", each)
             if hasattr(metric, "describe"):
                 known |= {family.name for family in metric.describe()}
         assert {re.sub(r"_(total|bucket|count|sum)$", "", name) for name in names} <= known

@@ -53,7 +53,7 @@ class Trouble:
 
     def clock(self) -> None:
         real = time.time
-        self.patch.setattr(health.time, "time", lambda: real() + 60)
+        self.patch.setattr(time, "time", lambda: real() + 60)
 
     def proxies(self) -> None:
         self.settings.SECURE, self.settings.TRUSTED_PROXIES = True, 0

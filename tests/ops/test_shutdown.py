@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -57,7 +58,7 @@ class Caller:
         return "[DONE]" in self.text and not self.broken
 
 
-def asked(url: str, secret: str, **fields: object) -> dict[str, object]:
+def asked(url: str, secret: str, **fields: object) -> dict[str, Any]:
     """Return one call for httpx."""
     body = {"model": "test/tokens", "messages": [{"role": "user", "content": "Hi"}], **fields}
     return {
