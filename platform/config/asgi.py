@@ -11,7 +11,8 @@ from django.core.asgi import get_asgi_application
 
 django = get_asgi_application()
 
-from config.shutdown import Shutdown  # noqa: E402  models need Django to be set up
+from config.bodies import Bounded  # noqa: E402  models need Django to be set up
+from config.shutdown import Shutdown  # noqa: E402
 from config.startup import refuse_if_unfit  # noqa: E402
 from proxy.forward import draining  # noqa: E402
 from proxy.gateway import Gateway, owns, refuse  # noqa: E402
@@ -23,6 +24,7 @@ class Application:
 
     def __init__(self) -> None:
         self.gateway = Gateway()
+        self.pages = Bounded(django)  # type: ignore[arg-type]  # the same in other words
         self.shutdown = Shutdown(self.gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +38,7 @@ class Application:
         ):
             await refuse(Incoming(scope, receive, send), draining())
         elif scope["type"] == "http":
-            await django(scope, receive, send)  # type: ignore[arg-type]  # the same in other words
+            await self.pages(scope, receive, send)
 
     async def lifespan(self, receive: Receive, send: Send) -> None:
         """Start the gateway with the server and end it with the server."""
