@@ -41,7 +41,14 @@ class Books:
 
 
 def make(
-    name: str, there: Stubs, *, redis: int, customers: int = 1, calls: int = 0, keys: int = 1
+    name: str,
+    there: Stubs,
+    *,
+    redis: int,
+    customers: int = 1,
+    calls: int = 0,
+    keys: int = 1,
+    crowd: int = 0,
 ) -> Database:
     """Make a database beside the one of the environment, with its own part of Redis."""
     url, store = os.environ["DATABASE_URL"], os.environ["REDIS_URL"]
@@ -57,6 +64,7 @@ def make(
         "customers": customers,
         "calls": calls,
         "keys": keys,
+        "crowd": crowd,
     }
     return Database(environment, _ask(environment, "tests.bench.shop", json.dumps(plan)))
 
@@ -70,6 +78,12 @@ def books(database: Database, *, verify: bool = False) -> Books:
 def pages(database: Database) -> list[dict[str, Any]]:
     """Time the dashboard's pages."""
     told: list[dict[str, Any]] = _ask(database.environment, "tests.bench.pages")
+    return told
+
+
+def lists(database: Database) -> list[dict[str, Any]]:
+    """Time the lists of the management API, and the pages, in a crowded workspace."""
+    told: list[dict[str, Any]] = _ask(database.environment, "tests.bench.lists")
     return told
 
 

@@ -26,6 +26,9 @@ SECONDS = float(os.environ.get("BENCH_SECONDS", "10"))
 CUSTOMERS = int(os.environ.get("BENCH_CUSTOMERS", "100000"))
 CALLS = int(os.environ.get("BENCH_CALLS", "10000000"))
 STREAMS = int(os.environ.get("BENCH_STREAMS", "32"))
+CROWD_CALLS = int(os.environ.get("BENCH_CROWD_CALLS", "1000000"))
+CROWD_KEYS = int(os.environ.get("BENCH_CROWD_KEYS", "10000"))
+LIST_P95_MS = 200
 IDLE = int(os.environ.get("BENCH_IDLE", "1000"))
 CONNECTIONS = 32
 MANY_KEYS = 1000
@@ -183,6 +186,22 @@ def large(there: Stubs) -> Figures:
         "verify_s": books[1].verify_s,
         "pages": databases.pages(big),
     }
+
+
+def lists(there: Stubs) -> Figures:
+    """
+    Time the lists of the management API in a workspace with many keys and much usage.
+
+    :raises Disagreement: one of them takes longer than it may
+    """
+    database = databases.make(
+        "bench_lists", there, redis=7, calls=CROWD_CALLS, crowd=CROWD_KEYS, keys=1
+    )
+    rows = databases.lists(database)
+    slow = [row for row in rows if row["kind"] == "list" and row["p95_ms"] > LIST_P95_MS]
+    if slow:
+        raise Disagreement(f"slower than {LIST_P95_MS} ms: {slow}")
+    return {"calls": CROWD_CALLS, "keys": CROWD_KEYS, "limit_ms": LIST_P95_MS, "rows": rows}
 
 
 def idle(there: Stubs) -> Figures:

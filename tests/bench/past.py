@@ -34,11 +34,13 @@ with customer as materialized (
     where a.kind = 'paid' and a.asset = 'USD'
 ), call as materialized (
     select %(start)s::timestamptz + %(gap)s::interval * g as at, g,
-        1 + floor((select count(*) from customer) * power(random(), 5))::bigint as n,
+        1 + floor((select count(*) from customer) * power(random(), %(skew)s))::bigint as n,
         20 + g * 7919 %% 2000 as input, 5 + g * 104729 %% 500 as output, g %% 50 = 0 as failed
     from generate_series(%(first)s::bigint, %(last)s::bigint) as g
 ), made as materialized (
-    select c.*, (c.at at time zone 'UTC')::date as day, w.workspace_id, w.account_id, w.key_id,
+    select c.*, 'bench/model' || case when g %% %(models)s = 0 then '' else '-' || g %% %(models)s
+            end as slug, (c.at at time zone 'UTC')::date as day, w.workspace_id, w.account_id,
+        w.key_id,
         case when failed then 0 else input * 1000 + output * 2000 end as cost,
         (lpad(to_hex((extract(epoch from c.at) * 1000)::bigint), 12, '0') || '7'
             || lpad(to_hex(g / 4096 %% 4096), 3, '0') || '8' || substr(md5(g::text), 1, 15))::uuid
@@ -53,7 +55,7 @@ with customer as materialized (
     select id, day, workspace_id, key_id, account_id, 'USD', 1, 4000000, cost, cost,
         case when failed then 'voided' else 'settled' end,
         case when failed then 'none' else 'provider' end,
-        'bench/model', 'bench/model', 'stub', %(price)s, 'chat', g %% 3 = 0,
+        slug, slug, 'stub', %(price)s, 'chat', g %% 3 = 0,
         case when failed then 502 else 200 end,
         case when failed then 'upstream_failed' else '' end,
         case when failed then 0 else input end, case when failed then 0 else output end,
@@ -97,8 +99,12 @@ from spent s where s.key_id = m.key_id
 )
 
 
-def make(*, calls: int) -> None:
-    """Make so many calls of the last months, their counters and the ledger's checkpoint."""
+def make(*, calls: int, models: int = 1, skew: int = 5) -> None:
+    """
+    Make so many calls of the last months, their counters and the ledger's checkpoint.
+
+    The higher ``skew``, the more of them are of few keys; 1 is evenly.
+    """
     from billing import invariants, ledger, partitions, rollups
     from billing.models import Price
 
@@ -108,6 +114,8 @@ def make(*, calls: int) -> None:
         "start": now - timedelta(days=DAYS),
         "gap": timedelta(days=DAYS, minutes=-5) / calls,
         "revenue": ledger.house_account(kind="revenue", asset="USD"),
+        "models": models,
+        "skew": skew,
         "price": Price.objects.get(subject="bench/model", role="retail").pk,
         "attempts": now.date() - timedelta(days=ATTEMPT_DAYS),
         "today": now.date(),

@@ -188,4 +188,25 @@ def write_idle(figures: dict[str, Any]) -> str:
     )
 
 
-SECTIONS = {"peers": write_peers, "two": write_two, "large": write_large, "idle": write_idle}
+def write_lists(figures: dict[str, Any]) -> str:
+    """Write what the lists of the management API take."""
+    rows = [
+        [each["kind"], f"`{each['path']}`", f"{each['p50_ms']} ms", f"{each['p95_ms']} ms"]
+        for each in figures["rows"]
+    ]
+    return (
+        f"## Lists of a workspace with {figures['keys']:,} keys and {figures['calls']:,} calls\n\n"
+        "Whole requests through Django, one after the other; calls are spread evenly over keys, 5\n"
+        f"models and 60 days. A list whose p95 is over {figures['limit_ms']} ms fails the run.\n\n"
+        + table(["", "address", "p50", "p95"], rows)
+        + noted(figures)
+    )
+
+
+SECTIONS = {
+    "peers": write_peers,
+    "two": write_two,
+    "large": write_large,
+    "idle": write_idle,
+    "lists": write_lists,
+}

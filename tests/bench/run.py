@@ -2,7 +2,7 @@
 `make bench`: exact money at gateway speed, measured beside gateways of others.
 
     make bench                          all parts; writes docs/benchmarks.md
-    make bench ARGS="peers"             some parts: peers, two, large, idle
+    make bench ARGS="peers"             some parts: peers, two, large, idle, lists
     BENCH_SECONDS=3 BENCH_ROUNDS=1 …    shorter; BENCH_CUSTOMERS, BENCH_CALLS for `large`
 
 Everything runs on this machine; compare ratios of one run, not numbers of two machines.
@@ -24,7 +24,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
 from tests import servers  # noqa: E402
 from tests.bench import contenders, loads, machine, parts, peers, report  # noqa: E402
 
-PARTS = {"peers": parts.peers, "two": parts.two, "large": parts.large, "idle": parts.idle}
+PARTS = {
+    "peers": parts.peers,
+    "two": parts.two,
+    "large": parts.large,
+    "idle": parts.idle,
+    "lists": parts.lists,
+}
 
 FAILURES = (
     *(peers.Missing, parts.Disagreement, loads.Failed),

@@ -21,18 +21,24 @@ if TYPE_CHECKING:
 MOST_NANOS = 10**15
 RPM = 1_000_000
 BATCH = 5_000
+CROWD_MODELS = 5
 # Pico-dollars per token: 1 and 2 dollars per million.
 PROMPT, COMPLETION = 1_000_000, 2_000_000
 
 
 class Plan(Struct):
-    """What to make: how many customers, calls in the past, and keys to tell."""
+    """
+    What to make: how many customers, calls in the past, and keys to tell.
+
+    ``crowd``: so many keys in the first workspace, which then makes the calls evenly.
+    """
 
     upstream_port: int
     stream_port: int
     customers: int = 1
     calls: int = 0
     keys: int = 1
+    crowd: int = 0
 
 
 def main(plan: Plan) -> list[str]:
@@ -47,7 +53,11 @@ def main(plan: Plan) -> list[str]:
     for first in range(0, plan.customers, BATCH):
         secrets += make_customers(first, min(BATCH, plan.customers - first))
     fund()
-    if plan.calls:
+    if plan.crowd:
+        make_crowd(plan.crowd)
+    if plan.calls and plan.crowd:
+        past.make(calls=plan.calls, models=CROWD_MODELS, skew=1)
+    elif plan.calls:
         past.make(calls=plan.calls)
     step = max(1, plan.customers // plan.keys)
     return secrets[::step][: plan.keys]
@@ -111,6 +121,24 @@ def make_customers(first: int, count: int) -> list[str]:
         )
         open_accounts(workspaces, keys)
     return secrets
+
+
+def make_crowd(count: int) -> None:
+    """Make many keys in the first workspace."""
+    from accounts.models import ApiKeyWorkspace, Workspace
+    from billing.models import KeyMeter
+
+    place = Workspace.objects.select_related("personal_of").order_by("pk")[0]
+    if place.personal_of is None:
+        raise RuntimeError("The first workspace is somebody's own.")
+    for first in range(0, count, BATCH):
+        keys, _ = make_keys([place.personal_of] * min(BATCH, count - first))
+        ApiKeyWorkspace.objects.bulk_create(
+            ApiKeyWorkspace(key=key, workspace=place) for key in keys
+        )
+        KeyMeter.objects.bulk_create(
+            KeyMeter(key=key, day_cap=MOST_NANOS, month_cap=MOST_NANOS) for key in keys
+        )
 
 
 def make_keys(users: list[User]) -> tuple[list[ApiKey], list[str]]:
