@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from billing import incidents
 from billing.models import (
     CONTRADICTION,
     Account,
@@ -199,6 +200,19 @@ class AlertAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     list_filter = ("kind", ("workspace", admin.EmptyFieldListFilter), "closed_at")
     list_select_related = ("workspace",)
+    actions = ("end",)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Ending an incident is the one change there is."""
+        user = request.user
+        return bool(user.is_active and user.has_perm("billing.change_alert"))
+
+    @admin.action(description="Dealt with: end refused settlements", permissions=["end"])
+    def end(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
+        """End those that nothing but a person can end; all others end by themselves."""
+        for alert in queryset.filter(kind=Alert.Kind.SETTLEMENT_REFUSED, closed_at=None):
+            incidents.end(kind=alert.kind, subject=alert.subject)
+            self.log_change(request, alert, "Ended")
 
 
 @admin.register(AlertPreference)

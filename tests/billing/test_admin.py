@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from billing import packages
+from billing import incidents, packages
 from billing.admin import ReadOnlyAdmin
+from billing.models import Alert
 from tests.billing.bank import customer
 
 pytestmark = pytest.mark.django_db
@@ -66,3 +68,25 @@ class TestTokenPackageAdmin:
         form = {"slug": "gift", "name": "Gift", "tokens": "400", "price_nanos": "0"}
         staff.post(reverse("admin:billing_tokenpackage_add"), form)
         assert packages.listed() == []
+
+
+class TestAlertAdmin:
+    def test_staff_end_refused_settlements_and_nothing_else(self, staff: Client) -> None:
+        for kind in ("settlement.refused", "ledger.violation"):
+            incidents.begin(kind=kind, subject="x", facts={})
+        ids = list(Alert.objects.values_list("pk", flat=True))
+        url = reverse("admin:billing_alert_changelist")
+        staff.post(url, {"action": "end", "_selected_action": ids})
+        assert [each.kind for each in Alert.objects.filter(closed_at=None)] == ["ledger.violation"]
+
+    def test_who_may_only_look_ends_nothing(self, client: Client) -> None:
+        incidents.begin(kind="settlement.refused", subject="x", facts={})
+        looker = User.objects.create_user("look@example.com", "x", is_staff=True)
+        looker.user_permissions.add(Permission.objects.get(codename="view_alert"))
+        client.force_login(looker)
+        [alert] = Alert.objects.all()
+        url = reverse("admin:billing_alert_changelist")
+        assert client.get(url).status_code == 200
+        client.post(url, {"action": "end", "_selected_action": [alert.pk]})
+        alert.refresh_from_db()
+        assert alert.closed_at is None
