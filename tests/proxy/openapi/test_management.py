@@ -19,8 +19,8 @@ from schemathesis import APIOperation, GenerationMode
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
 
-from accounts import api_schema, invitations, keys, members, service_accounts, signup
-from accounts.models import AuditEvent
+from accounts import api_schema, invitations, keys, members, service_accounts, signup, webhooks
+from accounts.models import AuditEvent, WebhookEndpoint
 from accounts.scopes import EITHER, MANAGEMENT
 from billing.models_funding import TopUp
 from billing.models_tokens import TokenPackage
@@ -109,7 +109,10 @@ class Aim:
             case.headers["x-workspace-id"] = self.shop.workspace.public_id
         if not right:
             return
-        for name in case.path_parameters:
+        # A workspace has few of them.
+        WebhookEndpoint.objects.all().delete()
+        # A webhook before its delivery.
+        for name in sorted(case.path_parameters, reverse=True):
             case.path_parameters[name] = getattr(self, name)()
         case.query.pop("cursor", None)
         if isinstance(case.body, dict):
@@ -136,6 +139,7 @@ class Aim:
             "monthly_limit_usd": "100",
             "enabled": False,
             "card": None,
+            "url": "https://hooks.example.com/in",
         }
         body.update({name: right[name] for name in right if name in body})
         if "kind" in body:
@@ -181,6 +185,20 @@ class Aim:
         """An event of the audit log."""
         keys.disable(key=self.shop.new_key(scopes=["chat"])[0], by=None)
         return AuditEvent.objects.filter(workspace=self.shop.workspace)[0].public_id
+
+    def webhook_id(self) -> str:
+        """A webhook."""
+        self.webhook, _ = webhooks.create(
+            workspace=self.shop.workspace,
+            url="https://hooks.example.com/",
+            events=["key.created"],
+            by=None,
+        )
+        return self.webhook.public_id
+
+    def delivery_id(self) -> str:
+        """A delivery to the webhook that is named before it."""
+        return webhooks.send_test(endpoint=self.webhook, by=None).public_id
 
     def request_id(self) -> str:
         """A request."""
