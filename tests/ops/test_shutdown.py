@@ -13,6 +13,7 @@ import httpx
 import pytest
 from django.db import connection
 
+from accounts.models import Tier
 from billing import invariants
 from proxy.models import Checkpoint
 from tests.fakes import upstream as fake
@@ -94,6 +95,7 @@ def test_streams_under_way_end_and_new_calls_are_told_to_go_elsewhere(
     upstream: FakeUpstream,  # noqa: F811
 ) -> None:
     shop.fund("100")
+    Tier.objects.update(default_rpm=10_000, max_rpm=10_000)
     upstream.script(fake.stream(("one", " two", " three"), every_s=0.4))
     with GatewayProcess(SHUTDOWN_GRACE_S="20") as gateway:
         callers = begin(gateway, shop.secret, STREAMS)
