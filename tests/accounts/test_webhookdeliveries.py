@@ -10,10 +10,11 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import redis
 from django.core import mail
 from django.db import connections, transaction
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from standardwebhooks import Webhook
 
 from accounts import (
@@ -388,6 +389,40 @@ class TestWorkers:
         ]
         assert len([each for each in claimed if each]) == most + 1
         assert claimed[-1] is not None
+
+
+class TestTasks:
+    def test_each_delivery_that_is_due_becomes_a_task_that_attempts_it(
+        self,
+        alice: User,
+        home: Workspace,
+        endpoint: WebhookEndpoint,
+        receiver: Receiver,
+        redis_server: redis.Redis,
+    ) -> None:
+        new_key(alice, home)
+        tasks.deliver_webhooks()
+
+        queued = json.loads(redis_server.lrange("celery", 0, -1)[0])
+        assert queued["headers"]["task"] == "accounts.tasks.deliver_webhook"
+        assert queued["headers"]["argsrepr"] == f"({only().pk},)"
+        tasks.deliver_webhook(only().pk)
+        assert only().status == "delivered"
+
+    def test_a_commit_wakes_a_worker(
+        self,
+        alice: User,
+        home: Workspace,
+        endpoint: WebhookEndpoint,
+        redis_server: redis.Redis,
+        django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    ) -> None:
+        with django_capture_on_commit_callbacks(execute=True):
+            new_key(alice, home)
+            assert redis_server.llen("celery") == 0
+
+        queued = json.loads(redis_server.lrange("celery", 0, -1)[0])
+        assert queued["headers"]["task"] == webhookevents.TASK
 
 
 def _attempt_in_thread(pk: int) -> webhookdeliveries.Outcome | None:
