@@ -95,6 +95,28 @@ COUNTED = {
     "latencies": "case when latency_ms is null then 0 else sign end",
     "latency_ms": "sign * coalesce(latency_ms, 0)",
 }
+# Keys by the week, and the days that a range has more or less than its weeks.
+RANK = """
+select mark.through, grouped.*
+from billing_rollupmark mark
+left join (
+    select {keys}, sum(requests)::bigint as requests, sum(spent)::bigint as spent
+    from (
+        select {keys}, requests, spent from billing_usagekey
+        where week = any(%(weeks)s::date[]) and {where}
+        union all
+        select {keys}, requests, spent from billing_usageday
+        where day = any(%(more)s::date[]) and {where}
+        union all
+        select {keys}, -requests, -spent from billing_usageday
+        where day = any(%(less)s::date[]) and {where}
+        union all
+        select {keys}, sign, sign * charged * unit_nanos from billing_usageflow
+        where written >= %(through)s and day between %(first)s and %(last)s and {where}
+    ) row
+    group by {keys} having sum(requests) <> 0 {end}
+) grouped on true
+"""
 HOUR_OF_RECORD = "extract(hour from created_at at time zone 'UTC')::smallint"
 # Names of columns only; whatever comes from outside is a parameter.
 READ = """
@@ -150,9 +172,8 @@ def dearest(
     """
     The keys of the dearest groups, by spent, then requests: ``count`` of them ``after`` so many.
 
-    With ``newest_first`` those of the newest days.
-
-    Only what they are ranked by is summed, so it is quick over very many keys.
+    With ``newest_first`` those of the newest days. Only what they are ranked by is summed, keys
+    by the week where they can be, so it is quick over very many of them.
 
     :raises ValueError: a name to narrow by that usage is not summed by
     """
@@ -160,8 +181,38 @@ def dearest(
     order = ", ".join([*["day desc"] * newest_first, "spent desc", "requests desc", *by])
     end = f"order by {order} limit {int(count)} offset {int(after)}"
     statement = _statement(by=by, narrowed=narrowed, measures=RANKS, end=end)
-    rows = _read(statement, narrowed, first=first, last=last)
+    given: Mapping[str, Any] = narrowed
+    if By.KEY in by and {*by, *narrowed} <= {By.KEY, By.WORKSPACE}:
+        weeks = weeks_of(first, last)
+        given = {**narrowed, "weeks": weeks.whole, "more": weeks.more, "less": weeks.less}
+        statement = _ranking(by=by, narrowed=narrowed, end=end)
+    rows = _read(statement, given, first=first, last=last)
     return [tuple(row[1 : len(by) + 1]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Weeks:
+    """A range of days as whole weeks, by their Mondays, with days more and days less."""
+
+    whole: list[date]
+    more: list[date]
+    less: list[date]
+
+
+def weeks_of(first: date, last: date) -> Weeks:
+    """A range as weeks; a week that is cut counts as whole where most of it is in the range."""
+    found = Weeks([], [], [])
+    for monday in range(first.toordinal() - first.weekday(), last.toordinal() + 1, 7):
+        # The calendar ends in the middle of a week.
+        end = min(monday + 7, date.max.toordinal() + 1)
+        days = [date.fromordinal(day) for day in range(monday, end)]
+        inside = [day for day in days if first <= day <= last]
+        if len(inside) > 3:
+            found.whole.append(days[0])
+            found.less.extend(day for day in days if day not in inside)
+        else:
+            found.more.extend(inside)
+    return found
 
 
 def total(*, first: date, last: date, workspace_id: int | None = None, **equal: Narrow) -> Used:
@@ -188,7 +239,7 @@ def _narrowed(
 
 
 def _read(
-    statement: str, narrowed: Mapping[str, Narrow], *, first: date, last: date
+    statement: str, narrowed: Mapping[str, Any], *, first: date, last: date
 ) -> list[Sequence[Any]]:
     days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
     given = {**narrowed, "first": first, "last": last, "days": days}
@@ -225,6 +276,11 @@ def _statement(
         where=" and ".join(where),
         end=end,
     )
+
+
+def _ranking(*, by: Sequence[By], narrowed: Iterable[str], end: str) -> str:
+    where = " and ".join(f"{By(name)} = any(%({name})s)" for name in narrowed)
+    return RANK.format(keys=", ".join(by), where=where or "true", end=end)
 
 
 def _table(names: Collection[By]) -> str:

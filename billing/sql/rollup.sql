@@ -131,6 +131,15 @@ begin
             first_byte_ms = t.first_byte_ms + excluded.first_byte_ms,
             latencies = t.latencies + excluded.latencies,
             latency_ms = t.latency_ms + excluded.latency_ms
+    ), keys as (
+        insert into billing_usagekey as t
+        select workspace_id, day - (extract(isodow from day)::integer - 1), key_id, sum(requests),
+            sum(spent)
+        from delta
+        group by 1, 2, 3
+        on conflict (workspace_id, week, key_id) do update set
+            requests = t.requests + excluded.requests,
+            spent = t.spent + excluded.spent
     )
     select coalesce(sum(requests), 0) into counted from delta;
     return counted;
@@ -183,6 +192,13 @@ begin
     delete from billing_usageday where day >= oldest;
     delete from billing_usagemodel where day >= oldest;
     counted := billing_add_rollups(0, until, oldest);
+    -- A week may have begun before the oldest day that is summed again.
+    delete from billing_usagekey;
+    insert into billing_usagekey
+    select workspace_id, day - (extract(isodow from day)::integer - 1), key_id, sum(requests),
+        sum(spent)
+    from billing_usageday
+    group by 1, 2, 3;
     update billing_rollupmark set through = until, rolled_at = clock_timestamp();
     return counted;
 end $$;

@@ -74,6 +74,7 @@ def days() -> list[tuple[Any, ...]]:
     from_days = ask(f"select {keys}, {NAMES} from billing_usageday {where}")  # noqa: S608 - fixed texts
     assert from_days == from_hours
     assert models() == without_keys()
+    assert weeks() == weeks_of_days()
     return from_days
 
 
@@ -81,6 +82,19 @@ def models() -> list[tuple[Any, ...]]:
     """What the sums without keys say."""
     keys = "workspace_id, day, model, provider, asset"
     return ask(f"select {keys}, {NAMES} from billing_usagemodel where requests > 0 order by {keys}")  # noqa: S608 - fixed texts
+
+
+def weeks() -> list[tuple[Any, ...]]:
+    """What the sums per key and week say."""
+    return ask("select * from billing_usagekey where requests > 0 order by 1, 2, 3")
+
+
+def weeks_of_days() -> list[tuple[Any, ...]]:
+    """What the sums per day say, added up over weeks."""
+    return ask(
+        "select workspace_id, date_trunc('week', day)::date, key_id, sum(requests), sum(spent)"
+        " from billing_usageday group by 1, 2, 3 having sum(requests) > 0 order by 1, 2, 3"
+    )
 
 
 def without_keys() -> list[tuple[Any, ...]]:
@@ -263,6 +277,7 @@ class TestRebuild:
         run("update billing_usageday set spent = spent + 1")
         run("delete from billing_usagehour")
         run("update billing_usagemodel set spent = spent + 1")
+        run("update billing_usagekey set spent = spent + 1")
         assert rollups.rebuild().rebuilt
         assert seen(one).spent == 70
         assert_exact()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from billing import summaries
+from billing import rollups, summaries
 from billing.summaries import By, Used
+from tests import pages
 from tests.billing.bank import customer
 
 pytestmark = pytest.mark.django_db
@@ -76,3 +77,46 @@ class TestTotal:
 
         assert (total.requests, total.cost, total.mean_latency_ms) == (2, 20, 4)
         assert (total.mean_first_byte_ms, total.error_rate) == (None, 1.0)
+
+
+class TestWeeksOf:
+    @pytest.mark.parametrize("first", [date(2026, 2, 23) + timedelta(days=at) for at in range(7)])
+    @pytest.mark.parametrize("count", [1, 3, 4, 7, 8, 30])
+    def test_weeks_and_days_are_the_range(self, first: date, count: int) -> None:
+        last = first + timedelta(days=count - 1)
+        weeks = summaries.weeks_of(first, last)
+
+        whole = {day + timedelta(days=at) for day in weeks.whole for at in range(7)}
+        days = (whole - set(weeks.less)) | set(weeks.more)
+        assert days == {first + timedelta(days=at) for at in range(count)}
+        assert set(weeks.less) <= whole
+        assert not whole & set(weeks.more)
+        assert len(weeks.less) + len(weeks.more) <= 6
+        assert {day.weekday() for day in weeks.whole} <= {0}
+
+    def test_the_ends_of_the_calendar_are_no_trouble(self) -> None:
+        assert summaries.weeks_of(date.max, date.max).more == [date.max]
+        assert summaries.weeks_of(date.min, date.min).more == [date.min]
+
+
+class TestDearest:
+    @pytest.mark.parametrize("back", [0, 2, 9, 20])
+    def test_a_range_ranks_by_itself_only(self, back: int) -> None:
+        alice = pages.person("alice")
+        home = pages.home(alice)
+        cheap, dear = pages.make_key(alice), pages.make_key(alice)
+        for age, key, cost in ((0, cheap, 5), (back, dear, 9), (21, cheap, 90), (22, dear, 1)):
+            pages.closed_request(
+                key, home, charged=cost, cost=cost, day=TODAY - timedelta(days=age)
+            )
+        rollups.roll_up()
+
+        found = summaries.dearest(
+            by=[By.KEY],
+            first=TODAY - timedelta(days=20),
+            last=TODAY,
+            count=9,
+            workspace_id=home.pk,
+        )
+
+        assert found == [(dear.pk,), (cheap.pk,)]

@@ -75,6 +75,7 @@ LEFT_OUT: Final = {
     "quarantine.sql": "one index",
     "rollup.sql": "sums of usage for pages; it writes neither a balance nor a hold nor a transfer",
     "rollups.sql": "the tables of those sums",
+    "usagekey.sql": "one more of them",
     "usagemodel.sql": "one more of them",
 }
 
