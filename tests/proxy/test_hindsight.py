@@ -23,7 +23,7 @@ def row(n: int, outcome: str, *, provider: str = "first", cost: int = 0) -> Atte
         provider=provider,
         route_id=1,
         upstream_model="m",
-        price_id=None,
+        price_id=1,
         upstream_id="up",
         outcome=outcome,
         cause="",
