@@ -2,62 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from billing import incidents
+from billing import admin_funding, incidents
+from billing.adminrows import ReadOnlyAdmin, RowAdmin
 from billing.models import (
     CONTRADICTION,
     Account,
     Alert,
     AlertPreference,
-    ChainCursor,
     Conversion,
-    Deposit,
-    DepositAddress,
-    ExtendedKey,
     Hold,
     KeyMeter,
     LedgerCheckpoint,
     Lot,
-    NativeBalance,
-    Outflow,
     Price,
-    Quote,
-    Sighting,
     TokenPackage,
     Transfer,
-    UnlistedToken,
     Usage,
 )
 from common import money
 
-if TYPE_CHECKING:
-    RowAdmin = admin.ModelAdmin[Any]
-else:
-    RowAdmin = admin.ModelAdmin  # Django's own class cannot be subscripted
-
-
-class ReadOnlyAdmin(RowAdmin):
-    """Rows that only the ledger writes."""
-
-    # Counting millions of rows for a page of a hundred is not worth it.
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds money here."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody changes money here."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody deletes money here."""
-        return False
+# Django looks for modules of this name only: it brings the other along.
+__all__ = ["admin_funding"]
 
 
 @admin.register(Account)
@@ -221,84 +190,3 @@ class AlertPreferenceAdmin(ReadOnlyAdmin):
 
     list_display = ("workspace", "low_balance_nanos")
     list_select_related = ("workspace",)
-
-
-@admin.register(ChainCursor)
-class ChainCursorAdmin(ReadOnlyAdmin):
-    """How far each chain is booked."""
-
-    list_display = ("chain_id", "number", "head", "scanned_at", "rescanned_at")
-
-
-@admin.register(DepositAddress)
-class DepositAddressAdmin(ReadOnlyAdmin):
-    """Whose address is whose."""
-
-    list_display = ("address", "workspace", "index", "keep", "created_at")
-    list_select_related = ("workspace",)
-    search_fields = ("=address", "=workspace__public_id")
-
-
-@admin.register(Deposit)
-class DepositAdmin(ReadOnlyAdmin):
-    """What arrived on chains."""
-
-    list_display = (
-        "public_id", "address", "asset", "amount", "units", "state", "block_number", "found_at",
-    )  # fmt: skip
-    list_filter = ("state", "asset")
-    list_select_related = ("address",)
-    search_fields = ("=public_id", "=tx_hash", "=address__address")
-
-
-@admin.register(Outflow)
-class OutflowAdmin(ReadOnlyAdmin):
-    """What left our addresses."""
-
-    list_display = ("address", "asset", "amount", "recipient", "block_number", "found_at")
-    list_filter = ("asset",)
-    list_select_related = ("address",)
-    search_fields = ("=tx_hash", "=address__address")
-
-
-@admin.register(UnlistedToken)
-class UnlistedTokenAdmin(ReadOnlyAdmin):
-    """Tokens on no list that say they arrived: worthless, or a customer's mistake."""
-
-    list_display = (
-        "chain_id", "contract", "address", "amount", "transfers", "tx_hash", "found_at",
-    )  # fmt: skip
-    list_filter = ("chain_id",)
-    list_select_related = ("address",)
-    search_fields = ("=contract", "=address__address")
-
-
-@admin.register(ExtendedKey)
-class ExtendedKeyAdmin(ReadOnlyAdmin):
-    """Which keys addresses came from; the keys themselves are shown nowhere."""
-
-    list_display = ("id", "path", "next_index", "created_at", "retired_at")
-    fields = ("path", "next_index", "created_at", "retired_at")
-
-
-@admin.register(Sighting)
-class SightingAdmin(ReadOnlyAdmin):
-    """What is not final."""
-
-    list_display = ("address", "asset", "amount", "confirmations", "expected_at")
-    list_select_related = ("address",)
-
-
-@admin.register(NativeBalance)
-class NativeBalanceAdmin(ReadOnlyAdmin):
-    """What addresses had when they were last looked at."""
-
-    list_display = ("address", "chain_id", "block_number", "balance", "nonce")
-    list_select_related = ("address",)
-
-
-@admin.register(Quote)
-class QuoteAdmin(ReadOnlyAdmin):
-    """What coins are worth."""
-
-    list_display = ("symbol", "price", "source", "at")

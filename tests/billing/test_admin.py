@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from billing import incidents, packages
-from billing.admin import ReadOnlyAdmin
+from billing.adminrows import ReadOnlyAdmin
 from billing.models import Alert
 from tests.billing.bank import customer
 
