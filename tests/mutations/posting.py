@@ -139,24 +139,30 @@ def one_opens_at_a_time(t: Twin) -> None:
 
 
 def two_make_the_same_account_of_the_house(t: Twin) -> None:
-    """The second waits for the first and takes its account."""
-    kind = f"race {ids.request_id()}"
-    columns = "(kind, asset, bounded)"
+    """The second waits for the first and takes its account, whichever row is stored first."""
+    kinds = [f"race {ids.request_id()}" for _ in range(3)]
     with bank.connect() as first:
         try:
-            with first.cursor() as cursor, ThreadPoolExecutor(1) as pool:
-                cursor.execute("begin")
-                made = cursor.execute(
-                    f"insert into billing_account {columns} values (%s, 'USD', false) returning id",  # noqa: S608 - fixed names
-                    [kind],
-                ).fetchone()
-                pool.submit(commits_when_awaited, first)
-                found = ledger.house_account(kind=kind, asset="USD")
-            assert made == (found,)
+            for kind in kinds:
+                second_takes_it(first, kind)
         finally:
             first.execute("rollback")
-            first.execute("delete from billing_account where kind = %s", [kind])
+            first.execute("delete from billing_account where kind = any(%s)", [kinds])
     t.part()
+
+
+def second_takes_it(first: psycopg.Connection[Any], kind: str) -> None:
+    """Open an account of the house while another connection makes it."""
+    with first.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        cursor.execute("begin")
+        made = cursor.execute(
+            "insert into billing_account (kind, asset, bounded) values (%s, 'USD', false)"
+            " returning id",
+            [kind],
+        ).fetchone()
+        pool.submit(commits_when_awaited, first)
+        found = ledger.house_account(kind=kind, asset="USD")
+    assert made == (found,)
 
 
 def commits_when_awaited(first: psycopg.Connection[Any]) -> None:
