@@ -120,6 +120,12 @@ def change_everything(program: Program, alice: Tenant) -> dict[tuple[str, str], 
     do("POST", "token-purchases", "tokens.bought", {"package": "small"})
     built = do("POST", "exports", "export.created", {"kind": "logs"})
     do("DELETE", "exports/{export_id}", "export.deleted", export_id=built["id"])
+    hook = {"url": "https://hooks.example.com/in", "events": ["key.created"]}
+    told = do("POST", "webhooks", "webhook.created", hook)["id"]
+    path = "webhooks/{webhook_id}"
+    do("PATCH", path, "webhook.updated", {"enabled": False}, webhook_id=told)
+    do("POST", f"{path}/rotate-secret", "webhook.secret_rotated", webhook_id=told)
+    do("DELETE", path, "webhook.deleted", webhook_id=told)
     place = alice.workspace.public_id
     do("PATCH", "workspaces/{workspace_id}", "workspace.renamed", {"name": "N"}, workspace_id=place)
     other = do("POST", "workspaces", "workspace.created", {"name": "Other"})
@@ -135,7 +141,8 @@ class TestEveryChange:
 
         changing = {each for each in MANAGEMENT if each[0] != "GET"}
         # The first two are for somebody else than the owner: tests of their own below. Payments
-        # have a processor or a chain, and their tests with it.
+        # have a processor or a chain, and their tests with it. The last two change nothing: a
+        # webhook's own log has what was sent to it.
         others = {
             ("POST", "invitations/accept"),
             ("POST", "workspaces/{workspace_id}/leave"),
@@ -145,6 +152,8 @@ class TestEveryChange:
             ("PATCH", "crypto"),
             ("POST", "crypto/address"),
             ("POST", "crypto/conversions"),
+            ("POST", "webhooks/{webhook_id}/test"),
+            ("POST", "webhooks/{webhook_id}/deliveries/{delivery_id}/resend"),
         }
         assert set(made) == changing - others
         assert len(changing) == len([r for r in policies.routes() if r.method != "GET"])
