@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import AppConfig
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from accounts.models import ApiKey, Workspace
     from billing.models import Alert
 
-T = ParamSpec("T")
+Step = TypeVar("Step", bound=Callable[..., Any])
 
 
 class BillingConfig(AppConfig):
@@ -33,7 +33,7 @@ class BillingConfig(AppConfig):
         _once(alerts.on_raised, tell_webhooks)
 
 
-def _once(steps: list[Callable[T, None]], step: Callable[T, None]) -> None:
+def _once(steps: list[Step], step: Step) -> None:
     if step not in steps:
         steps.append(step)
 
