@@ -29,8 +29,6 @@ on_handed: Final[list[Callable[[KeyRecord, ApiKey, bool], None]]] = []
 class Terms(Protocol):
     """What of a key is bound."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
     @property
     def models(self) -> Collection[str] | None:
         """The models it may call."""
@@ -56,7 +54,13 @@ class Terms(Protocol):
         """Streams at once."""
 
 
-Given = TypeVar("Given", bound=Terms)
+class Draft(Terms, Protocol):
+    """The terms of a key to be made: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Given = TypeVar("Given", bound=Draft)
 
 
 def inherit(terms: Given, *, by: Actor) -> Given:

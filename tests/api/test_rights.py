@@ -70,7 +70,8 @@ class Attack:
         else:
             members.add(workspace=self.place, user=self.owner, role=role, by=None)
         key, secret = self._first(scopes, terms)
-        self.secrets, self.inside = [secret], []
+        self.secrets = [secret]
+        self.inside: list[str] = []
         self.known = [key.public_id]
         self.accounts: list[str] = []
         record = keys.find(text=secret)
