@@ -227,8 +227,10 @@ def total(*, first: date, last: date, workspace_id: int | None = None, **equal: 
 
 def _narrowed(
     workspace_id: int | Sequence[int] | None, equal: Mapping[str, Narrow]
-) -> dict[str, Narrow]:
-    narrowed = dict(equal) if workspace_id is None else {"workspace_id": workspace_id, **equal}
+) -> dict[str, list[Any]]:
+    narrowed: dict[str, Any] = (
+        dict(equal) if workspace_id is None else {"workspace_id": workspace_id, **equal}
+    )
     if not NARROWING.issuperset(narrowed):
         raise ValueError(f"Usage is not summed by {' and '.join(sorted(narrowed))}.")
     # Lists, so that one statement does for one and for many, by the index of either.
