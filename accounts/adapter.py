@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records
 from allauth.account.models import EmailAddress
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 from django.forms import BaseForm
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.translation import get_language
 
-from accounts import legal, signup
+from accounts import legal, signins, signup
 from accounts.models import User
 
 
@@ -44,3 +46,37 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         if confirmed and signup.is_verified(user):
             signup.announce_verified(user=user)
         return confirmed
+
+    def post_login(
+        self, request: HttpRequest, user: AbstractBaseUser, **how: Any
+    ) -> HttpResponseBase:
+        """Write down that somebody signed in, and by what."""
+        methods = [each.get("method", "") for each in get_authentication_records(request, user)]
+        signins.record(
+            "user.signed_in", user=cast("User", user), by=cast("User", user), methods=methods
+        )
+        return cast("HttpResponseBase", super().post_login(request, user, **how))
+
+    def logout(self, request: HttpRequest) -> None:
+        """Write down that somebody signed out."""
+        if isinstance(request.user, User):
+            signins.record("user.signed_out", user=request.user, by=request.user)
+        super().logout(request)
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        """Write down that a password was wrong."""
+        super().authentication_failed(request, **credentials)
+        signins.failed(email=str(credentials.get("email") or ""))
+
+    @transaction.atomic
+    def set_password(self, user: AbstractBaseUser, password: str) -> None:
+        """Change a password, or set it by the link in a mail, and write that down."""
+        super().set_password(user, password)
+        signins.record("user.password_changed", user=cast("User", user), by=cast("User", user))
+
+    def send_notification_mail(
+        self, template_prefix: str, user: AbstractBaseUser, *args: Any, **kwargs: Any
+    ) -> None:
+        """Write down what allauth tells in no other place."""
+        signins.told_by_mail(template=template_prefix, user=cast("User", user))
+        super().send_notification_mail(template_prefix, user, *args, **kwargs)

@@ -88,6 +88,20 @@ class InvitationView(Endpoint):
         invitations.revoke(invitation=_invitation(call, invitation_id), by=call.by)
 
 
+class InvitationResendView(Endpoint):
+    """``/invitations/{invitation_id}/resend``"""
+
+    @operation(
+        name="resend_invitation",
+        access=needs(Scope.MEMBERS_MANAGE),
+        answer=InvitationSerializer,
+        once=True,
+    )
+    def post(self, call: Call, invitation_id: str) -> Invitation:
+        """Send another link, good for a week again; the one before is dead."""
+        return invitations.resend(invitation=_invitation(call, invitation_id), by=call.by)
+
+
 class AcceptanceView(Endpoint):
     """``/invitations/accept``"""
 

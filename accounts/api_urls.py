@@ -25,6 +25,7 @@ urlpatterns = [
     path("invitations", api_invitations.InvitationsView.as_view()),
     path("invitations/accept", api_invitations.AcceptanceView.as_view()),
     path("invitations/<str:invitation_id>", api_invitations.InvitationView.as_view()),
+    path("invitations/<str:invitation_id>/resend", api_invitations.InvitationResendView.as_view()),
     path("service-accounts", api_service_accounts.ServiceAccountsView.as_view()),
     path(
         "service-accounts/<str:service_account_id>",

@@ -22,6 +22,13 @@ from common import origin
 
 Facts = Mapping[str, Any]
 
+
+class Stranger:
+    """Somebody who did not sign in: nobody knows who."""
+
+
+By = Actor | Stranger
+STRANGER: Final = Stranger()
 KEY: Final = ("name", "scopes", "models", "rpm", "tpm", "max_streams", "ips", "expires_at")
 
 
@@ -36,14 +43,16 @@ class Target:
 def record(
     *,
     action: str,
-    by: Actor,
+    by: By,
     target: Target,
-    workspaces: Iterable[Workspace | int],
+    workspaces: Iterable[Workspace | int | None],
     before: Facts | None = None,
     after: Facts | None = None,
 ) -> int:
     """
     Write a change down, once in each workspace that it touches; return how many events.
+
+    What touches none (None) is for staff to read.
 
     :raises RuntimeError: outside a transaction, where the change could be kept without it
     """
@@ -103,8 +112,10 @@ def _value(value: Any) -> Any:
     return value
 
 
-def _actor(by: Actor) -> dict[str, Any]:
+def _actor(by: By) -> dict[str, Any]:
     kinds = AuditEvent.Actor
+    if isinstance(by, Stranger):
+        return {"actor": kinds.STRANGER}
     if isinstance(by, KeyRecord):
         owners = {"user_id": by.user_id, "service_account_id": by.service_account_id}
         return {"actor": kinds.KEY, "key_id": by.id, **owners}

@@ -68,6 +68,34 @@ def pending(*, workspace: Workspace) -> QuerySet[Invitation]:
 
 
 @transaction.atomic
+def resend(*, invitation: Invitation, by: Actor) -> Invitation:
+    """
+    Send another link for an open invitation, good for a week again; the one before is dead.
+
+    :raises Forbidden: the one who asks may not give that role
+    :raises Invalid: it was accepted or taken back before
+    """
+    found = _open(invitation, by=by)
+    token = secrets.token_urlsafe(32)
+    found.digest, found.expires_at = _digest(token), timezone.now() + GOOD_FOR
+    found.invited_by_id = actors.person_id(by)
+    found.save(update_fields=["digest", "expires_at", "invited_by"])
+    _record("invitation.resent", found, by=by)
+    transaction.on_commit(lambda: _mail(found, token), robust=True)
+    return found
+
+
+def _open(invitation: Invitation, *, by: Actor) -> Invitation:
+    """The invitation, locked, where somebody may still do something about it."""
+    current = Invitation.objects.select_related("workspace").select_for_update(of=("self",))
+    found = current.get(pk=invitation.pk)
+    members.require_to_grant(by=by, workspace=found.workspace, role=Role(found.role))
+    if found.accepted_at is not None or found.revoked_at is not None:
+        raise Invalid("The invitation is not open any more.")
+    return found
+
+
+@transaction.atomic
 def revoke(*, invitation: Invitation, by: Actor) -> None:
     """
     Take an invitation back; its link is dead at once.
@@ -75,12 +103,7 @@ def revoke(*, invitation: Invitation, by: Actor) -> None:
     :raises Forbidden: the one who asks may not take that role
     :raises Invalid: it was accepted or taken back before
     """
-    current = Invitation.objects.select_related("workspace").select_for_update(of=("self",))
-    found = current.get(pk=invitation.pk)
-    members.require_to_grant(by=by, workspace=found.workspace, role=Role(found.role))
-    if found.accepted_at is not None or found.revoked_at is not None:
-        raise Invalid("The invitation is not open any more.")
-    _end(found, by=by)
+    _end(_open(invitation, by=by), by=by)
 
 
 def _end(invitation: Invitation, *, by: Actor) -> None:

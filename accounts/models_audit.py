@@ -27,6 +27,7 @@ class AuditEvent(models.Model):
         SERVICE_ACCOUNT = "service_account"
         STAFF = "staff"
         OPERATOR = "operator"
+        STRANGER = "stranger"
 
     public_id = models.CharField(
         max_length=32, unique=True, default=event_public_id, editable=False

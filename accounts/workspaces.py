@@ -45,14 +45,18 @@ def create(
         )
     )
     opened = _open(workspace, owner)
+    _record_new(opened, owner=owner, by=by)
+    return opened
+
+
+def _record_new(workspace: Workspace, *, owner: User, by: Actor) -> None:
     audit.record(
         action="workspace.created",
         by=by,
-        target=target(opened),
-        workspaces=[opened],
-        after=facts(opened) | {"owner": owner.public_id},
+        target=target(workspace),
+        workspaces=[workspace],
+        after=facts(workspace) | {"owner": owner.public_id},
     )
-    return opened
 
 
 def target(workspace: Workspace) -> audit.Target:
@@ -73,7 +77,9 @@ def personal(*, user: User) -> Workspace:
     if found is not None:
         return found
     workspace = Workspace(name=PERSONAL_NAME, personal_of=user, tier=tiers.default())
-    return _open(_save(workspace), user)
+    opened = _open(_save(workspace), user)
+    _record_new(opened, owner=user, by=user)
+    return opened
 
 
 def _save(workspace: Workspace) -> Workspace:

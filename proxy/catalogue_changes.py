@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db import models as django_models
 from msgspec import Struct
 
+from accounts import audit
 from billing import prices
 from billing.models import Price
 from billing.prices import PriceTaken
@@ -74,8 +75,20 @@ def apply(
         load.take(file)
         if prune:
             load.prune(file)
+        for change in load.changes:
+            _record(change)
         transaction.set_rollback(dry_run)
     return Report(dry_run, load.changes)
+
+
+def _record(change: Change) -> None:
+    audit.record(
+        action=f"catalogue.{change.what}.{change.action}".replace(" ", "_"),
+        by=None,
+        target=audit.Target(change.name[:64], change.name),
+        workspaces=[None],
+        after=change.fields,
+    )
 
 
 class _Load:

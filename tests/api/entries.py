@@ -28,6 +28,7 @@ MANAGEMENT: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", "invitations/accept"): (SIGNED_IN,),
     ("GET", "invitations/{invitation_id}"): ("members:manage",),
     ("DELETE", "invitations/{invitation_id}"): ("members:manage",),
+    ("POST", "invitations/{invitation_id}/resend"): ("members:manage",),
     ("GET", "service-accounts"): (MEMBER,),
     ("POST", "service-accounts"): ("members:manage",),
     ("GET", "service-accounts/{service_account_id}"): (MEMBER,),

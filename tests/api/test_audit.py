@@ -96,12 +96,9 @@ def change_everything(program: Program, alice: Tenant) -> dict[tuple[str, str], 
     do("PATCH", "members/{member_id}", "member.role_changed", {"role": "admin"}, member_id=member)
     do("DELETE", "members/{member_id}", "member.removed", member_id=member)
     invited = do("POST", "invitations", "invitation.created", {"email": "x@y.io", "role": "viewer"})
-    do(
-        "DELETE",
-        "invitations/{invitation_id}",
-        "invitation.revoked",
-        invitation_id=invited["id"],
-    )
+    path = "invitations/{invitation_id}"
+    do("POST", f"{path}/resend", "invitation.resent", invitation_id=invited["id"])
+    do("DELETE", path, "invitation.revoked", invitation_id=invited["id"])
     robot = {"name": "second", "role": "viewer"}
     do("POST", "service-accounts", "service_account.created", robot)
     for path, action, body in (
