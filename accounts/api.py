@@ -168,7 +168,10 @@ class Endpoint(APIView):
 
         :raises RuntimeError: it has no operation
         """
-        handler = getattr(self, (request.method or "").lower(), self.http_method_not_allowed)
+        name = (request.method or "").lower()
+        handler = self.http_method_not_allowed
+        if name in self.http_method_names:
+            handler = getattr(self, name, handler)
         if handler != self.http_method_not_allowed and not hasattr(handler, "operation"):
             raise RuntimeError(f"{type(self).__name__} has a method without a policy.")
 
