@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import django
 
 BASE = "/api/v1/"
-TIMES = 20
+TIMES = int(os.environ.get("BENCH_TIMES", "40"))
 LISTS = (
     "keys",
     "keys?limit=100",
