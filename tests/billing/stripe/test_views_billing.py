@@ -110,7 +110,7 @@ class TestPage:
         httpx.post(client.get(begun["location"])["location"], data={"number": "4242"})
         client.get(f"/dashboard/billing/top-ups/{TopUp.objects.get().public_id}")
         page = client.get("/dashboard/billing").content.decode()
-        assert 'balance-tokens">4000' in page
+        assert 'balance-tokens">4,000<' in page
 
 
 class TestApi:
