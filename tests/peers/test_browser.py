@@ -57,11 +57,13 @@ PRIVATE = (
     "/dashboard/usage",
     "/dashboard/logs",
     "/dashboard/exports",
+    "/dashboard/billing",
     "/dashboard/limits",
     "/dashboard/team",
     "/dashboard/team/audit",
     "/dashboard/settings",
     "/dashboard/settings/delete",
+    "/dashboard/settings/webhooks",
     "/accounts/email/",
     "/accounts/password/change/",
     "/accounts/2fa/",
@@ -389,7 +391,8 @@ class TestLooks:
             reader.go(path)
             wrong += faults(reader.page, width=width, axe=axe)
         reader.sign_in(product.demo["email"], product.demo["password"])
-        for path in PRIVATE:
+        answer = call(product, product.demo["api_key"])
+        for path in (*PRIVATE, f"/dashboard/logs/{answer.headers['x-request-id']}"):
             reader.go(path)
             wrong += faults(reader.page, width=width, axe=axe)
         reader.page.context.close()
