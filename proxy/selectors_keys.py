@@ -16,6 +16,8 @@ from accounts.scopes import Scope
 from accounts.seats import Seat
 from billing.models import KeyMeter
 from billing.selectors import Window
+from common import pagination
+from common.pagination import Page, Wanted
 
 SOON: Final = timedelta(days=7)
 MOST_ENDING: Final = 5
@@ -43,12 +45,15 @@ class KeyRow:
         return self.window.day.limit is not None or self.window.month.limit is not None
 
 
-def key_rows(*, seat: Seat, seats: Sequence[Seat], now: datetime) -> list[KeyRow]:
-    """The keys of a workspace that a person may see, the newest first."""
+def key_rows(*, seat: Seat, seats: Sequence[Seat], now: datetime, wanted: Wanted) -> Page:
+    """A page of the keys of a workspace that a person may see, the newest first."""
     found = keys.visible(workspace=seat.workspace, by=seat.user).prefetch_related("workspaces")
-    rows = list(found)
+    rows, following = pagination.by_id(found, wanted)
     meters = KeyMeter.objects.in_bulk([key.pk for key in rows])
-    return [_row(key, meter=meters.get(key.pk), seat=seat, seats=seats, now=now) for key in rows]
+    return Page(
+        [_row(key, meter=meters.get(key.pk), seat=seat, seats=seats, now=now) for key in rows],
+        following,
+    )
 
 
 def key_row(*, public_id: str, seat: Seat, seats: Sequence[Seat], now: datetime) -> KeyRow:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -20,18 +20,32 @@ from accounts.errors import Forbidden, ForeignWorkspace, Invalid, NotVerified
 from accounts.models import ApiKey
 from accounts.seats import Seat, seated
 from billing import limits
+from common import pagination
+from common.errors import ApiError
+from common.pagination import Wanted
 from proxy import snippets
 from proxy.forms import DeleteForm, KeyForm, RotateForm
 from proxy.selectors_keys import KeyRow, key_row, key_rows
 from proxy.selectors_models import model_to_try
 
+KEYS_SHOWN: Final = 50
+CURSOR: Final = "dashboard.keys"
+
 
 @require_safe
 @seated
 def key_list(request: HttpRequest, seat: Seat) -> HttpResponse:
-    """Every key of the current workspace that the person may see."""
-    rows = key_rows(seat=seat, seats=seats.seats(request), now=timezone.now())
-    return render(request, "dashboard/keys/list.html", {"rows": rows})
+    """The keys of the current workspace that the person may see, a page at a time."""
+    cursor = request.GET.get("cursor")
+    try:
+        after = pagination.unseal(CURSOR, cursor) if cursor else None
+    except ApiError as refusal:
+        return HttpResponseBadRequest(refusal.message)
+    wanted = Wanted(limit=KEYS_SHOWN, after=after)
+    page = key_rows(seat=seat, seats=seats.seats(request), now=timezone.now(), wanted=wanted)
+    following = None if page.next is None else pagination.seal(CURSOR, page.next)
+    context = {"rows": page.rows, "later": after is not None, "following": following}
+    return render(request, "dashboard/keys/list.html", context)
 
 
 @seated

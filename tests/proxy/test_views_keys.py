@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts import keys, members, workspaces
 from accounts.models import ApiKey, ServiceAccount, User, Workspace
 from billing import limits
+from proxy import views_keys
 from tests import pages
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +69,20 @@ class TestKeyList:
 
         assert key.hint in page
         assert secret not in page
+
+    def test_many_keys_are_pages(self, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(views_keys, "KEYS_SHOWN", 2)
+        for number in range(5):
+            pages.make_key(alice, name=f"number {number}")
+        found, path = [], "/dashboard/keys"
+        while path:
+            page = pages.browser(alice).get(path).content.decode()
+            found.append(set(re.findall(r"number \d", page)))
+            older = re.search(r'href="([^"]+)" data-testid="older-keys"', page)
+            path = older[1] if older else ""
+
+        assert found == [{"number 4", "number 3"}, {"number 2", "number 1"}, {"number 0"}]
+        assert pages.browser(alice).get("/dashboard/keys?cursor=junk").status_code == 400
 
     def test_keys_of_another_workspace_are_not_listed(self, alice: User, bob: User) -> None:
         pages.make_key(bob, name="Bob's own")
