@@ -131,7 +131,7 @@ class Programs(RuleBasedStateMachine):
     @rule(number=who, more=st.sampled_from([1, 0, -1, -100]))
     def refund(self, number: int, more: int) -> None:
         """Give back all that no call has set aside, one unit more, or less."""
-        left = self.twin.model.accounts[self.one(number).usd].free + more
+        left = self.twin.model.accounts[self.one(number).usd].paid_free + more
         if left > 0:
             assert self.twin.refund(self.one(number), left) == (more <= 0)
 
@@ -139,7 +139,7 @@ class Programs(RuleBasedStateMachine):
     def exchange(self, number: int, more: int, ppm: int) -> None:
         """Buy tokens for all that no call has set aside, one unit more, or less."""
         one = self.one(number)
-        amount = self.twin.model.accounts[one.usd].free + more
+        amount = self.twin.model.accounts[one.usd].paid_free + more
         if amount > 0:
             done = self.twin.exchange(one, amount, Fraction(3, 70), spread_ppm=ppm)
             assert not (done and more > 0)

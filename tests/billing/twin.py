@@ -178,7 +178,7 @@ class Twin:
             assert gross <= spread
             return False
         except ledger.InsufficientFunds:
-            assert usd.free < amount
+            assert usd.paid_free < amount
             return False
         usd.debits += amount
         tok.credits += gross - spread
