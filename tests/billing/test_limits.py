@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from accounts import workspaces
+from accounts import keys, workspaces
 from accounts.models import Tier
 from billing import limits
+from tests import pages
 from tests.billing.bank import admit, customer, verdicts
 
 pytestmark = pytest.mark.django_db
@@ -44,6 +47,17 @@ class TestSetWorkspaceCaps:
     def test_negative_is_refused(self) -> None:
         with pytest.raises(ValueError, match="0 or more"):
             limits.set_workspace_caps(by=None, workspace=customer().workspace, daily=-1, monthly=1)
+
+
+class TestTakeOver:
+    def test_a_successor_has_the_caps_of_the_key_it_replaces(self) -> None:
+        alice = pages.person("alice")
+        key = pages.make_key(alice)
+        limits.set_key_caps(by=alice, key=key, daily=7, monthly=None)
+
+        new, _ = keys.rotate(key=key, overlap=timedelta(0), by=alice)
+
+        assert limits.key_caps(key=new) == (7, None)
 
 
 class TestSetKeyCaps:

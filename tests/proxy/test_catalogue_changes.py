@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from accounts.models import AuditEvent
 from billing.models import Price
 from proxy import catalogue, catalogue_changes, catalogue_file
 from proxy.catalogue_changes import Report
@@ -114,6 +115,20 @@ class TestApply:
         apply(model())
         assert Model.objects.get().enabled
         assert Route.objects.get().enabled
+
+    def test_every_change_is_in_the_audit_log_and_no_secret_is(self) -> None:
+        apply(model())
+        done_now = list(AuditEvent.objects.order_by("id"))
+
+        assert {event.action for event in done_now} == {
+            "catalogue.provider.add",
+            "catalogue.model.add",
+            "catalogue.route.add",
+            "catalogue.retail_price.add",
+            "catalogue.cost_price.add",
+        }
+        assert {(event.actor, event.workspace) for event in done_now} == {("operator", None)}
+        assert "secret-1" not in str([event.after for event in done_now])
 
     def test_a_dry_run_says_the_same_and_changes_nothing(self) -> None:
         planned = apply(model(aliases=["b"]), dry_run=True)
