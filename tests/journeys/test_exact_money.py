@@ -36,12 +36,17 @@ def gateways(shop: Shop) -> Iterator[list[GatewayProcess]]:
 def storm(
     gateways: list[GatewayProcess], key: str, *, count: int, body: Body, patient: bool = False
 ) -> list[httpx.Response]:
-    """Send requests at once, spread over the gateways; patient callers retry reserved money."""
+    """
+    Send requests at once, spread over the gateways; patient callers retry reserved money.
+
+    Everybody retries a 503, as SDKs do: a busy machine's database may be slow to answer.
+    """
 
     async def ask(client: httpx.AsyncClient) -> httpx.Response:
         while True:
             response = await client.post("/v1/chat/completions", json=body)
-            if not (patient and response.headers.get("x-should-retry") == "true"):
+            reserved = patient and response.headers.get("x-should-retry") == "true"
+            if response.status_code != 503 and not reserved:
                 return response
             await asyncio.sleep(0.05)
 
