@@ -25,6 +25,7 @@ from accounts.models import (
     ApiKey,
     ApiKeyWorkspace,
     AuditEvent,
+    Consent,
     Invitation,
     KeptAnswer,
     Membership,
@@ -32,6 +33,9 @@ from accounts.models import (
     ServiceAccount,
     Tier,
     User,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
     Workspace,
 )
 
@@ -356,3 +360,44 @@ class SecretFingerprintAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-a
 
     list_display = ("pepper_id", "recorded_at")
     exclude = ("fingerprint",)
+
+
+@admin.register(Consent)
+class ConsentAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Who agreed to which version of which text."""
+
+    list_display = ("user", "document", "digest", "at")
+    list_select_related = ("user",)
+    search_fields = ("=user__email", "=digest")
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Where customers are told what happens; never what signs."""
+
+    list_display = ("public_id", "workspace", "url", "disabled_at", "stopped", "failing_since")
+    list_select_related = ("workspace",)
+    search_fields = ("=public_id", "=workspace__public_id")
+    exclude = ("sealed", "sealed_key_id", "old_sealed", "old_sealed_key_id")
+
+
+@admin.register(WebhookEvent)
+class WebhookEventAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """What happened and is told to webhooks."""
+
+    list_display = ("public_id", "kind", "workspace", "created_at")
+    list_filter = ("kind",)
+    list_select_related = ("workspace",)
+    search_fields = ("=public_id", "=workspace__public_id")
+    show_full_result_count = False
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """How each event came to each webhook."""
+
+    list_display = ("public_id", "event", "endpoint", "status", "attempts", "code", "next_at")
+    list_filter = ("status",)
+    list_select_related = ("event", "endpoint")
+    search_fields = ("=public_id", "=event__public_id", "=endpoint__public_id")
+    show_full_result_count = False

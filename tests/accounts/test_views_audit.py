@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from accounts import views_audit, workspaces
-from accounts.models import User, Workspace
+from accounts.models import Membership, Tier, User, Workspace
 from tests import pages
 
 Join = Callable[[User, Workspace, str], None]
@@ -19,8 +19,16 @@ def shown(page: str) -> int:
 
 
 class TestAuditLog:
-    def test_nothing_changed_says_what_comes_here(self, alice: User) -> None:
+    def test_a_new_workspace_begins_with_its_making(self, alice: User) -> None:
         page = pages.browser(alice).get("/dashboard/team/audit").content.decode()
+
+        assert "workspace.created" in page
+
+    def test_a_workspace_without_a_log_says_what_comes_here(self, alice: User) -> None:
+        old = Workspace.objects.create(name="Older than the log", tier=Tier.objects.get())
+        Membership.objects.create(workspace=old, user=alice, role="owner")
+
+        page = pages.browser(alice, workspace=old).get("/dashboard/team/audit").content.decode()
 
         assert 'data-testid="no-events"' in page
 
