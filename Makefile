@@ -16,7 +16,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 DATA_DIR ?= var
-WORKERS ?= 2
+WORKERS ?= 3
 export HOST PORT DATA_DIR
 
 BIN := .venv/bin
