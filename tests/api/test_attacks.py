@@ -245,7 +245,9 @@ class TestMethods:
 
 
 class TestCsv:
-    @pytest.mark.parametrize("name", ["=1+1", "+1+1", "-1+cmd|x", "@sum", "\t=1", "\r=1", "=cmd|'x'!A1"])
+    @pytest.mark.parametrize(
+        "name", ["=1+1", "+1+1", "-1+cmd|x", "@sum", "\t=1", "\r=1", "=cmd|'x'!A1"]
+    )
     def test_no_cell_is_a_formula(self, alice: Tenant, name: str) -> None:
         ApiKey.objects.filter(pk=alice.key.pk).update(name=name)
         response: Any = alice.session().ask("GET", "keys?format=csv")
