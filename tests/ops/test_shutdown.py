@@ -161,6 +161,8 @@ def test_a_new_version_takes_over_under_load_and_no_call_is_lost(
     upstream: FakeUpstream,  # noqa: F811
 ) -> None:
     """Two processes, a balancer that tries the next one, a migration that only adds."""
+    shop.fund("1000")
+    Tier.objects.update(default_rpm=100_000, max_rpm=100_000)
     over = threading.Event()
     with GatewayProcess(SHUTDOWN_GRACE_S="10") as new, ThreadPoolExecutor(8) as pool:
         old = GatewayProcess(SHUTDOWN_GRACE_S="10")
