@@ -13,6 +13,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts import scopes
+from accounts.models_approval import Approval, SoleDecision
 from accounts.models_audit import AuditEvent
 from accounts.models_consent import Consent
 from accounts.models_invitation import Invitation
@@ -386,6 +387,7 @@ class SecretFingerprint(models.Model):
 __all__ = [
     "ApiKey",
     "ApiKeyWorkspace",
+    "Approval",
     "AuditEvent",
     "Consent",
     "Invitation",
@@ -393,6 +395,7 @@ __all__ = [
     "Membership",
     "SecretFingerprint",
     "ServiceAccount",
+    "SoleDecision",
     "Tier",
     "User",
     "UserManager",

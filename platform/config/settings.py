@@ -237,7 +237,13 @@ CONTENT_SECURITY_POLICY = {
 
 # -- Language, time, static files, mail -------------------------------------------------
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]
+LANGUAGES = [("en", "English"), ("de", "Deutsch"), ("ru", "Русский")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+# A year, for strangers: whoever signs in has a language of their own.
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SECURE = SECURE
 TIME_ZONE = "UTC"
 USE_TZ = True
 # Static files are small: Django may read them whole to send them from a thread.
@@ -375,6 +381,11 @@ SIGNUP_GRANT_NANOS = nanos_from_usd(env.str("SIGNUP_GRANT_USD", "5" if DEMO else
 MIN_OUTPUT_TOKENS = env.int("MIN_OUTPUT_TOKENS", 256)
 DRIFT_ALERT_PERCENT = env.float("DRIFT_ALERT_PERCENT", 1.0)
 LOW_BALANCE_NANOS = nanos_from_usd(env.str("LOW_BALANCE_USD", "1"))
+
+# -- Staff ------------------------------------------------------------------------------
+# Above this a second member of staff approves; what one person gave in a day is added up.
+APPROVAL_NANOS = nanos_from_usd(env.str("APPROVAL_USD", "100"))
+APPROVAL_TTL_H = env.int("APPROVAL_TTL_H", 72)
 
 # -- Gateway ----------------------------------------------------------------------------
 HOLD_TTL_S = env.int("HOLD_TTL_S", 660)
