@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import keylimits, keyrights, keys, keytext, people, workspaces
+from accounts import keylimits, keyrights, keystore, keytext, people, workspaces
 from accounts.errors import Invalid, Refused
 from accounts.models import ApiKey, ServiceAccount, User, Workspace
 from accounts.scopes import EITHER, INFERENCE, Role, Scope
@@ -88,7 +88,7 @@ def import_keys(
 
     :raises Invalid: a row that cannot be taken, named by its number
     """
-    checked = keys.proved_scopes(wanted)
+    checked = keystore.proved_scopes(wanted)
     added = already = 0
     for row in rows:
         try:
@@ -111,9 +111,9 @@ def _import(
         raise Invalid("Name a workspace, in the file or with --workspace.")
     person = people.by_email(email=row.owner) if row.owner else owner
     holder = person or _service_account(place)
-    carried = keys.open_workspaces([place])
+    carried = keystore.open_workspaces([place])
     keyrights.require_to_make(by=None, owner=holder, carried=carried, wanted=wanted)
-    terms = keys.Terms(
+    terms = keystore.Terms(
         name=workspaces.clean_name(row.name or "Imported"),
         scopes=wanted,
         models=None,
@@ -122,7 +122,7 @@ def _import(
         expires_at=keylimits.expiry(_moment(row.expires_at), now=timezone.now()),
     )
     kind = ApiKey.Kind.IMPORTED
-    keys.store(text=row.key, owner=holder, carried=carried, terms=terms, kind=kind, by=None)
+    keystore.store(text=row.key, owner=holder, carried=carried, terms=terms, kind=kind, by=None)
     return True
 
 

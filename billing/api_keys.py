@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from rest_framework import serializers
 
-from accounts import keylimits, keys, service_accounts, versions, workspaces
+from accounts import keylimits, keyrotation, keys, service_accounts, versions, workspaces
 from accounts.api import (
     Call,
     Endpoint,
@@ -33,7 +33,7 @@ from common import pagination
 MANAGE = needs(Scope.KEYS_MANAGE, people=True)
 READ = needs(Scope.KEYS_READ, people=True)
 TERMS = ("name", "scopes", "models", "rpm", "tpm", "max_streams", "ips", "expires_at")
-MAX_OVERLAP_H = keys.MAX_OVERLAP // timedelta(hours=1)
+MAX_OVERLAP_H = keyrotation.MAX_OVERLAP // timedelta(hours=1)
 
 
 class KeyFilter(Listing):

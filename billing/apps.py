@@ -22,12 +22,12 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """Add what money needs to the events of accounts, which knows nothing of money."""
-        from accounts import keybounds, keys, signup, workspaces
+        from accounts import keybounds, keystore, signup, workspaces
         from billing import alerts, grants, limits
 
         _once(workspaces.on_created, open_accounts)
         _once(workspaces.on_tier_changed, limits.follow_tier)
-        _once(keys.on_created, open_meter)
+        _once(keystore.on_created, open_meter)
         _once(keybounds.on_handed, limits.hand_on)
         _once(signup.on_verified, grants.welcome)
         _once(alerts.on_raised, tell_webhooks)
