@@ -28,11 +28,15 @@ class HoldingSerializer(serializers.Serializer[Any]):
     chain_id = serializers.IntegerField()
     contract = serializers.CharField(help_text="`native` for the chain's own money.")
     minimum = serializers.CharField(help_text="Less waits until more arrives.")
+    finality_s = serializers.FloatField(help_text="About how long it takes to be final.")
     pending = serializers.CharField(help_text="Seen, not final, not credited.")
     waiting = serializers.CharField(help_text="Final, below the minimum or being looked into.")
     received = serializers.CharField()
     converted = serializers.CharField(help_text="Of what was received, now US dollars.")
     balance = serializers.CharField()
+    uncounted = serializers.CharField(
+        help_text="Below the ledger's billionth of a coin; it counts with the next deposit."
+    )
 
 
 class UnderwaySerializer(serializers.Serializer[Any]):
@@ -149,7 +153,7 @@ class DepositsView(Endpoint):
     @operation(name="list_deposits", access=READ, answer=DepositSerializer, paged=True)
     def get(self, call: Call) -> Page:
         """What arrived and is final, the newest first."""
-        found = holdings.deposits(address=wallets.find(workspace=call.workspace))
+        found = holdings.arrived(address=wallets.find(workspace=call.workspace))
         return Page(*pagination.by_id(found, call.page))
 
 

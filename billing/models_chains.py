@@ -130,7 +130,7 @@ class Deposit(ChainMovement):
 
     ``amount`` is in the token's own smallest unit, ``units`` in that of the ledger (at most
     nine decimals). What is below the minimum waits for more; what needs a person's decision
-    is suspended until it is released.
+    is suspended until it is released or rejected, and says why it was.
     """
 
     class State(models.TextChoices):
@@ -141,11 +141,24 @@ class Deposit(ChainMovement):
         CREDITED = "credited"
         CONVERTED = "converted"
         KEPT = "kept"
+        REJECTED = "rejected"
+
+    class Doubt(models.TextChoices):
+        """Why a person has to decide."""
+
+        NONE = "", "nothing"
+        LARGE = "large", "larger than is credited unseen"
+        BLOCKED = "blocked", "a sender on this server's own list"
+        LISTED = "listed", "a sender on the list of sanctions"
+        UNSCREENED = "unscreened", "the list of sanctions gave no answer"
+        UNSEEN = "unseen", "a contract sent it: its sender cannot be seen"
+        CLOSED = "closed", "the workspace is closed"
 
     public_id = models.CharField(max_length=32, unique=True, default=partial(ids.public, "dep"))
     sender = models.CharField(max_length=42, blank=True)
     units = models.BigIntegerField(default=0)
     state = models.CharField(max_length=16, choices=State, default=State.ACCUMULATING)
+    doubt = models.CharField(max_length=16, choices=Doubt, blank=True, default="")
     found_at = models.DateTimeField(db_default=Now())
     credited_at = models.DateTimeField(null=True)
 
@@ -154,7 +167,9 @@ class Deposit(ChainMovement):
         constraints: ClassVar = [
             *_once("deposit"),
             models.CheckConstraint(
-                condition=Q(state__in=["accumulating", "suspended"], units=0, credited_at=None)
+                condition=Q(
+                    state__in=["accumulating", "suspended", "rejected"], units=0, credited_at=None
+                )
                 | Q(
                     state__in=["credited", "converted", "kept"],
                     units__gte=0,
@@ -233,14 +248,24 @@ class NativeBalance(models.Model):
 class UnlistedToken(models.Model):
     """A token that is on no list and says that it arrived; it may be worthless, or not."""
 
+    class Resolution(models.TextChoices):
+        """What a person decided."""
+
+        OPEN = "", "open"
+        WORTHLESS = "worthless", "worthless: nothing is done"
+        RETURNED = "returned", "sent back by hand"
+        CREDITED = "credited", "listed now: what arrived is credited"
+
     address = models.ForeignKey(DepositAddress, on_delete=models.PROTECT, related_name="+")
     chain_id = models.BigIntegerField()
     contract = models.CharField(max_length=42)
     transfers = models.IntegerField(default=1)
     tx_hash = models.CharField(max_length=66)
     amount = models.CharField(max_length=78, help_text="Of the last transfer, as it was claimed.")
-    block_number = models.BigIntegerField()
+    first_block = models.BigIntegerField()
+    block_number = models.BigIntegerField(help_text="Of the last transfer.")
     found_at = models.DateTimeField(db_default=Now())
+    resolution = models.CharField(max_length=16, choices=Resolution, blank=True, default="")
     resolved_at = models.DateTimeField(null=True, blank=True)
     note = models.TextField(blank=True)
     resolved_by = models.ForeignKey(

@@ -21,6 +21,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="card_remove",
     ),
     path("dashboard/billing/crypto", views_crypto.section, name="crypto_live"),
+    path("dashboard/billing/crypto/pay", views_crypto.pay_panel, name="crypto_pay"),
     path("dashboard/billing/crypto/address", views_crypto.give_address, name="crypto_address"),
     path(
         "dashboard/billing/crypto/conversion", views_crypto.set_conversion, name="crypto_conversion"

@@ -57,7 +57,7 @@ def _page(request: HttpRequest, seat: Seat, **forms: Any) -> HttpResponse:
         "packages": packages.listed(),
         "top_ups": list(TopUp.objects.filter(workspace=workspace)[:PAGE]),
         "page": _lines(request, seat, asset if asset in ledger.ASSETS else ledger.USD),
-        "crypto": crypto(workspace),
+        "crypto": crypto(workspace, coin=request.GET.get("coin", "")),
     }
     return render(request, "billing/billing.html", shown, status=400 if forms else 200)
 
@@ -211,7 +211,7 @@ def forget_card(request: HttpRequest, seat: Seat, public_id: str) -> HttpRespons
     def forget() -> str:
         card = api_topups.find_card(seat.workspace, public_id)
         if card is not None:
-            topups.processor().forget_card(card=card)
+            topups.processor().forget_card(card=card, by=seat.user)
         return "billing"
 
     return _away(request, seat, forget)

@@ -6,7 +6,7 @@ from typing import Any
 
 import segno
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -27,7 +27,24 @@ LATEST = 10
 def section(request: HttpRequest, seat: Seat) -> HttpResponse:
     """The section alone, asked for by the page itself every few seconds."""
     seat.require(Scope.BILLING_READ)
-    return render(request, "billing/crypto_live.html", {"crypto": crypto(seat.workspace)})
+    shown = {
+        "crypto": crypto(seat.workspace),
+        "apart": True,
+        "usd": ledger.balance(workspace_id=seat.workspace.pk, asset=ledger.USD),
+        "tokens": ledger.balance(workspace_id=seat.workspace.pk, asset=ledger.TOK),
+    }
+    return render(request, "billing/crypto_live.html", shown)
+
+
+@require_safe
+@seated
+def pay_panel(request: HttpRequest, seat: Seat) -> HttpResponse:
+    """What to send where, for the coin that was chosen."""
+    seat.require(Scope.BILLING_READ)
+    shown = crypto(seat.workspace, coin=request.GET.get("coin", ""))
+    if shown is None or shown["address"] is None:
+        raise Http404
+    return render(request, "billing/crypto_pay.html", {"crypto": shown})
 
 
 @require_POST
@@ -79,8 +96,8 @@ def convert(request: HttpRequest, seat: Seat) -> HttpResponse:
     return redirect("/dashboard/billing#crypto")
 
 
-def crypto(workspace: Workspace) -> dict[str, Any] | None:
-    """Return what the section shows; None where no chain is configured."""
+def crypto(workspace: Workspace, *, coin: str = "") -> dict[str, Any] | None:
+    """Return what the section shows, for a coin to send; None where no chain is configured."""
     if not config.configured():
         return None
     address = wallets.find(workspace=workspace)
@@ -88,14 +105,17 @@ def crypto(workspace: Workspace) -> dict[str, Any] | None:
     if address is not None and not wallets.is_ours(address=address):
         raise RuntimeError(f"the address of workspace {workspace.public_id} is not from its key")
     assets = holdings.holdings(address=address)
+    chosen = next((each for each in assets if each.asset == coin), assets[0])
     return {
         "available": wallets.available(),
         "address": address,
+        "chosen": chosen,
+        "minutes": max(round(chosen.finality_s / 60), 1),
         "qr": "" if address is None else qr(address.address),
         "networks": list(dict.fromkeys(asset.chain for asset in assets)),
         "assets": assets,
         "underway": holdings.underway(address=address) if address else [],
-        "deposits": [holdings.row(each) for each in holdings.deposits(address=address)[:LATEST]],
+        "deposits": [holdings.row(each) for each in holdings.arrived(address=address)[:LATEST]],
     }
 
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Everything else in a test's environment leads to the test's own servers.
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 UP_WITHIN_S = 90.0
+SUPERVISOR = "embedded.run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +94,25 @@ class Product:
         return self.process.wait(timeout=60)
 
 
-def launch(*, folder: Path, port: int | None = None, **environment: str) -> Product:
+def launch(
+    *, folder: Path, port: int | None = None, module: str = SUPERVISOR, **environment: str
+) -> Product:
     """Start the product; it is up when this returns."""
-    product = spawn(folder=folder, port=port, **environment)
+    product = spawn(folder=folder, port=port, module=module, **environment)
     until(lambda: "Tollgate is running." in product.said() or product.process.poll() is not None)
     assert product.process.poll() is None, product.said()
     return product
 
 
-def spawn(*, folder: Path, port: int | None = None, **environment: str) -> Product:
+def spawn(
+    *, folder: Path, port: int | None = None, module: str = SUPERVISOR, **environment: str
+) -> Product:
     """Start the product without waiting for it."""
     chosen = port or ports.choose()
     output = folder.with_name(f"{folder.name}.{time.monotonic_ns()}.out")
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "embedded.run"],
+            [sys.executable, "-m", module],
             cwd=ROOT,
             env={
                 **_environment(),

@@ -166,6 +166,23 @@ def _post(*, address: DepositAddress, token: Token, credited: list[Deposit]) -> 
         )
 
 
+def uncounted(*, token: Token, address: DepositAddress | None = None) -> dict[int, int]:
+    """
+    Return what was credited at addresses (by their id) and is below the ledger's unit.
+
+    It lies there in the token's smallest units and counts with what comes next: it is never
+    as much as one unit, and never less than nothing.
+    """
+    done = Deposit.objects.filter(asset=token.asset, state__in=DONE)
+    if address is not None:
+        done = done.filter(address=address)
+    sums = done.order_by().values_list("address_id")
+    return {
+        address_id: int(amount) - int(units) * token.scale
+        for address_id, amount, units in sums.annotate(Sum("amount"), Sum("units"))
+    }
+
+
 @transaction.atomic
 def book_outflow(seen: Seen) -> Outflow | None:
     """

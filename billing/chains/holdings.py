@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing import Final
+
 from django.db.models import QuerySet, Sum
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import ledger
-from billing.chains import config
-from billing.chains.config import Token, written
+from billing.chains import config, deposits
+from billing.chains.config import Chain, Token, written
 from billing.models import Deposit, DepositAddress, Sighting
+
+WAITING: Final = (Deposit.State.ACCUMULATING, Deposit.State.SUSPENDED)
+LABELS: Final = {
+    Deposit.State.ACCUMULATING: gettext_lazy("waits for the minimum"),
+    Deposit.State.SUSPENDED: gettext_lazy("being looked into"),
+    Deposit.State.REJECTED: gettext_lazy("not credited"),
+    Deposit.State.CREDITED: gettext_lazy("received"),
+    Deposit.State.CONVERTED: gettext_lazy("converted to US dollars"),
+    Deposit.State.KEPT: gettext_lazy("kept"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +36,13 @@ class Holding:
     chain_id: int
     contract: str
     minimum: str
+    finality_s: float
     pending: str
     waiting: str
     received: str
     converted: str
     balance: str
+    uncounted: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +55,7 @@ class Row:
     chain: str
     amount: str
     state: str
+    label: str
     tx_hash: str
     confirmations: int | None
     percent: int
@@ -48,35 +65,38 @@ class Row:
 def holdings(*, address: DepositAddress | None) -> list[Holding]:
     """Return every accepted asset with what an address's workspace has of it."""
     return [
-        _holding(address, token, chain.name)
+        _holding(address, token, chain)
         for chain in config.current().chains
         for token in chain.accepted
     ]
 
 
-def _holding(address: DepositAddress | None, token: Token, chain: str) -> Holding:
-    pending = waiting = units = balance = 0
+def _holding(address: DepositAddress | None, token: Token, chain: Chain) -> Holding:
+    pending = waiting = units = balance = uncounted = 0
     if address is not None:
         seen = Sighting.objects.filter(address=address, asset=token.asset)
         pending = int(seen.aggregate(sum=Sum("amount"))["sum"] or 0)
         mine = Deposit.objects.filter(address=address, asset=token.asset)
-        open_ones = mine.filter(credited_at=None)
+        open_ones = mine.filter(state__in=WAITING)
         waiting = int(open_ones.aggregate(sum=Sum("amount"))["sum"] or 0)
         units = int(mine.aggregate(sum=Sum("units"))["sum"] or 0)
         balance = ledger.balance(workspace_id=address.workspace_id, asset=token.asset).total
+        uncounted = deposits.uncounted(token=token, address=address).get(address.pk, 0)
     return Holding(
         asset=token.asset,
         symbol=token.symbol,
-        chain=chain,
+        chain=chain.name,
         chain_id=token.chain_id,
         contract=token.contract,
         minimum=written(token.least, token.decimals),
+        finality_s=chain.finality_s,
         pending=written(pending, token.decimals),
         waiting=written(waiting, token.decimals),
         received=written(units, token.ledger_decimals),
         # Coins leave an account in no other way.
         converted=written(units - balance, token.ledger_decimals),
         balance=written(balance, token.ledger_decimals),
+        uncounted=written(uncounted, token.decimals),
     )
 
 
@@ -91,6 +111,7 @@ def underway(*, address: DepositAddress) -> list[Row]:
             chain=chains[seen.chain_id],
             amount=written(seen.amount, tokens[seen.asset].decimals),
             state="pending",
+            label=_("pending"),
             tx_hash=seen.tx_hash,
             confirmations=seen.confirmations,
             percent=seen.percent,
@@ -101,7 +122,7 @@ def underway(*, address: DepositAddress) -> list[Row]:
     ]
 
 
-def deposits(*, address: DepositAddress | None) -> QuerySet[Deposit]:
+def arrived(*, address: DepositAddress | None) -> QuerySet[Deposit]:
     """Return what arrived, the newest first."""
     if address is None:
         return Deposit.objects.none()
@@ -118,6 +139,7 @@ def row(deposit: Deposit) -> Row:
         chain=_chains().get(deposit.chain_id, str(deposit.chain_id)),
         amount=written(deposit.amount, token.decimals) if token else str(deposit.amount),
         state=deposit.state,
+        label=str(LABELS[Deposit.State(deposit.state)]),
         tx_hash=deposit.tx_hash,
         confirmations=None,
         percent=100,

@@ -242,6 +242,7 @@ def _note(chain: Chain, move: Move, address: DepositAddress) -> None:
         defaults={
             "tx_hash": move.tx_hash,
             "amount": str(move.amount),
+            "first_block": move.block_number,
             "block_number": move.block_number,
         },
     )

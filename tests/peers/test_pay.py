@@ -1,0 +1,260 @@
+"""What `make demo-pay` starts: a card and three coins, each seen, each spent, on pages and by REST."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from embedded import ports
+from tests import product as products
+from tests.product import ROOT, Product, until
+
+ARRIVES_WITHIN_S = 90
+COINS = {"USDC": "5", "USDT": "3", "ETH": "0.01"}
+# What the demo's markets say; a stablecoin is never worth more than a dollar.
+WORTH = {"USDC": "5", "USDT": "2.9994", "ETH": "30.0025"}
+
+
+@pytest.fixture(scope="module")
+def product(npm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    assert npm
+    running = products.launch(
+        folder=tmp_path_factory.mktemp("pay") / "var",
+        module="tests.fakes.pay",
+        STRIPE_PORT=str(ports.choose()),
+        npm_config_cache=str(Path.home() / ".npm"),
+    )
+    yield running
+    running.interrupt()
+
+
+@pytest.fixture
+def page(chromium: str, product: Product) -> Iterator[Page]:
+    expect.set_options(timeout=30_000)
+    demo = product.demo
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{demo['base_url']}/login")
+        page.get_by_label("Email").fill(demo["email"])
+        page.get_by_label("Password", exact=True).fill(demo["password"])
+        page.locator("#submit-login").click()
+        page.wait_for_url("**/dashboard")
+        yield page
+        browser.close()
+        assert complaints == []
+
+
+class TestTheCommand:
+    def test_make_starts_this_supervisor(self) -> None:
+        said = subprocess.run(
+            ["make", "-n", "demo-pay"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert said.stdout.strip().endswith("python -m tests.fakes.pay")
+
+
+class TestTheDashboard:
+    def test_a_card_and_three_coins_arrive_without_a_reload_and_pay_for_calls(
+        self, page: Page, product: Product
+    ) -> None:
+        base, key = product.demo["base_url"], product.demo["api_key"]
+        page.goto(f"{base}/dashboard/billing")
+        pay_by_card(page, base)
+        expect(page.get_by_test_id("balance-usd")).to_have_text("$50.00")
+        spend(product, key)
+        set_auto_top_up(page)
+        address = ask_for_address(page, base)
+        expected = available(product, key) + sum(map(Decimal, WORTH.values()))
+        page.evaluate("window.notLoadedAgain = true")
+        for symbol, amount in COINS.items():
+            choose(page, symbol, address)
+            pay(product, symbol, address, amount)
+        for symbol in COINS:
+            watch(page, symbol)
+        # Cut, not rounded: what is shown can be spent.
+        shown = f"${expected.quantize(Decimal('0.01'), rounding='ROUND_DOWN')}"
+        expect(page.get_by_test_id("balance-usd")).to_have_text(shown)
+        assert available(product, key) == expected
+        for _coin in COINS:
+            spend(product, key)
+        assert page.evaluate("window.notLoadedAgain") is True
+        assert books_balance(product)
+
+
+class TestRest:
+    def test_a_card_and_three_coins_arrive_and_pay_for_calls(self, product: Product) -> None:
+        named = ("--owner", product.demo["email"])
+        made = product.manage("create_workspace", *named, "--name", "By REST", "--json")
+        place = json.loads(made)["workspace_id"]
+        key, manager = (
+            json.loads(product.manage("issue_key", "--workspace", place, *named, *scopes, "--json"))
+            for scopes in (
+                ("--scope", "chat", "--scope", "billing:read"),
+                ("--scope", "billing:read", "--scope", "billing:manage"),
+            )
+        )
+        with httpx.Client(
+            base_url=f"{product.demo['base_url']}/api/v1/",
+            headers={"authorization": f"Bearer {manager['key']}"},
+            trust_env=False,
+            timeout=30,
+        ) as api:
+            assert call(product, key["key"]).status_code == 402
+            expected = top_up(api) - spend(product, key["key"])
+            address = api.post("crypto/address").raise_for_status().json()["address"]
+            for symbol, amount in COINS.items():
+                pay(product, symbol, address, amount)
+            until(lambda: len(arrived(api)) == len(COINS), within_s=ARRIVES_WITHIN_S)
+            assert arrived(api) == COINS
+            expected += sum(map(Decimal, WORTH.values()))
+            assert available(product, key["key"]) == expected
+            for _coin in COINS:
+                expected -= spend(product, key["key"])
+            assert available(product, key["key"]) == expected
+        assert books_balance(product)
+
+
+def pay_by_card(page: Page, base: str) -> None:
+    """Top up 25 dollars on the pages of shop and processor, and keep the card."""
+    page.locator("[name=amount]").first.fill("25")
+    page.locator("[name=save_card]").check()
+    page.get_by_test_id("top-up").click()
+    page.get_by_test_id("pay").click()
+    expect(page.locator("[data-status=paid]")).to_be_visible()
+    page.goto(f"{base}/dashboard/billing")
+
+
+def set_auto_top_up(page: Page) -> None:
+    """Let the card pay by itself below a dollar."""
+    form = page.get_by_test_id("auto-form")
+    form.locator("[name=enabled]").check()
+    form.locator("[name=threshold]").fill("1")
+    page.get_by_test_id("auto-save").click()
+    expect(form.locator("[name=enabled]")).to_be_checked()
+
+
+def ask_for_address(page: Page, base: str) -> str:
+    """Click for the workspace's address; return what the copy button copies."""
+    button = page.get_by_test_id("crypto-get-address")
+
+    def ready() -> bool:
+        page.goto(f"{base}/dashboard/billing")
+        return button.count() == 1
+
+    until(ready)
+    button.click()
+    shown = page.get_by_test_id("crypto-address").inner_text()
+    page.get_by_test_id("copy-crypto-address").click()
+    expect(page.get_by_test_id("copy-crypto-address")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == shown
+    return shown
+
+
+def choose(page: Page, symbol: str, address: str) -> None:
+    """Say what will be sent; what the page then warns of is about just that."""
+    page.get_by_test_id("crypto-coin").select_option(label=f"{symbol} · Anvil (demo)")
+    expect(page.get_by_test_id("crypto-warning")).to_contain_text(
+        f"Send only {symbol}, and only on the network Anvil (demo)"
+    )
+    expect(page.get_by_test_id("crypto-address")).to_have_text(address)
+    expect(page.get_by_test_id("crypto-qr").locator("svg")).to_be_visible()
+
+
+def watch(page: Page, symbol: str) -> None:
+    """See a coin under way, and then arrived."""
+    there = page.locator(f"[data-testid=crypto-deposits] [data-symbol={symbol}]")
+    underway = page.locator(f"[data-testid=crypto-underway] [data-symbol={symbol}]")
+    expect(there.or_(underway).first).to_be_visible()
+    if underway.count() and not there.count():
+        meter = underway.first.locator("[role=meter]")
+        assert 0 <= int(meter.get_attribute("aria-valuenow", timeout=5000) or -1) < 100
+    expect(there).to_contain_text("converted to US dollars", timeout=ARRIVES_WITHIN_S * 1000)
+
+
+def pay(product: Product, symbol: str, address: str, amount: str) -> None:
+    """Send a coin as the documented command does."""
+    command = [sys.executable, "-m", "tests.fakes.pay.send", symbol, address, amount]
+    subprocess.run(
+        command,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": "platform", "DATA_DIR": str(product.folder)},
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+def top_up(api: httpx.Client) -> Decimal:
+    """Top up by card as a program does, and as a person on the processor's page."""
+    made = api.post("top-ups", json={"amount_usd": "25"}, headers={"idempotency-key": "one"})
+    asked = made.raise_for_status().json()
+    with httpx.Client(follow_redirects=True, trust_env=False, timeout=30) as person:
+        form = person.get(asked["pay_url"])
+        paid = httpx.post(
+            form.url, data={"number": "4242424242424242"}, trust_env=False, timeout=30
+        )
+        assert paid.status_code == 303
+    until(lambda: bool(api.get(f"top-ups/{asked['id']}").json()["status"] == "paid"), within_s=60)
+    return Decimal(25)
+
+
+def arrived(api: httpx.Client) -> dict[str, str]:
+    """What is converted, by coin."""
+    rows: list[dict[str, Any]] = api.get("deposits").raise_for_status().json()["data"]
+    return {row["symbol"]: row["amount"] for row in rows if row["state"] == "converted"}
+
+
+def call(product: Product, key: str) -> httpx.Response:
+    """One paid call."""
+    return httpx.post(
+        f"{product.demo['openai_base_url']}/chat/completions",
+        headers={"authorization": f"Bearer {key}"},
+        json={
+            "model": "sandbox/lorem",
+            "messages": [{"role": "user", "content": "spend"}],
+            "max_tokens": 7,
+        },
+        trust_env=False,
+        timeout=30,
+    )
+
+
+def spend(product: Product, key: str) -> Decimal:
+    """Make a call; return its price, by which the balance moved."""
+    before = available(product, key)
+    answer = call(product, key)
+    assert answer.status_code == 200, answer.text
+    price = Decimal(answer.headers["x-tollgate-cost"])
+    assert price > 0
+    assert available(product, key) == before - price
+    return price
+
+
+def available(product: Product, key: str) -> Decimal:
+    """The dollars that can be spent."""
+    answer = httpx.get(
+        f"{product.demo['base_url']}/api/v1/balances",
+        headers={"authorization": f"Bearer {key}"},
+        trust_env=False,
+        timeout=30,
+    )
+    [usd] = [each for each in answer.raise_for_status().json()["balances"] if each["asset"] == "USD"]
+    return Decimal(usd["available"])
+
+
+def books_balance(product: Product) -> bool:
+    return bool(json.loads(product.manage("verify_ledger", "--full", "--json"))["ok"])
