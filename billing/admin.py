@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 
-from billing import admin_funding, incidents
+from billing import admin_customers, admin_earnings, admin_funding, incidents
 from billing.adminrows import ReadOnlyAdmin, RowAdmin
 from billing.models import (
     CONTRADICTION,
@@ -19,14 +20,15 @@ from billing.models import (
     LedgerCheckpoint,
     Lot,
     Price,
+    StaffStep,
     TokenPackage,
     Transfer,
     Usage,
 )
 from common import money
 
-# Django looks for modules of this name only: it brings the other along.
-__all__ = ["admin_funding"]
+# Django looks for modules of this name only: it brings the others along.
+__all__ = ["admin_customers", "admin_funding"]
 
 
 @admin.register(Account)
@@ -112,6 +114,23 @@ class Quarantine(admin.SimpleListFilter):
         return queryset.filter(reason=CONTRADICTION) if self.value() else queryset
 
 
+class Uncollected(admin.SimpleListFilter):
+    """Calls that were served and that nobody paid for in full: our loss."""
+
+    title = "uncollected"
+    parameter_name = "uncollected"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Usage]
+    ) -> list[tuple[str, str]]:
+        """Return the one choice."""
+        return [("yes", "Not paid in full")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Usage]) -> QuerySet[Usage]:
+        """Return those calls; an index of its own has them."""
+        return queryset.filter(uncollected__gt=0) if self.value() else queryset
+
+
 @admin.register(Usage)
 class UsageAdmin(ReadOnlyAdmin):
     """Closed calls; `unknown` and `quarantine` list those that staff has to look into."""
@@ -121,9 +140,24 @@ class UsageAdmin(ReadOnlyAdmin):
         "source", "unknown", "asset", "charged", "uncollected", "status",
         "reason",
     )  # fmt: skip
-    list_filter = ("state", "source", "unknown", Quarantine)
+    list_filter = ("state", "source", "unknown", Quarantine, Uncollected)
     search_fields = ("=id",)
     date_hierarchy = "day"
+    change_list_template = "admin/billing/usage_list.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the dashboard of the house."""
+        view = self.admin_site.admin_view(self.earnings_view)
+        return [path("earnings/", view, name="billing_usage_earnings"), *super().get_urls()]
+
+    def earnings_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what the house earns."""
+        return admin_earnings.view(
+            request,
+            site=self.admin_site,
+            opts=self.opts,
+            allowed=self.has_view_permission(request),
+        )
 
 
 @admin.register(Conversion)
@@ -190,3 +224,12 @@ class AlertPreferenceAdmin(ReadOnlyAdmin):
 
     list_display = ("workspace", "low_balance_nanos")
     list_select_related = ("workspace",)
+
+
+@admin.register(StaffStep)
+class StaffStepAdmin(ReadOnlyAdmin):
+    """What staff have sent; what came of it is in the audit log."""
+
+    list_display = ("at", "step", "target", "created_by")
+    list_select_related = ("created_by",)
+    search_fields = ("=target",)

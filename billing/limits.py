@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from accounts import actors, audit, keybounds, keyrights, versions
 from accounts.actors import Actor
@@ -37,6 +38,7 @@ def set_workspace_caps(
     by: Actor,
     past_tier: bool = False,
     version: str | None = None,
+    reason: str = "",
 ) -> None:
     """
     Set what a workspace may spend; it may be less than what is spent already.
@@ -48,7 +50,9 @@ def set_workspace_caps(
     """
     _not_negative(daily, monthly)
     if Scope.BILLING_MANAGE not in actors.rights(by=by, workspace=workspace):
-        raise Forbidden("Your right here does not include billing:manage.")
+        raise Forbidden(
+            _("Your right here does not include %(right)s.") % {"right": "billing:manage"}
+        )
     if not past_tier:
         _check(tiers=[workspace.tier], daily=daily, monthly=monthly)
     ledger.open_accounts(workspace_id=workspace.pk)
@@ -62,7 +66,7 @@ def set_workspace_caps(
         target=audit.Target(workspace.public_id, workspace.name),
         workspaces=[workspace],
         before=before,
-        after=facts((daily, monthly)),
+        after=facts((daily, monthly)) | ({"reason": reason} if reason else {}),
     )
 
 
@@ -185,10 +189,11 @@ def _check(*, tiers: list[Tier], daily: int | None, monthly: int | None) -> None
     for tier in tiers:
         for cap, most in ((daily, tier.max_daily_nanos), (monthly, tier.max_monthly_nanos)):
             if most is not None and (cap is None or cap > most):
-                raise AboveTier(
-                    f"The tier {tier.name} allows at most {money.usd(most)} USD here."
+                words = _(
+                    "The tier %(tier)s allows at most %(most)s USD here."
                     " Ask the operator to raise it."
                 )
+                raise AboveTier(words % {"tier": tier.name, "most": money.usd(most)})
 
 
 def _not_negative(*caps: int | None) -> None:

@@ -40,6 +40,7 @@ from billing.models_funding import (
     StripeEvent,
     TopUp,
 )
+from billing.models_staff import Customer, StaffStep
 from billing.models_tokens import Conversion, TokenPackage
 
 NEVER = "1970-01-01"
@@ -399,6 +400,7 @@ __all__ = [
     "ChainCursor",
     "Claim",
     "Conversion",
+    "Customer",
     "Deposit",
     "DepositAddress",
     "ExtendedKey",
@@ -414,6 +416,7 @@ __all__ = [
     "Refund",
     "SavedCard",
     "Sighting",
+    "StaffStep",
     "StripeCustomer",
     "StripeEntry",
     "StripeEvent",
