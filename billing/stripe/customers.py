@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
+from accounts.actors import Actor
 from accounts.models import Membership, Workspace
 from accounts.scopes import Role
 from billing.models_funding import AutoTopUp, SavedCard, StripeCustomer
@@ -100,8 +102,15 @@ def _keep(found: Body, owner: StripeCustomer) -> SavedCard:
     return kept
 
 
-def forget_card(*, card: SavedCard) -> None:
+def forget_card(*, card: SavedCard, by: Actor) -> None:
     """Detach a card at Stripe, and never charge it again."""
     with refusals():
         connect().v1.payment_methods.detach(card.method_id)
-    _detach(card.method_id)
+    with transaction.atomic():
+        _detach(card.method_id)
+        audit.record(
+            action="card.removed",
+            by=by,
+            target=audit.Target(card.public_id, f"{card.brand} {card.last4}"),
+            workspaces=[card.workspace_id],
+        )

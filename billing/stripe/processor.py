@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from accounts.actors import Actor
 from accounts.models import Workspace
 from billing.models_funding import Refund, SavedCard, TopUp
 from billing.stripe import booking, cards, checkout, customers, returns
@@ -47,9 +48,9 @@ class Stripe:
         """Return the address where a card is saved without a payment."""
         return checkout.open_card_page(workspace=workspace)
 
-    def forget_card(self, *, card: SavedCard) -> None:
+    def forget_card(self, *, card: SavedCard, by: Actor) -> None:
         """Never charge a card again."""
-        customers.forget_card(card=card)
+        customers.forget_card(card=card, by=by)
 
     def portal(self, *, workspace: Workspace) -> str:
         """Return the address where billing address, VAT id and invoices are."""
