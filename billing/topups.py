@@ -59,7 +59,7 @@ class Processor(Protocol):
     def save_card(self, *, workspace: Workspace) -> str:
         """Return the address where a card is saved without a payment."""
 
-    def forget_card(self, *, card: SavedCard) -> None:
+    def forget_card(self, *, card: SavedCard, by: Actor) -> None:
         """Never charge a card again."""
 
     def portal(self, *, workspace: Workspace) -> str:
