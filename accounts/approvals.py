@@ -78,7 +78,7 @@ def register(*, kind: str, execute: Execute) -> None:
         raise ValueError(f"{kind!r} has an executor already.")
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def submit(
     *,
     kind: str,
@@ -128,7 +128,7 @@ def submit(
     return Submitted(outcome=outcome)
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def ask(
     *,
     kind: str,

@@ -23,7 +23,7 @@ class BillingConfig(AppConfig):
     def ready(self) -> None:
         """Add what money needs to the events of accounts, which knows nothing of money."""
         from accounts import keybounds, keystore, signup, workspaces
-        from billing import alerts, grants, limits
+        from billing import alerts, grants, limits, orders
 
         _once(workspaces.on_created, open_accounts)
         _once(workspaces.on_tier_changed, limits.follow_tier)
@@ -31,6 +31,7 @@ class BillingConfig(AppConfig):
         _once(keybounds.on_handed, limits.hand_on)
         _once(signup.on_verified, grants.welcome)
         _once(alerts.on_raised, tell_webhooks)
+        orders.register()
 
 
 def _once(steps: list[Step], step: Step) -> None:
