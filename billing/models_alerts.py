@@ -38,6 +38,7 @@ class Alert(models.Model):
         PAYMENT_DRIFT = "payment.drift"
         AUTO_TOP_UP = "auto_top_up.stopped"
         CARD_DECLINED = "card.declined"
+        CARD_SHARED = "card.shared"
 
     workspace = models.ForeignKey(
         Workspace, on_delete=models.PROTECT, null=True, related_name="alerts"

@@ -53,6 +53,7 @@ class TopUp(models.Model):
     intent_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
     receipt_url = models.TextField(blank=True, default="")
     invoice_url = models.TextField(blank=True, default="")
+    tax_calculation = models.CharField(max_length=120, blank=True, default="")
     fingerprint = models.CharField(max_length=64, blank=True, default="")
     failure = models.CharField(max_length=64, blank=True, default="")
     created_by = models.ForeignKey(
@@ -81,6 +82,9 @@ class TopUp(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["workspace", "-id"], name="billing_topup_page"),
             models.Index(fields=["id"], condition=Q(status="pending"), name="billing_topup_open"),
+            models.Index(
+                fields=["fingerprint"], condition=~Q(fingerprint=""), name="billing_topup_of_card"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -113,6 +117,9 @@ class SavedCard(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["fingerprint"], name="billing_savedcard_of_card"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.brand} {self.last4}"
