@@ -18,13 +18,14 @@ def fake_process() -> Iterator[FakeStripe]:
 
 
 @pytest.fixture
-def fake(fake_process: FakeStripe, settings: Settings) -> FakeStripe:
-    """The fake, empty, with the product pointed at it."""
+def fake(fake_process: FakeStripe, settings: Settings) -> Iterator[FakeStripe]:
+    """The fake, empty, with the product pointed at it; what Stripe would not do fails."""
     # Through the fixture: it puts back what was there.
     settings.STRIPE_SECRET_KEY = settings.STRIPE_API_BASE = ""
     settings.STRIPE_WEBHOOK_SECRETS = []
     payer.configure(fake_process)
-    return fake_process
+    yield fake_process
+    assert fake_process.do("state")["wrong"] == []
 
 
 @pytest.fixture

@@ -144,7 +144,8 @@ class TestBookSession:
 
     def test_tax_that_nobody_asked_for_is_not_taken_for_credit(self, ada: Payer) -> None:
         top_up = ada.ask()
-        facts = {"amount_total": 2380, "total_details": {"amount_tax": 380}}
+        totals = {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 380}
+        facts = {"amount_total": 2380, "total_details": totals}
         ada.fake.do("change", id=top_up.session_id, facts=facts)
         ada.complete(top_up)
         booking.book_session(top_up.session_id or "")

@@ -2,8 +2,9 @@
 A stand-in for Stripe's API over real HTTP, with its pages and its signed webhooks.
 
 Idempotency keys are honoured as Stripe does: the same answer again, an error where the
-parameters differ. ``/_fake`` is for tests: what people and banks do, what goes wrong, and
-everything that happened.
+parameters differ. Every call and every object is held against Stripe's description: a call
+that Stripe would refuse is refused, and what differs is kept in ``wrong``, which fails tests.
+``/_fake`` is for tests: what people and banks do, what goes wrong, and everything that happened.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from tests.fakes.stripe.bank import Bank, Failure
+from tests.fakes.stripe import description, taxes
+from tests.fakes.stripe.bank import Bank, Failure, public
 from tests.fakes.stripe.form import Body, parse
 
 PAGE = """<!doctype html><html lang="en"><title>Fake Checkout</title>
@@ -40,6 +42,7 @@ class Fake:
         self.bank = Bank()
         self.answers: dict[str, tuple[str, int, Body]] = {}
         self.calls: list[Body] = []
+        self.wrong: list[str] = []
         self.knobs: Body = {
             "webhook_url": webhook_url,
             "secret": secret,
@@ -86,7 +89,7 @@ class Fake:
                 return 400, {"error": failure.body | {"type": "idempotency_error"}}
             return status, body
         try:
-            status, body = 200, json.loads(json.dumps(act()))
+            status, body = 200, act()
         except Failure as failure:
             kind = {"type": "invalid_request_error"} | failure.body
             status, body = failure.status, {"error": kind}
@@ -96,9 +99,20 @@ class Fake:
 
     def _act(self, method: str, path: str, text: str) -> Body:
         wanted = parse(text)
+        if why := description.refusal(method, path, wanted):
+            self.wrong.append(f"{method} {path}: {why}")
+            raise Failure(400, "parameter_unknown", why)
         expand = wanted.pop("expand", [])
         found = self._made(path, wanted) if method == "POST" else self._read(path, wanted)
-        return self.bank.expand(found, expand)
+        for each in expand:
+            if not description.expandable(found, each):
+                self.wrong.append(f"{method} {path}: {each} cannot be expanded")
+        return self._checked(self.bank.expand(found, expand))
+
+    def _checked(self, found: Body) -> Body:
+        shown: Body = public(found)
+        self.wrong += [each for each in description.faults(shown) if each not in self.wrong]
+        return shown
 
     def _made(self, path: str, wanted: Body) -> Body:
         bank = self.bank
@@ -109,7 +123,9 @@ class Fake:
                 return bank.session(wanted, self.base)
             case ["billing_portal", "sessions"]:
                 bank.get(wanted["customer"], "customer")
-                return bank.make("bps", "billing_portal.session", url=f"{self.base}/p/portal")
+                return bank.make(
+                    "bps", "billing_portal.session", url=f"{self.base}/p/portal", **wanted
+                )
             case ["payment_intents"]:
                 return self._intent(wanted)
             case ["payment_methods", name, "detach"]:
@@ -118,16 +134,14 @@ class Fake:
                 bank.tell("payment_method.detached", found)
                 return found
             case ["refunds"]:
-                return bank.refund(
+                return self._refund(
                     bank.get(wanted["payment_intent"], "payment_intent"),
                     int(wanted["amount"]),
                     wanted.get("metadata") or {},
                     status=self.knobs["refund_status"],
                 )
             case ["tax", "calculations"]:
-                amount = sum(int(each["amount"]) for each in wanted["line_items"])
-                tax = amount * bank.tax_percent // 100
-                return bank.make("taxcalc", "tax.calculation", tax_amount_exclusive=tax)
+                return taxes.calculate(bank, wanted)
         raise Failure(404, "unknown", f"The fake has no POST {path}")
 
     def _intent(self, wanted: Body) -> Body:
@@ -140,9 +154,16 @@ class Fake:
             currency=wanted["currency"],
             customer=wanted["customer"],
             metadata=wanted.get("metadata") or {},
+            hooks=wanted.get("hooks"),
         )
         bank.pay(intent, method, off_session=wanted.get("off_session") == "true")
+        taxes.record(bank, intent)
         return intent
+
+    def _refund(self, intent: Body, amount: int, metadata: Body, *, status: str) -> Body:
+        made = self.bank.refund(intent, amount, metadata, status=status)
+        taxes.reverse(self.bank, intent, made)
+        return made
 
     def _read(self, path: str, wanted: Body) -> Body:
         bank = self.bank
@@ -154,7 +175,7 @@ class Fake:
                     for each in bank.all("payment_intent")
                     if each["metadata"].get("top_up") == name
                 ]
-                return _list(rows)
+                return _list(rows) | {"object": "search_result"}
             case ["checkout", "sessions"]:
                 return _list(
                     [
@@ -164,7 +185,7 @@ class Fake:
                     ]
                 )
             case ["events"]:
-                return _list([each for each in bank.all("event") if not each["delivered"]])
+                return _list([each for each in bank.all("event") if not each["_delivered"]])
             case ["refunds"]:
                 return _list([r for r in bank.all("refund") if r["charge"] == wanted["charge"]])
             case ["balance_transactions"]:
@@ -246,7 +267,9 @@ class Fake:
                 bank.settle(intent, bank.card("4242424242424242", None))
                 return intent
             case "refund":
-                return bank.refund(bank.objects[said["id"]], said["amount"], {}, status="succeeded")
+                return self._refund(
+                    bank.objects[said["id"]], said["amount"], {}, status="succeeded"
+                )
             case "end_refund":
                 bank.end_refund(bank.objects[said["id"]], said["status"])
             case "dispute":
@@ -260,10 +283,12 @@ class Fake:
             case "fail_payout":
                 bank.fail_payout(bank.objects[said["id"]])
             case "delete_customer":
-                bank.objects[said["id"]]["deleted"] = True
                 bank.tell("customer.deleted", bank.objects[said["id"]])
+                gone = {"id": said["id"], "object": "customer", "deleted": True}
+                bank.objects[said["id"]] = gone
             case "state":
-                return {"objects": bank.objects, "calls": self.calls}
+                objects = {name: self._checked(each) for name, each in bank.objects.items()}
+                return {"objects": objects, "calls": self.calls, "wrong": self.wrong}
         if quiet:
             bank.news.clear()
         return {}
@@ -286,7 +311,7 @@ class Fake:
         await asyncio.sleep(self.knobs["delay_s"])
         async with httpx.AsyncClient(timeout=10) as client:
             for event in events:
-                body = json.dumps({name: event[name] for name in event if name != "delivered"})
+                body = json.dumps(self._checked(event))
                 signed = stripe.WebhookSignature.generate_signature_header(
                     body, self.knobs["secret"]
                 )
@@ -298,7 +323,7 @@ class Fake:
                     )
                 except httpx.HTTPError:
                     continue
-                event["delivered"] = event["delivered"] or answer.is_success
+                event["_delivered"] = event["_delivered"] or answer.is_success
 
 
 def _list(rows: list[Body]) -> Body:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.stripe.form import Body, is_true
+from tests.fakes.stripe.shapes import ADDRESS, whole
 
 # Stripe's own test numbers, by their last digits.
 DECLINES = {"0341": "card_declined", "9995": "insufficient_funds"}
@@ -26,6 +27,13 @@ class Failure(Exception):
         self.body = {"code": code, "message": message} | more
 
 
+def public(found: Any) -> Any:
+    """A copy without what only the fake knows: names that begin with an underscore."""
+    if isinstance(found, dict):
+        return {name: public(each) for name, each in found.items() if not name.startswith("_")}
+    return [public(each) for each in found] if isinstance(found, list) else found
+
+
 @dataclass(slots=True)
 class Bank:
     """All objects by their ids."""
@@ -39,12 +47,9 @@ class Bank:
     def make(self, prefix: str, kind: str, **facts: Any) -> Body:
         """Make an object."""
         number = next(self.numbers)
-        made: Body = {
-            "id": f"{prefix}_{number:06d}{hashlib.sha256(str(number).encode()).hexdigest()[:10]}",
-            "object": kind,
-            "created": int(time.time()),
-            "livemode": self.livemode,
-        } | facts
+        name = f"{prefix}_{number:06d}{hashlib.sha256(str(number).encode()).hexdigest()[:10]}"
+        facts = {"id": name} | facts
+        made = whole(kind, facts, now=int(time.time()), livemode=self.livemode)
         self.objects[made["id"]] = made
         return made
 
@@ -66,8 +71,10 @@ class Bank:
             "event",
             type=kind,
             api_version="2026-10-28.endive",
-            data={"object": dict(subject)},
-            delivered=False,
+            data={"object": public(subject)},
+            pending_webhooks=1,
+            request=None,
+            _delivered=False,
         )
         self.news.append(event)
         return event
@@ -99,14 +106,14 @@ class Bank:
                 "last4": digits[-4:],
                 "exp_month": 12,
                 "exp_year": 2034,
+                "funding": "credit",
                 "fingerprint": hashlib.sha256(digits.encode()).hexdigest()[:16],
             },
         )
 
     def intent(self, **facts: Any) -> Body:
         """Make a payment intent that is not paid yet."""
-        empty = {"amount_received": 0, "status": "requires_payment_method", "latest_charge": None}
-        return self.make("pi", "payment_intent", **(empty | facts))
+        return self.make("pi", "payment_intent", **facts)
 
     def pay(self, intent: Body, method: Body, *, off_session: bool) -> None:
         """Charge a card for an intent."""
@@ -120,7 +127,8 @@ class Bank:
         self.settle(intent, method)
 
     def _decline(self, intent: Body, code: str) -> None:
-        error = {"code": "card_declined", "decline_code": code, "message": "Declined."}
+        error = {"type": "card_error", "code": "card_declined"}
+        error |= {"decline_code": code, "message": "Declined."}
         intent["last_payment_error"] = error
         intent["status"] = "requires_payment_method"
         self.tell("payment_intent.payment_failed", intent)
@@ -130,7 +138,7 @@ class Bank:
             "Your card was declined.",
             type="card_error",
             decline_code=code,
-            payment_intent=dict(intent),
+            payment_intent=public(intent),
         )
 
     def settle(self, intent: Body, method: Body) -> None:
@@ -139,6 +147,7 @@ class Bank:
             "ch",
             "charge",
             amount=intent["amount"],
+            amount_captured=intent["amount"],
             currency=intent["currency"],
             customer=intent.get("customer"),
             payment_intent=intent["id"],
@@ -182,6 +191,9 @@ class Bank:
         ]
         if amount > intent["amount_received"] - sum(each["amount"] for each in done):
             raise Failure(400, "charge_already_refunded", "More than the charge.")
+        charge = self.objects[intent["latest_charge"]]
+        charge["amount_refunded"] += amount
+        charge["refunded"] = charge["amount_refunded"] == charge["amount"]
         made = self.make(
             "re",
             "refund",
@@ -201,6 +213,9 @@ class Bank:
         refund["status"] = status
         if status == "failed":
             refund["failure_reason"] = "lost_or_stolen_card"
+            charge = self.objects[refund["charge"]]
+            charge["amount_refunded"] -= refund["amount"]
+            charge["refunded"] = False
             self.move("refund_failure", refund, refund["amount"])
         self.tell("refund.failed" if status == "failed" else "refund.updated", refund)
 
@@ -216,8 +231,10 @@ class Bank:
             payment_intent=intent_id,
             status=status or "needs_response",
         )
+        self.objects[intent["latest_charge"]]["disputed"] = True
         if not status.startswith("warning"):
-            self.move("adjustment", made, -made["amount"], fee=1500)
+            entry = self.move("adjustment", made, -made["amount"], fee=1500)
+            made["balance_transactions"] = [entry]
         self.tell("charge.dispute.created", made)
         return made
 
@@ -225,7 +242,8 @@ class Bank:
         """Say how a dispute ended."""
         dispute["status"] = status
         if status == "won":
-            self.move("adjustment", dispute, dispute["amount"])
+            entry = self.move("adjustment", dispute, dispute["amount"])
+            dispute["balance_transactions"] += [entry]
         self.tell("charge.dispute.closed", dispute)
 
     def warn(self, intent_id: str) -> Body:
@@ -275,19 +293,17 @@ class Bank:
             customer=wanted["customer"],
             client_reference_id=wanted.get("client_reference_id"),
             metadata=wanted.get("metadata") or {},
-            status="open",
-            payment_status="unpaid",
             currency="usd",
             amount_subtotal=subtotal,
             amount_total=subtotal + tax,
-            total_details={"amount_tax": tax},
-            payment_intent=None,
-            setup_intent=None,
-            invoice=None,
+            total_details={"amount_discount": 0, "amount_shipping": 0, "amount_tax": tax},
+            automatic_tax={"enabled": taxed},
+            billing_address_collection=wanted.get("billing_address_collection"),
             success_url=wanted.get("success_url", ""),
             cancel_url=wanted.get("cancel_url", ""),
-            intent_marks=(wanted.get("payment_intent_data") or {}).get("metadata") or {},
-            saves=bool((wanted.get("payment_intent_data") or {}).get("setup_future_usage")),
+            _marks=(wanted.get("payment_intent_data") or {}).get("metadata") or {},
+            _keeps_address=(wanted.get("customer_update") or {}).get("address") == "auto",
+            _saves=bool((wanted.get("payment_intent_data") or {}).get("setup_future_usage")),
         )
         made["url"] = f"{base}/c/pay/{made['id']}"
         return made
@@ -297,8 +313,9 @@ class Bank:
         if session["mode"] == "setup":
             self._complete_setup(session, number)
             return
-        keeps = session["saves"]
+        keeps = session["_saves"]
         method = self.card(number, session["customer"] if keeps else None)
+        self._collect_address(session, method)
         intent = (
             self.objects[session["payment_intent"]]
             if session["payment_intent"]
@@ -306,7 +323,7 @@ class Bank:
                 amount=session["amount_total"],
                 currency="usd",
                 customer=session["customer"],
-                metadata=session["intent_marks"],
+                metadata=session["_marks"],
             )
         )
         intent |= changes
@@ -318,7 +335,8 @@ class Bank:
             return
         self.pay(intent, method, off_session=False)
         session |= {"status": "complete", "payment_status": "paid"}
-        invoice = self.make("in", "invoice", hosted_invoice_url="https://invoice.stripe.com/i/fake")
+        amounts = {"amount_paid": session["amount_total"], "subtotal": session["amount_subtotal"]}
+        invoice = self.make("in", "invoice", total=session["amount_total"], **amounts)
         session["invoice"] = invoice["id"]
         self.tell("checkout.session.completed", session)
 
@@ -335,7 +353,14 @@ class Bank:
 
     def _complete_setup(self, session: Body, number: str) -> None:
         method = self.card(number, session["customer"])
+        self._collect_address(session, method)
         setup = self.make("seti", "setup_intent", status="succeeded", payment_method=method["id"])
         session |= {"status": "complete", "setup_intent": setup["id"]}
         self.tell("setup_intent.succeeded", setup)
         self.tell("checkout.session.completed", session)
+
+    def _collect_address(self, session: Body, method: Body) -> None:
+        if session["billing_address_collection"] == "required":
+            method["billing_details"]["address"] = dict(ADDRESS)
+            if session["_keeps_address"]:
+                self.objects[session["customer"]]["address"] = dict(ADDRESS)
