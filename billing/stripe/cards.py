@@ -6,12 +6,11 @@ from datetime import timedelta
 from typing import Any, Final
 
 import structlog
-from django.conf import settings
 from django.utils import timezone
 
 from billing import autotopups
 from billing.models_funding import SavedCard, TopUp
-from billing.stripe import booking, checkout, customers
+from billing.stripe import booking, checkout, customers, taxes
 from billing.stripe.client import Declined, Refused, connect, id_of, plain, refusals
 
 log = structlog.get_logger(__name__)
@@ -48,7 +47,7 @@ def charge(*, top_up: TopUp) -> None:
 
 def _charge(top_up: TopUp, card: SavedCard) -> str:
     customer = customers.ensure(workspace=top_up.workspace)
-    _add_tax(top_up, customer)
+    taxes.assess(top_up=top_up, card=card, customer=customer)
     wanted: dict[str, Any] = {
         "amount": top_up.total_cents,
         "currency": "usd",
@@ -58,36 +57,13 @@ def _charge(top_up: TopUp, card: SavedCard) -> str:
         "confirm": True,
         "metadata": checkout.marks(top_up),
         "description": "Prepaid credit",
-    }
+    } | taxes.link(top_up)
     with refusals():
         made = connect().v1.payment_intents.create(
             wanted,  # type: ignore[arg-type]  # a plain dict
             {"idempotency_key": top_up.public_id},
         )
     return made.id
-
-
-def _add_tax(top_up: TopUp, customer: str) -> None:
-    """Ask Stripe Tax once, before the first attempt: the same charge has the same amount."""
-    if settings.TAX_AT != "topup" or top_up.tax_cents:
-        return
-    with refusals():
-        found = connect().v1.tax.calculations.create(
-            {
-                "currency": "usd",
-                "customer": customer,
-                "line_items": [
-                    {
-                        "amount": top_up.amount_cents,
-                        "reference": top_up.public_id,
-                        "tax_behavior": "exclusive",
-                    }
-                ],
-            },
-            {"idempotency_key": f"{top_up.public_id}-tax"},
-        )
-    top_up.tax_cents = found.tax_amount_exclusive
-    TopUp.objects.filter(pk=top_up.pk).update(tax_cents=top_up.tax_cents)
 
 
 def _look_for(top_up: TopUp) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.errors import Invalid
 from accounts.models import Workspace
@@ -26,7 +27,8 @@ def open_page(*, top_up: TopUp) -> str:
     :raises billing.stripe.client.StripeError: there is no page now
     """
     if top_up.status != TopUp.Status.PENDING or top_up.method != TopUp.Method.CHECKOUT:
-        raise Invalid(f"This payment is {top_up.status}; begin another one.")
+        words = _("This payment is over (%(status)s); begin another one.")
+        raise Invalid(words % {"status": top_up.get_status_display()})
     if top_up.session_url:
         return top_up.session_url
     try:
@@ -97,10 +99,13 @@ def open_card_page(*, workspace: Workspace) -> str:
     customer = customers.ensure(workspace=workspace)
     marked = {"workspace": workspace.public_id}
     back = f"{settings.BASE_URL}/dashboard/billing"
+    # The tax of a later charge depends on where the card's owner is.
+    address = "required" if settings.TAX_AT == "topup" else "auto"
     with refusals():
         made = connect().v1.checkout.sessions.create(
             {
                 "mode": "setup",
+                "billing_address_collection": address,
                 "currency": "usd",
                 "customer": customer,
                 "metadata": marked,
