@@ -35,6 +35,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
 
 def _page(request: HttpRequest, context: dict[str, Any], *, status: int) -> HttpResponse:
     response = render(request, "public/invitation.html", context, status=status)
-    # The address is the secret: it goes to no other site.
-    response["Referrer-Policy"] = "no-referrer"
+    # The address is the secret: it goes to no other site. With "no-referrer" a browser would hide
+    # from us as well where the form came from, and be refused.
+    response["Referrer-Policy"] = "same-origin"
     return response

@@ -123,6 +123,12 @@ def change_everything(program: Program, alice: Tenant) -> dict[tuple[str, str], 
     do("PATCH", path, "webhook.updated", {"enabled": False}, webhook_id=told)
     do("POST", f"{path}/rotate-secret", "webhook.secret_rotated", webhook_id=told)
     do("DELETE", path, "webhook.deleted", webhook_id=told)
+    do("PATCH", "alerts", "alerts.changed", {"low_balance_usd": "7"})
+    do("PATCH", "me", "user.profile_changed", {"name": "Alice A."})
+    for path in ("me/sessions/{session_id}", "me/sessions"):
+        alice.session().get("me")
+        there = [row["id"] for row in program.get("me/sessions")["data"] if not row["current"]]
+        do("DELETE", path, "user.session_ended", session_id=there[0])
     place = alice.workspace.public_id
     do("PATCH", "workspaces/{workspace_id}", "workspace.renamed", {"name": "N"}, workspace_id=place)
     other = do("POST", "workspaces", "workspace.created", {"name": "Other"})
@@ -146,6 +152,9 @@ class TestEveryChange:
             ("POST", "top-ups"),
             ("POST", "top-ups/{top_up_id}/refunds"),
             ("PUT", "auto-top-up"),
+            ("POST", "cards"),
+            ("DELETE", "cards/{card_id}"),
+            ("POST", "billing-portal"),
             ("PATCH", "crypto"),
             ("POST", "crypto/address"),
             ("POST", "crypto/conversions"),
@@ -223,5 +232,5 @@ class TestInvitations:
         assert response.status_code == 403
         page = pages.browser(bob.owner).get(f"/invitations/{link}")
         assert page.status_code == 200
-        assert page["Referrer-Policy"] == "no-referrer"
+        assert page["Referrer-Policy"] == "same-origin"
         assert pages.browser(bob.owner).post(f"/invitations/{link}").status_code == 403
