@@ -80,6 +80,8 @@ class ChainCursor(models.Model):
     number = models.BigIntegerField()
     block_hash = models.CharField(max_length=66)
     head = models.BigIntegerField(default=0)
+    # Up to which block balances of native money were looked at.
+    native_number = models.BigIntegerField(null=True)
     scanned_at = models.DateTimeField(db_default=Now())
     rescanned_at = models.DateTimeField(db_default=Now())
 

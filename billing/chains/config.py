@@ -89,6 +89,10 @@ class Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     rescan_blocks: int = 300
     start_block: int | None = None
     blocked_senders: list[str] = []
+    # A contract that answers isSanctioned(address).
+    sanctions_oracle: str | None = None
+    # Native money that contracts send has no sender that a balance could show.
+    hold_unseen: bool = False
 
     @property
     def accepted(self) -> list[Token]:
@@ -231,8 +235,11 @@ def _completed(each: Chain) -> Chain:
         raise ValueError(f"chain {each.id} names a contract twice")
     native = None if each.native is None else _token(each.native, each)
     blocked = [addresses.checksummed(sender) for sender in each.blocked_senders]
+    oracle = each.sanctions_oracle and addresses.checksummed(each.sanctions_oracle).lower()
     changes: dict[str, Any] = {"rpc": rpc, "tokens": tokens, "native": native}
-    return msgspec.structs.replace(each, blocked_senders=blocked, **changes)
+    return msgspec.structs.replace(
+        each, blocked_senders=blocked, sanctions_oracle=oracle or None, **changes
+    )
 
 
 def _token(token: Token, each: Chain) -> Token:

@@ -10,6 +10,8 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
+from accounts import audit
+from accounts.actors import Actor
 from billing import incidents, ledger, notices
 from billing.chains.config import Chain, Token, written
 from billing.models import Alert, Deposit, DepositAddress, Outflow
@@ -59,10 +61,15 @@ class Seen:
         return f"{self.token.chain_id}:{where}"
 
 
+def is_booked(seen: Seen) -> bool:
+    """Whether a deposit is booked already."""
+    return Deposit.objects.filter(**seen.key).exists()
+
+
 @transaction.atomic
-def book(seen: Seen, *, chain: Chain) -> Deposit | None:
+def book(seen: Seen, *, chain: Chain, doubt: Deposit.Doubt = Deposit.Doubt.NONE) -> Deposit | None:
     """
-    Book a deposit; None if it is booked already.
+    Book a deposit; None if it is booked already. What is in doubt waits for a person.
 
     :raises Contradiction: it was booked with another amount
     """
@@ -72,15 +79,16 @@ def book(seen: Seen, *, chain: Chain) -> Deposit | None:
     if before is not None:
         _same(before, seen)
         return None
-    deposit = Deposit.objects.create(
-        **_columns(seen), sender=seen.other, state=_first_state(seen, chain)
-    )
-    if deposit.state == Deposit.State.SUSPENDED:
+    doubt = doubt or _doubt(seen)
+    state = Deposit.State.SUSPENDED if doubt else Deposit.State.ACCUMULATING
+    deposit = Deposit.objects.create(**_columns(seen), sender=seen.other, state=state, doubt=doubt)
+    if doubt:
         incidents.begin(
             kind=Alert.Kind.CHAIN_TROUBLE,
             subject=f"deposit:{deposit.public_id}",
             facts={
-                "what": "A deposit waits for a decision: manage.py release_deposit.",
+                "what": "A deposit waits for a decision, in the admin site: Deposits.",
+                "why": str(doubt.label),
                 "chain": chain.name,
                 "amount": f"{written(seen.amount, seen.token.decimals)} {seen.token.symbol}",
             },
@@ -108,11 +116,13 @@ def _same(before: Deposit | Outflow, seen: Seen) -> None:
         raise Contradiction(f"{seen.reference} was booked before as something else")
 
 
-def _first_state(seen: Seen, chain: Chain) -> Deposit.State:
+def _doubt(seen: Seen) -> Deposit.Doubt:
+    # Nobody could spend it, and nobody would see it.
+    if seen.address.workspace.closed_at is not None:
+        return Deposit.Doubt.CLOSED
     most = seen.token.most_unseen
-    if seen.other in chain.blocked_senders or (most is not None and seen.amount > most):
-        return Deposit.State.SUSPENDED
-    return Deposit.State.ACCUMULATING
+    large = most is not None and seen.amount > most
+    return Deposit.Doubt.LARGE if large else Deposit.Doubt.NONE
 
 
 def credit_open(*, address: DepositAddress, token: Token) -> None:
@@ -216,19 +226,55 @@ def book_outflow(seen: Seen) -> Outflow | None:
 
 
 @transaction.atomic
-def release(*, deposit: Deposit, token: Token) -> Deposit:
+def release(*, deposit: Deposit, token: Token, by: Actor = None, reason: str = "") -> Deposit:
     """
     Credit a deposit that waited for a decision.
 
+    :raises Contradiction: it waits for none, or its sender is on the list of sanctions
+    """
+    address, found = _waiting(deposit)
+    if found.doubt == Deposit.Doubt.LISTED:
+        raise Contradiction(
+            f"The sender of {found.public_id} is on the list of sanctions: it is never credited. "
+            "Reject it, and do not send it back before counsel says so."
+        )
+    found.state = Deposit.State.ACCUMULATING
+    found.save(update_fields=["state"])
+    credit_open(address=address, token=token)
+    _decided(found, "crypto.deposit_released", by, reason)
+    found.refresh_from_db()
+    return found
+
+
+@transaction.atomic
+def reject(*, deposit: Deposit, by: Actor = None, reason: str) -> Deposit:
+    """
+    Never credit a deposit that waited for a decision; it stays where it lies.
+
     :raises Contradiction: it waits for none
     """
+    _address, found = _waiting(deposit)
+    found.state = Deposit.State.REJECTED
+    found.save(update_fields=["state"])
+    _decided(found, "crypto.deposit_rejected", by, reason)
+    return found
+
+
+def _waiting(deposit: Deposit) -> tuple[DepositAddress, Deposit]:
     address = DepositAddress.objects.select_for_update(no_key=True).get(pk=deposit.address_id)
     found = Deposit.objects.get(pk=deposit.pk)
     if found.state != Deposit.State.SUSPENDED:
         raise Contradiction(f"{found.public_id} is {found.state}, it waits for no decision.")
-    found.state = Deposit.State.ACCUMULATING
-    found.save(update_fields=["state"])
-    credit_open(address=address, token=token)
-    incidents.end(kind=Alert.Kind.CHAIN_TROUBLE, subject=f"deposit:{found.public_id}")
-    found.refresh_from_db()
-    return found
+    return address, found
+
+
+def _decided(deposit: Deposit, action: str, by: Actor, reason: str) -> None:
+    audit.record(
+        action=action,
+        by=by,
+        target=audit.Target(deposit.public_id, deposit.asset),
+        # For staff to read: who is on a list is not told to the customer.
+        workspaces=[None],
+        after={"doubt": deposit.doubt, "amount": str(deposit.amount), "reason": reason},
+    )
+    incidents.end(kind=Alert.Kind.CHAIN_TROUBLE, subject=f"deposit:{deposit.public_id}")

@@ -15,6 +15,7 @@ import structlog
 from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actors import Actor, person_id
@@ -108,7 +109,7 @@ def convert(
     """
     token = config.tokens().get(asset)
     if token is None:
-        raise UnknownAsset(f"No chain has an asset {asset!r}.")
+        raise UnknownAsset(_("No chain has an asset %(asset)r.") % {"asset": asset})
     rate = rates.rate(token=token, now=timezone.now())
     address = (
         DepositAddress.objects.select_for_update(no_key=True).filter(workspace=workspace).first()
@@ -117,7 +118,8 @@ def convert(
     wanted = most if units is None else units
     if not 0 < wanted <= most:
         raise NothingToConvert(
-            f"{written(most, token.ledger_decimals)} {token.symbol} can be converted."
+            _("%(amount)s %(coin)s can be converted.")
+            % {"amount": written(most, token.ledger_decimals), "coin": token.symbol}
         )
     try:
         done = _exchange(
@@ -130,7 +132,7 @@ def convert(
             by=by,
         )
     except ledger.NotATransfer:
-        raise NothingToConvert("So little is worth no nano-dollar.") from None
+        raise NothingToConvert(_("So little is worth no nano-dollar.")) from None
     audit.record(
         action="crypto.converted",
         by=by,

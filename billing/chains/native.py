@@ -15,12 +15,12 @@ from typing import Any
 from django.db import transaction
 
 from billing import incidents
-from billing.chains import deposits, rpc
+from billing.chains import deposits, rpc, screening
 from billing.chains.config import Chain, Token
 from billing.chains.deposits import Seen
 from billing.chains.rpc import Node
 from billing.chains.transfers import Disagreement
-from billing.models import Alert, DepositAddress, NativeBalance
+from billing.models import Alert, Deposit, DepositAddress, NativeBalance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +41,29 @@ class Change:
     left: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """A transaction that names an address."""
+
+    tx_hash: str
+    sender: str
+    amount: int
+
+
 def scan(
     nodes: Sequence[Node],
     *,
     chain: Chain,
     token: Token,
+    since: int,
     number: int,
     block_hash: str,
     watched: Sequence[DepositAddress],
 ) -> int:
     """
     Book what the balances at a final block show; return how many deposits are new.
+
+    `since` is the block of the last look: who paid is looked for after it.
 
     :raises billing.chains.transfers.Disagreement: the endpoints tell different balances
     :raises billing.chains.rpc.RpcError: one did not answer
@@ -68,11 +80,12 @@ def scan(
             continue
         try:
             changes = list(_changes(nodes, address.address, before, now))
+            doubt = _doubt(nodes, chain, address.address, since, now, changes)
         except Disagreement as trouble:
             # One address must not keep the others from their money.
             _report(chain, address, trouble)
             continue
-        new += _book(chain, token, block_hash, address, before, now, changes)
+        new += _book(chain, token, block_hash, address, before, now, changes, doubt)
     return new
 
 
@@ -99,6 +112,7 @@ def _book(
     before: Standing,
     now: Standing,
     changes: Sequence[Change],
+    doubt: Deposit.Doubt,
 ) -> int:
     """Book the changes and remember the balance, together: the one explains the other."""
     DepositAddress.objects.select_for_update(no_key=True).get(pk=address.pk)
@@ -117,7 +131,7 @@ def _book(
                 amount=amount,
             )
 
-        if change.came and deposits.book(seen(change.came), chain=chain):
+        if change.came and deposits.book(seen(change.came), chain=chain, doubt=doubt):
             new += 1
         if change.left:
             deposits.book_outflow(seen(change.left))
@@ -151,6 +165,51 @@ def _changes(
     yield from _changes(nodes, address, between, now)
 
 
+def _doubt(
+    nodes: Sequence[Node],
+    chain: Chain,
+    address: str,
+    since: int,
+    now: Standing,
+    changes: Sequence[Change],
+) -> Deposit.Doubt:
+    came = sum(change.came for change in changes)
+    if not came or not screening.screens(chain=chain):
+        return Deposit.Doubt.NONE
+    try:
+        first = _standing(nodes, address, min(since, now.number - 1))
+        paid = list(_payments(nodes, address, first, now))
+    except rpc.Refused:
+        # An endpoint keeps old balances for some time only.
+        return Deposit.Doubt.UNSCREENED
+    found = screening.doubt(nodes, chain=chain, senders=[each.sender for each in paid])
+    if not found and chain.hold_unseen and sum(each.amount for each in paid) < came:
+        return Deposit.Doubt.UNSEEN
+    return found
+
+
+def _payments(
+    nodes: Sequence[Node], address: str, before: Standing, now: Standing
+) -> Iterator[Payment]:
+    """Find the transactions that name an address, in the blocks in which its balance changed."""
+    if (before.balance, before.nonce) == (now.balance, now.nonce):
+        return
+    if now.number - before.number > 1:
+        between = _standing(nodes, address, (before.number + now.number) // 2)
+        yield from _payments(nodes, address, before, between)
+        yield from _payments(nodes, address, between, now)
+        return
+    # Who one endpoint leaves out the other one names.
+    yield from {each for node in nodes for each in _payments_in(node, address, now.number)}
+
+
+def _payments_in(node: Node, address: str, number: int) -> Iterator[Payment]:
+    for each in _transactions(node, number):
+        if str(each.get("to") or "").lower() == address.lower():
+            amount = rpc.number(each["value"])
+            yield Payment(tx_hash=str(each["hash"]), sender=str(each["from"]), amount=amount)
+
+
 def _sent(nodes: Sequence[Node], address: str, number: int) -> int:
     """Return what an address's own transactions took from it in a block, fees included."""
     told = {_sent_at(node, address, number) for node in nodes}
@@ -160,11 +219,8 @@ def _sent(nodes: Sequence[Node], address: str, number: int) -> int:
 
 
 def _sent_at(node: Node, address: str, number: int) -> int:
-    block = node.ask("eth_getBlockByNumber", hex(number), True)
-    if not isinstance(block, dict):
-        raise rpc.Lacking(f"{node.label} lacks block {number}")
     total = 0
-    for each in block["transactions"]:
+    for each in _transactions(node, number):
         if str(each["from"]).lower() != address.lower():
             continue
         receipt = node.receipt(each["hash"])
@@ -174,6 +230,14 @@ def _sent_at(node: Node, address: str, number: int) -> int:
         if rpc.number(receipt["status"]) == 1 and str(each["to"]).lower() != address.lower():
             total += rpc.number(each["value"])
     return total
+
+
+def _transactions(node: Node, number: int) -> list[dict[str, Any]]:
+    block = node.ask("eth_getBlockByNumber", hex(number), True)
+    if not isinstance(block, dict):
+        raise rpc.Lacking(f"{node.label} lacks block {number}")
+    found: list[dict[str, Any]] = block["transactions"]
+    return found
 
 
 def _standing(nodes: Sequence[Node], address: str, number: int) -> Standing:

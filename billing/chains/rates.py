@@ -18,6 +18,7 @@ from typing import Any, Final
 import httpx
 import structlog
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing.chains import config
 from billing.chains.config import Config, Market, Source, Token
@@ -104,7 +105,8 @@ def rate(*, token: Token, now: datetime) -> Rate:
     market = config.current().markets[token.symbol]
     # A quote may be used as long after it was asked for as a market's word may be old.
     if quote is None or now - quote.at > timedelta(seconds=2 * market.max_age_s):
-        raise Unavailable(f"{token.symbol} has no fresh price now; it is asked for all the time.")
+        words = _("%(coin)s has no fresh price now; it is asked for all the time.")
+        raise Unavailable(words % {"coin": token.symbol})
     value: Fraction = unit_rate(
         price=quote.price, given_decimals=token.ledger_decimals, wanted_decimals=USD_DECIMALS
     )

@@ -139,9 +139,17 @@ def read(log: Any) -> Move | None:
         raise rpc.Unreachable("a log that cannot be read") from None
 
 
-def ordinal(node: Node, move: Move) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What a transaction's receipt says of a transfer: its place there, and who signed."""
+
+    ordinal: int
+    origin: str
+
+
+def proof(node: Node, move: Move) -> Proof:
     """
-    Return the place of a transfer in its transaction's receipt, once the receipt proves it.
+    Return what a transaction's receipt says of a transfer, once the receipt shows it.
 
     The place in the block is no key: a reorganisation changes it.
 
@@ -155,5 +163,5 @@ def ordinal(node: Node, move: Move) -> int:
         if rpc.number(log.get("logIndex")) == move.log_index:
             if read(log) != move:
                 break
-            return place
+            return Proof(ordinal=place, origin=str(receipt.get("from") or ""))
     raise Disagreement(f"the receipt of {move.tx_hash} does not show its log")

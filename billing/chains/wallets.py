@@ -8,6 +8,7 @@ from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import audit, signup
 from accounts.actors import Actor, person_id
@@ -99,10 +100,10 @@ def give(*, workspace: Workspace, by: Actor = None) -> DepositAddress:
     if person is not None:
         signup.require_verified(User.objects.get(pk=person))
     if not config.configured() or not watcher.ready():
-        raise NoWallet("Deposits of crypto are not ready yet; try again in a minute.")
+        raise NoWallet(_("Deposits of crypto are not ready yet; try again in a minute."))
     key = ExtendedKey.objects.select_for_update().filter(retired_at=None).first()
     if key is None:
-        raise NoWallet("Deposits of crypto are not set up here.")
+        raise NoWallet(_("Deposits of crypto are not set up here."))
     # Whoever waited for the key may find that the other call made it.
     found = find(workspace=workspace)
     if found is not None:

@@ -19,12 +19,21 @@ from django.db.models import F
 from django.utils import timezone
 
 from billing import incidents
-from billing.chains import config, deposits, identity, native, rpc, sightings, transfers
-from billing.chains.config import Chain
+from billing.chains import (
+    config,
+    deposits,
+    identity,
+    native,
+    rpc,
+    screening,
+    sightings,
+    transfers,
+)
+from billing.chains.config import Chain, Token
 from billing.chains.deposits import Seen
 from billing.chains.rpc import Node
 from billing.chains.transfers import Disagreement, Move, Range
-from billing.models import Alert, ChainCursor, DepositAddress, UnlistedToken
+from billing.models import Alert, ChainCursor, Deposit, DepositAddress, UnlistedToken
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +96,7 @@ def _look(chain: Chain, nodes: Sequence[Node]) -> Look:
     cursor = _cursor(chain, nodes, final, final_hash)
     _unchanged(nodes, cursor)
     watched = list(DepositAddress.objects.order_by("id"))
+    since = min(cursor.number if cursor.native_number is None else cursor.native_number, final)
     new = _advance(chain, nodes, cursor, final, watched)
     if timezone.now() - cursor.rescanned_at > RESCAN_EVERY:
         new += rescan(chain=chain, nodes=nodes, cursor=cursor, watched=watched)
@@ -95,10 +105,12 @@ def _look(chain: Chain, nodes: Sequence[Node]) -> Look:
             nodes,
             chain=chain,
             token=chain.native,
+            since=since,
             number=final,
             block_hash=final_hash,
             watched=watched,
         )
+        ChainCursor.objects.filter(pk=chain.id).update(native_number=final)
     head = sightings.show(nodes[0], chain=chain, final=final, watched=watched)
     # Not the number: that moved range by range.
     ChainCursor.objects.filter(pk=chain.id).update(head=head, scanned_at=timezone.now())
@@ -181,39 +193,49 @@ def _scan(
     ours = {each.address: each for each in watched}
     tokens = {token.contract: token for token in chain.tokens}
     moves = transfers.agreed(nodes, span=span, ours=list(ours), contracts=list(tokens))
+    # Behind a proxy the contract may be another one since the last hour.
+    for contract in {move.contract for move in moves}:
+        for node in nodes:
+            identity.contract(node, chain=chain, token=tokens[contract])
     new = 0
     for move in moves:
-        if move.amount == 0:
-            continue
-        new += _book(chain, nodes, move, ours)
+        if move.amount and move.sender != move.recipient:
+            new += _book(chain, nodes, move, tokens[move.contract], ours)
     _note_unlisted(chain, nodes[0], span, ours)
     return last_hash, new
 
 
-def _book(chain: Chain, nodes: Sequence[Node], move: Move, ours: dict[str, DepositAddress]) -> int:
-    token = next(each for each in chain.tokens if each.contract == move.contract)
-    place = transfers.ordinal(nodes[-1], move)
-    new = 0
-    for mine, other, book in (
-        (move.recipient, move.sender, deposits.book),
-        (move.sender, move.recipient, None),
-    ):
-        if mine not in ours or move.sender == move.recipient:
-            continue
-        seen = Seen(
+def _book(
+    chain: Chain,
+    nodes: Sequence[Node],
+    move: Move,
+    token: Token,
+    ours: dict[str, DepositAddress],
+) -> int:
+    proof = transfers.proof(nodes[-1], move)
+
+    def seen(mine: str, other: str) -> Seen:
+        return Seen(
             address=ours[mine],
             token=token,
             block_number=move.block_number,
             block_hash=move.block_hash,
             amount=move.amount,
             tx_hash=move.tx_hash,
-            ordinal=place,
+            ordinal=proof.ordinal,
             other=other,
         )
-        if book is None:
-            deposits.book_outflow(seen)
-        else:
-            new += book(seen, chain=chain) is not None
+
+    new = 0
+    if move.recipient in ours:
+        came = seen(move.recipient, move.sender)
+        doubt = Deposit.Doubt.NONE
+        if not deposits.is_booked(came):
+            senders = (move.sender, proof.origin)
+            doubt = screening.doubt(nodes, chain=chain, senders=senders)
+        new += deposits.book(came, chain=chain, doubt=doubt) is not None
+    if move.sender in ours:
+        deposits.book_outflow(seen(move.sender, move.recipient))
     return new
 
 

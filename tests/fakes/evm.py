@@ -262,6 +262,7 @@ class FakeChain:
                     logs = [log for log in _logs_of(block) if log["transactionHash"] == tx_hash]
                     return {
                         "status": hex(tx.status),
+                        "from": tx.signer,
                         "logs": logs,
                         "gasUsed": hex(tx.fee),
                         "effectiveGasPrice": "0x1",

@@ -27,7 +27,7 @@ STEPS = st.lists(
             st.just("fault"), st.integers(0, 1), st.sampled_from(["lag", "fail", "hide", "hash"])
         ),
         st.tuples(st.just("heal")),
-        st.tuples(st.just("crash"), st.sampled_from(["book", "ordinal", "cursor"])),
+        st.tuples(st.just("crash"), st.sampled_from(["book", "proof", "cursor"])),
         st.tuples(st.just("look")),
         st.tuples(st.just("mine")),
     ),
@@ -76,7 +76,7 @@ def other(kind: str, blocks: list[list[Tx]]) -> list[list[Tx]]:
 
 def crashing(shop: Counter, where: str) -> None:
     """Look, and end in the middle."""
-    places = {"book": (deposits, "_post"), "ordinal": (transfers, "ordinal"), "cursor": (
+    places = {"book": (deposits, "_post"), "proof": (transfers, "proof"), "cursor": (
         ChainCursor, "save")}  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*places[where], crash)

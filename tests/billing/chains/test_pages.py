@@ -119,8 +119,45 @@ class TestSection:
         page = browser.get("/dashboard/billing").content.decode()
         assert counter.FIRST in page
         assert 'data-testid="copy-crypto-address"' in page
-        assert "only on these networks: Anvil" in page
+        assert "Send only USDC, and only on the network Anvil." in page
         assert "<svg" in page.split('data-testid="crypto-qr"')[1][:200]
+
+    def test_the_warning_is_about_the_coin_that_was_chosen(
+        self, shop: Counter, browser: Client
+    ) -> None:
+        browser.post("/dashboard/billing/crypto/address")
+        for symbol, contract in (("USDT", counter.USDT), ("ETH", "")):
+            coin = {"coin": shop.asset(symbol)}
+            panel = browser.get("/dashboard/billing/crypto/pay", coin).content.decode()
+            assert f"Send only {symbol}, and only on the network Anvil." in panel
+            assert contract in panel
+            assert ("crypto-contract" in panel) == bool(contract)
+            # Without scripts the form loads the page anew.
+            page = browser.get("/dashboard/billing", coin).content.decode()
+            assert f"Send only {symbol}, " in page
+
+    def test_before_there_is_an_address_there_is_nothing_to_send_to(
+        self, shop: Counter, browser: Client
+    ) -> None:
+        assert browser.get("/dashboard/billing/crypto/pay").status_code == 404
+
+    def test_the_balance_above_comes_along(self, shop: Counter, browser: Client) -> None:
+        part = browser.get("/dashboard/billing/crypto").content.decode()
+        assert 'id="balances" hx-swap-oob="true"' in part
+        page = browser.get("/dashboard/billing").content.decode()
+        assert page.count('id="balances"') == 1
+        assert "hx-swap-oob" not in page
+
+    def test_the_sender_is_never_shown(self, shop: Counter, browser: Client, owner: User) -> None:
+        # Who copies it as an address for refunds may have been lured by a look-alike.
+        arrive(shop, owner, 5_500_000)
+        shop.chain.mine(shop.pay(wallets.give(workspace=pages.home(owner)), 6_500_000))
+        shop.look()
+        shown = browser.get("/dashboard/billing").content.decode().lower()
+        assert "5.5" in shown and "6.5" in shown  # noqa: PT018 - one idea
+        said = json.dumps([ask(browser, "GET", path)[1] for path in ("crypto", "deposits")])
+        for text in (shown, said.lower()):
+            assert counter.PAYER[2:] not in text
 
     def test_what_is_under_way_comes_without_a_reload(
         self, shop: Counter, browser: Client, owner: User
