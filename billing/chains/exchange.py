@@ -111,16 +111,8 @@ def convert(
     if token is None:
         raise UnknownAsset(_("No chain has an asset %(asset)r.") % {"asset": asset})
     rate = rates.rate(token=token, now=timezone.now())
-    address = (
-        DepositAddress.objects.select_for_update(no_key=True).filter(workspace=workspace).first()
-    )
-    most = 0 if address is None else convertible(address=address, asset=asset)
-    wanted = most if units is None else units
-    if not 0 < wanted <= most:
-        raise NothingToConvert(
-            _("%(amount)s %(coin)s can be converted.")
-            % {"amount": written(most, token.ledger_decimals), "coin": token.symbol}
-        )
+    wanted = _wanted(workspace, token, units)
+    amount = written(wanted, token.ledger_decimals)
     try:
         done = _exchange(
             workspace_id=workspace.pk,
@@ -128,7 +120,7 @@ def convert(
             units=wanted,
             rate=rate,
             source=source,
-            reason=f"{written(wanted, token.ledger_decimals)} {token.symbol}",
+            reason=f"{amount} {token.symbol}",
             by=by,
         )
     except ledger.NotATransfer:
@@ -138,13 +130,23 @@ def convert(
         by=by,
         target=audit.Target(workspace.public_id, workspace.name),
         workspaces=[workspace],
-        after={
-            "asset": asset,
-            "amount": written(wanted, token.ledger_decimals),
-            "usd": money.usd(done.received),
-        },
+        after={"asset": asset, "amount": amount, "usd": money.usd(done.received)},
     )
     return done
+
+
+def _wanted(workspace: Workspace, token: Token, units: int | None) -> int:
+    """Lock the workspace's address; return how much is to be converted."""
+    addresses = DepositAddress.objects.select_for_update(no_key=True)
+    address = addresses.filter(workspace=workspace).first()
+    most = 0 if address is None else convertible(address=address, asset=token.asset)
+    wanted = most if units is None else units
+    if not 0 < wanted <= most:
+        raise NothingToConvert(
+            _("%(amount)s %(coin)s can be converted.")
+            % {"amount": written(most, token.ledger_decimals), "coin": token.symbol}
+        )
+    return wanted
 
 
 def convertible(*, address: DepositAddress, asset: str) -> int:
