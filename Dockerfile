@@ -13,6 +13,7 @@ COPY platform ./platform
 COPY accounts ./accounts
 COPY billing ./billing
 COPY proxy ./proxy
+COPY locale ./locale
 COPY templates ./templates
 COPY static ./static
 RUN PYTHONPATH=platform SECRET_KEY=only-to-collect-files DATA_DIR=/tmp/var \

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from accounts import scopes
 from accounts.errors import Forbidden, ForeignWorkspace
 from accounts.keyrecord import KeyRecord
@@ -54,11 +56,11 @@ def role_of(*, owner: User | ServiceAccount, workspace: Workspace) -> str:
     """
     if isinstance(owner, ServiceAccount):
         if owner.workspace_id != workspace.pk:
-            raise ForeignWorkspace("A service account's key carries its own workspace only.")
+            raise ForeignWorkspace(_("A service account's key carries its own workspace only."))
         return owner.role
     role = role_in(user=owner, workspace=workspace)
     if role is None:
-        raise ForeignWorkspace(f"{owner.email} is no member of this workspace.")
+        raise ForeignWorkspace(_("%(who)s is no member of this workspace.") % {"who": owner.email})
     return role
 
 
@@ -72,7 +74,7 @@ def role(*, by: Actor, workspace: Workspace) -> Role:
     if isinstance(by, KeyRecord):
         carried = by.workspace(workspace.public_id)
         if carried is None:
-            raise ForeignWorkspace("The key does not carry this workspace.")
+            raise ForeignWorkspace(_("The key does not carry this workspace."))
         return Role(carried.role)
     if isinstance(by, User) and role_in(user=by, workspace=workspace) is None:
         raise ForeignWorkspace
@@ -89,7 +91,7 @@ def rights(*, by: Actor, workspace: Workspace) -> frozenset[Scope]:
     if isinstance(by, KeyRecord):
         carried = by.workspace(workspace.public_id)
         if carried is None:
-            raise ForeignWorkspace("The key does not carry this workspace.")
+            raise ForeignWorkspace(_("The key does not carry this workspace."))
         return frozenset(Scope(scope) for scope in carried.scopes)
     return scopes.of_role(role(by=by, workspace=workspace))
 
@@ -101,4 +103,6 @@ def require_people_rights(*, by: Actor, workspace: Workspace) -> None:
     :raises Forbidden: the role, or the key, does not include members:manage
     """
     if Scope.MEMBERS_MANAGE not in rights(by=by, workspace=workspace):
-        raise Forbidden("Your right here does not include members:manage.")
+        raise Forbidden(
+            _("Your right here does not include %(right)s.") % {"right": "members:manage"}
+        )

@@ -8,11 +8,12 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
 from allauth.account.models import EmailAddress
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.mail import EmailMessage
 from django.db import transaction
 from django.forms import BaseForm
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.translation import get_language
+from django.utils.translation import get_language, override
 
 from accounts import legal, signins, signup
 from accounts.models import User
@@ -73,6 +74,20 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         """Change a password, or set it by the link in a mail, and write that down."""
         super().set_password(user, password)
         signins.record("user.password_changed", user=cast("User", user), by=cast("User", user))
+
+    def render_mail(
+        self,
+        template_prefix: str,
+        email: str | list[str],
+        context: dict[str, Any],
+        headers: dict[str, str] | None = None,
+    ) -> EmailMessage:
+        """Write to people we know in their own language, whatever the browser speaks."""
+        user = context.get("user")
+        with override(user.language if isinstance(user, User) else get_language()):
+            return cast(
+                "EmailMessage", super().render_mail(template_prefix, email, context, headers)
+            )
 
     def send_notification_mail(
         self, template_prefix: str, user: AbstractBaseUser, *args: Any, **kwargs: Any

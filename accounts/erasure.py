@@ -12,6 +12,7 @@ from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from accounts import audit, keys, members, workspaces
 from accounts.errors import Forbidden, Invalid
@@ -29,7 +30,7 @@ def erase(*, user: User) -> None:
     """
     locked = User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if locked.is_staff:
-        raise Forbidden("An account of staff is ended by the operator.")
+        raise Forbidden(_("An account of staff is ended by the operator."))
     _require_no_orphans(locked)
     for key in ApiKey.objects.filter(user=locked, deleted_at=None).order_by("pk"):
         keys.delete(key=key, by=locked)
@@ -50,10 +51,11 @@ def _require_no_orphans(user: User) -> None:
             workspace=membership.workspace, role=Role.OWNER, user__is_active=True
         )
         if not others.exclude(user=user).exists():
-            raise Invalid(
-                f"You are the only owner of {membership.workspace.name}."
+            words = _(
+                "You are the only owner of %(workspace)s."
                 " Make somebody else an owner, or close it first."
             )
+            raise Invalid(words % {"workspace": membership.workspace.name})
 
 
 def _forget(user: User) -> None:

@@ -1,5 +1,6 @@
 """
-Refusals of this app, each an ApiError that pages can show as a sentence.
+Refusals of this app, each an ApiError that pages can show as a sentence: their words go through
+gettext where they are raised. The management API and the gateway speak English.
 
     ApiError
     └── Refused
@@ -12,6 +13,8 @@ Refusals of this app, each an ApiError that pages can show as a sentence.
 """
 
 from __future__ import annotations
+
+from django.utils.translation import gettext as _
 
 from common.errors import ApiError
 
@@ -38,14 +41,15 @@ class NotVerified(Forbidden):
     """Something that costs money, asked by someone whose address is not proved."""
 
     def __init__(self) -> None:
-        super().__init__("Confirm your e-mail address first; the link is in your mailbox.")
+        super().__init__(_("Confirm your e-mail address first; the link is in your mailbox."))
 
 
 class ForeignWorkspace(Refused):
     """A workspace the person is no member of; whether it exists is not told."""
 
-    def __init__(self, message: str = "You are not a member of this workspace.") -> None:
-        super().__init__("workspace_forbidden", message, param="workspace")
+    def __init__(self, message: str = "") -> None:
+        words = message or _("You are not a member of this workspace.")
+        super().__init__("workspace_forbidden", words, param="workspace")
 
 
 class Missing(Refused):
@@ -61,6 +65,6 @@ class Conflict(Refused):
     def __init__(self) -> None:
         super().__init__(
             "version_conflict",
-            "It was changed since you read it. Read it again and repeat your change.",
+            _("It was changed since you read it. Read it again and repeat your change."),
             param="version",
         )

@@ -19,13 +19,15 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import QuerySet
 from django.template.loader import render_to_string
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
 from accounts import actors, audit, members, scopes
 from accounts.actors import Actor
 from accounts.errors import Forbidden, Invalid, Missing
 from accounts.models import Invitation, Membership, User, Workspace
 from accounts.scopes import Role
+from accounts.seats import role_name
 
 GOOD_FOR: Final = timedelta(days=7)
 MOST_OPEN: Final = 200
@@ -43,11 +45,11 @@ def create(*, workspace: Workspace, email: str, role: str, by: Actor) -> Invitat
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     members.require_to_grant(by=by, workspace=workspace, role=wanted)
     if Membership.objects.filter(workspace=workspace, user__email=address).exists():
-        raise Invalid(f"{address} is a member already.", param="email")
+        raise Invalid(_("%(who)s is a member already.") % {"who": address}, param="email")
     for earlier in pending(workspace=workspace).filter(email=address):
         _end(earlier, by=by)
     if pending(workspace=workspace).count() >= MOST_OPEN:
-        raise Invalid(f"At most {MOST_OPEN} invitations are open at once.")
+        raise Invalid(_("At most %(most)d invitations are open at once.") % {"most": MOST_OPEN})
     token = secrets.token_urlsafe(32)
     invitation = Invitation.objects.create(
         workspace=workspace,
@@ -91,7 +93,7 @@ def _open(invitation: Invitation, *, by: Actor) -> Invitation:
     found = current.get(pk=invitation.pk)
     members.require_to_grant(by=by, workspace=found.workspace, role=Role(found.role))
     if found.accepted_at is not None or found.revoked_at is not None:
-        raise Invalid("The invitation is not open any more.")
+        raise Invalid(_("The invitation is not open any more."))
     return found
 
 
@@ -123,7 +125,7 @@ def by_token(*, token: str, now: datetime) -> Invitation:
     )
     invitation = found.filter(workspace__closed_at=None).first()
     if invitation is None:
-        raise Missing("The invitation is not good any more. Ask for a new one.")
+        raise Missing(_("The invitation is not good any more. Ask for a new one."))
     return invitation
 
 
@@ -139,9 +141,10 @@ def accept(*, token: str, user: User) -> Membership:
     found = by_token(token=token, now=timezone.now())
     locked = Invitation.objects.select_for_update(no_key=True).get(pk=found.pk)
     if locked.accepted_at is not None or locked.revoked_at is not None:
-        raise Missing("The invitation is not good any more. Ask for a new one.")
+        raise Missing(_("The invitation is not good any more. Ask for a new one."))
     if user.email != found.email:
-        raise Forbidden(f"The invitation is for {found.email}. Sign in with that address.")
+        words = _("The invitation is for %(email)s. Sign in with that address.")
+        raise Forbidden(words % {"email": found.email})
     if found.invited_by is not None:
         _still_may(found)
     membership = members.join(workspace=found.workspace, user=user, role=Role(found.role))
@@ -157,7 +160,8 @@ def _still_may(invitation: Invitation) -> None:
             by=invitation.invited_by, workspace=invitation.workspace, role=Role(invitation.role)
         )
     except Forbidden:
-        raise Forbidden("Whoever invited you may not do so any more. Ask for another.") from None
+        words = _("Whoever invited you may not do so any more. Ask for another.")
+        raise Forbidden(words) from None
 
 
 def _address(email: str) -> str:
@@ -165,7 +169,7 @@ def _address(email: str) -> str:
     try:
         validate_email(address)
     except ValidationError:
-        raise Invalid("This is no e-mail address.", param="email") from None
+        raise Invalid(_("This is no e-mail address."), param="email") from None
     return address
 
 
@@ -196,10 +200,13 @@ def _mail(invitation: Invitation, token: str) -> None:
     context = {
         "workspace": invitation.workspace.name,
         "inviter": invitation.invited_by.get_full_name() if invitation.invited_by else "",
-        "role": invitation.role,
         "url": f"{settings.BASE_URL}/invitations/{token}",
         "days": GOOD_FOR.days,
     }
-    subject = render_to_string("account/email/invitation_subject.txt", context).strip()
-    text = render_to_string("account/email/invitation_message.txt", context)
+    known = User.objects.filter(email=invitation.email).first()
+    # Whoever is new here is written to in the language of whoever invites.
+    with translation.override(known.language if known else translation.get_language()):
+        context["role"] = role_name(Role(invitation.role))
+        subject = render_to_string("account/email/invitation_subject.txt", context).strip()
+        text = render_to_string("account/email/invitation_message.txt", context)
     send_mail(subject, text, None, [invitation.email])

@@ -8,6 +8,8 @@ from datetime import datetime
 from ipaddress import ip_network
 from typing import Final
 
+from django.utils.translation import gettext as _
+
 from accounts.errors import Invalid
 from accounts.models import Workspace
 
@@ -27,10 +29,11 @@ def models(names: Iterable[str] | None) -> list[str] | None:
         return None
     unique = _bounded(list(dict.fromkeys(names)), param="models")
     if not unique:
-        raise Invalid("Name at least one model, or leave the list out for all.", param="models")
+        words = _("Name at least one model, or leave the list out for all.")
+        raise Invalid(words, param="models")
     for name in unique:
         if not SLUG.fullmatch(name):
-            raise Invalid(f"{name!r} is no name of a model.", param="models")
+            raise Invalid(_("%(name)r is no name of a model.") % {"name": name}, param="models")
     return unique
 
 
@@ -44,13 +47,14 @@ def ips(texts: Iterable[str]) -> list[str]:
         try:
             networks.append(str(ip_network(text.strip(), strict=False)))
         except ValueError:
-            raise Invalid(f"{text!r} is no IP address or network.", param="ips") from None
+            words = _("%(text)r is no IP address or network.")
+            raise Invalid(words % {"text": text}, param="ips") from None
     return _bounded(list(dict.fromkeys(networks)), param="ips")
 
 
 def _bounded(values: list[str], *, param: str) -> list[str]:
     if len(values) > MAX_LIST:
-        raise Invalid(f"At most {MAX_LIST} entries.", param=param)
+        raise Invalid(_("At most %(most)d entries.") % {"most": MAX_LIST}, param=param)
     return values
 
 
@@ -62,10 +66,12 @@ def rpm(limit: int | None, *, carried: Sequence[Workspace], past_tier: bool = Fa
     if limit is None:
         return None
     if not 0 <= limit <= MAX_RPM:
-        raise Invalid(f"A rate limit is 0 to {MAX_RPM} requests per minute.", param="rpm")
+        words = _("A rate limit is 0 to %(most)d requests per minute.")
+        raise Invalid(words % {"most": MAX_RPM}, param="rpm")
     most = min((workspace.tier.max_rpm for workspace in carried), default=MAX_RPM)
     if limit > most and not past_tier:
-        raise Invalid(f"Your tier allows at most {most} requests per minute.", param="rpm")
+        words = _("Your tier allows at most %(most)d requests per minute.")
+        raise Invalid(words % {"most": most}, param="rpm")
     return limit
 
 
@@ -75,7 +81,8 @@ def tpm(limit: int | None) -> int | None:
     :raises Invalid: negative or absurd
     """
     if limit is not None and not 0 <= limit <= MAX_TPM:
-        raise Invalid(f"A token limit is 0 to {MAX_TPM} tokens per minute.", param="tpm")
+        words = _("A token limit is 0 to %(most)d tokens per minute.")
+        raise Invalid(words % {"most": MAX_TPM}, param="tpm")
     return limit
 
 
@@ -85,7 +92,8 @@ def max_streams(limit: int | None) -> int | None:
     :raises Invalid: negative or absurd
     """
     if limit is not None and not 0 <= limit <= MAX_STREAMS:
-        raise Invalid(f"A key may have 0 to {MAX_STREAMS} streams at once.", param="max_streams")
+        words = _("A key may have 0 to %(most)d streams at once.")
+        raise Invalid(words % {"most": MAX_STREAMS}, param="max_streams")
     return limit
 
 
@@ -97,7 +105,8 @@ def expiry(moment: datetime | None, *, now: datetime) -> datetime | None:
     if moment is None:
         return None
     if moment.tzinfo is None:
-        raise Invalid("An expiry needs a time zone, e.g. 2030-01-31T00:00:00Z.", param="expires_at")
+        words = _("An expiry needs a time zone, e.g. 2030-01-31T00:00:00Z.")
+        raise Invalid(words, param="expires_at")
     if moment <= now:
-        raise Invalid("The expiry is in the past.", param="expires_at")
+        raise Invalid(_("The expiry is in the past."), param="expires_at")
     return moment

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.utils.translation import gettext as _
+
 from accounts import scopes, signup
 from accounts.actors import Actor, is_operator, rights, role_of
 from accounts.errors import Forbidden, ForeignWorkspace
@@ -58,11 +60,13 @@ def require_to_make(
     _require_verified(by)
     for workspace in carried:
         role = role_of(owner=owner, workspace=workspace)
-        _require_within(wanted, scopes.of_role(role), f"The role {role} in {workspace.name}")
-        _require_to_act_for(by=by, owner=owner, workspace=workspace)
+        whose = _("The role %(role)s in %(workspace)s")
         _require_within(
-            wanted, grantable(by=by, workspace=workspace), f"Your right in {workspace.name}"
+            wanted, scopes.of_role(role), whose % {"role": _(role), "workspace": workspace.name}
         )
+        _require_to_act_for(by=by, owner=owner, workspace=workspace)
+        whose = _("Your right in %(workspace)s") % {"workspace": workspace.name}
+        _require_within(wanted, grantable(by=by, workspace=workspace), whose)
 
 
 def _require_verified(by: Actor) -> None:
@@ -75,17 +79,21 @@ def _require_verified(by: Actor) -> None:
 def _require_within(wanted: frozenset[Scope], allowed: frozenset[Scope], whose: str) -> None:
     excess = sorted(wanted - allowed)
     if excess:
-        raise Forbidden(f"{whose} does not include {excess[0]}.", param="scopes")
+        raise Forbidden(
+            _("%(whose)s does not include %(scope)s.") % {"whose": whose, "scope": excess[0]},
+            param="scopes",
+        )
 
 
 def _require_to_act_for(*, by: Actor, owner: User | ServiceAccount, workspace: Workspace) -> None:
     if isinstance(owner, User):
         # Whoever holds the secret acts as its owner: only the owner may ever receive it.
         if not is_operator(by) and not _is(by, owner):
-            raise Forbidden("A key of a person is made by that person.", param="user")
+            raise Forbidden(_("A key of a person is made by that person."), param="user")
         return
     if Scope.KEYS_MANAGE not in rights(by=by, workspace=workspace):
-        raise Forbidden(f"Your right in {workspace.name} does not include keys:manage.")
+        words = _("Your right in %(workspace)s does not include %(right)s.")
+        raise Forbidden(words % {"workspace": workspace.name, "right": "keys:manage"})
 
 
 def _is(by: Actor, owner: User | ServiceAccount) -> bool:
@@ -107,7 +115,8 @@ def require_to_change(*, by: Actor, key: ApiKey) -> None:
         return
     carried = list(Workspace.objects.filter(key_workspaces__key=key))
     if not carried or not all(_keeps(by, workspace) for workspace in carried):
-        raise Forbidden("This key is changed by its owner, or by who manages all its workspaces.")
+        words = _("This key is changed by its owner, or by who manages all its workspaces.")
+        raise Forbidden(words)
 
 
 def require_to_detach(*, by: Actor, key: ApiKey, workspace: Workspace) -> None:
@@ -118,7 +127,8 @@ def require_to_detach(*, by: Actor, key: ApiKey, workspace: Workspace) -> None:
     if isinstance(by, User) and by.pk == key.user_id:
         return
     if not _keeps(by, workspace):
-        raise Forbidden("Only who manages the keys of a workspace takes it away from a key.")
+        words = _("Only who manages the keys of a workspace takes it away from a key.")
+        raise Forbidden(words)
 
 
 def _keeps(by: Actor, workspace: Workspace) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import keybounds, keyrights, keystore
 from accounts.actors import Actor
@@ -26,12 +27,12 @@ def rotate(*, key: ApiKey, overlap: timedelta, by: Actor) -> tuple[ApiKey, str]:
     :raises Forbidden: whoever asks may not make a key with these rights and bounds
     """
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
-        raise Invalid("The old key may live on for up to 90 days.", param="overlap")
+        raise Invalid(_("The old key may live on for up to 90 days."), param="overlap")
     old = keystore.lock(key=key)
     # Read after the lock: whoever waited for another rotation must see the key as ended.
     now = timezone.now()
     if old.disabled_at is not None or (old.expires_at is not None and old.expires_at <= now):
-        raise Invalid("This key works no more; create a new one.")
+        raise Invalid(_("This key works no more; create a new one."))
     carried = keystore.open_workspaces(Workspace.objects.filter(key_workspaces__key=old))
     terms = _terms(old)
     keyrights.require_to_make(by=by, owner=old.owner, carried=carried, wanted=terms.scopes)

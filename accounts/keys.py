@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import audit, keybounds, keylimits, keyrights, keystore, webhookevents, workspaces
 from accounts.actors import is_operator, rights
@@ -106,7 +107,7 @@ def _one_owner(user: User | None, service_account: ServiceAccount | None) -> Use
         return user
     if service_account is not None and user is None:
         return service_account
-    raise Invalid("A key belongs to one user or one service account.", param="user")
+    raise Invalid(_("A key belongs to one user or one service account."), param="user")
 
 
 def _name(name: str) -> str:
@@ -320,5 +321,5 @@ def get(*, public_id: str, by: User) -> ApiKey:
     own = found.filter(user=by).first()
     key = own or found.filter(key_workspaces__workspace__in=places).first()
     if key is None:
-        raise Missing("There is no such key.")
+        raise Missing(_("There is no such key."))
     return key

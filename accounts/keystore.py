@@ -13,6 +13,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.utils.translation import gettext as _
 
 from accounts import audit, keytext, scopes, webhookevents
 from accounts.actors import Actor, person_id
@@ -145,10 +146,10 @@ def open_workspaces(wanted: Iterable[Workspace]) -> list[Workspace]:
     """
     ids = {workspace.pk for workspace in wanted}
     if not ids:
-        raise Invalid("A key carries at least one workspace.", param="workspaces")
+        raise Invalid(_("A key carries at least one workspace."), param="workspaces")
     found = list(Workspace.objects.select_related("tier").filter(pk__in=ids).order_by("pk"))
     if any(workspace.closed_at is not None for workspace in found):
-        raise Invalid("The workspace is closed.", param="workspaces")
+        raise Invalid(_("The workspace is closed."), param="workspaces")
     return found
 
 
@@ -159,7 +160,7 @@ def lock(*, key: ApiKey) -> ApiKey:
     """
     current = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
     if current.deleted_at is not None:
-        raise Invalid("The key is deleted.")
+        raise Invalid(_("The key is deleted."))
     return current
 
 
@@ -180,4 +181,4 @@ def attach(*, key: ApiKey, workspace_ids: Iterable[int]) -> None:
             ApiKeyWorkspace.objects.create(key=key, workspace_id=workspace_id)
     except IntegrityError:
         # Proved a moment ago: the owner has left since, and the database noticed.
-        raise ForeignWorkspace("The key's owner just left the workspace.") from None
+        raise ForeignWorkspace(_("The key's owner just left the workspace.")) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from accounts import actors, audit, scopes, versions
 from accounts.actors import Actor, is_operator
@@ -37,7 +38,7 @@ def join(*, workspace: Workspace, user: User, role: Role) -> Membership:
 
 def _added(workspace: Workspace, user: User, role: Role, *, by: Actor) -> Membership:
     if Membership.objects.filter(workspace=workspace, user=user).exists():
-        raise Invalid(f"{user.email} is a member already.", param="user")
+        raise Invalid(_("%(who)s is a member already.") % {"who": user.email}, param="user")
     membership = Membership.objects.create(workspace=workspace, user=user, role=role)
     _record("member.added", membership, by=by, after=facts(membership))
     return membership
@@ -104,7 +105,7 @@ def remove(*, membership: Membership, by: Actor) -> None:
     if not leaves:
         require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
     if current.workspace.personal_of_id == current.user_id:
-        raise Invalid("Nobody leaves their personal workspace.")
+        raise Invalid(_("Nobody leaves their personal workspace."))
     _keep_an_owner(current)
     _record("member.left" if leaves else "member.removed", current, by=by, before=facts(current))
     current.delete()
@@ -121,15 +122,16 @@ def require_to_grant(*, by: Actor, workspace: Workspace, role: Role) -> None:
     own = actors.role(by=by, workspace=workspace)
     right = actors.rights(by=by, workspace=workspace)
     if Scope.MEMBERS_MANAGE not in right:
-        raise Forbidden(f"Your role {own} may not manage members.")
+        raise Forbidden(_("Your role %(role)s may not manage members.") % {"role": _(own)})
     if role is Role.OWNER and own is not Role.OWNER:
-        raise Forbidden("Only an owner makes or removes owners.")
+        raise Forbidden(_("Only an owner makes or removes owners."))
     if isinstance(by, KeyRecord):
         # Whoever gets the role could make keys with all of it: no more than the key has,
         # and what a management key may hand on without having it.
         excess = sorted(scopes.of_role(role) - right - INFERENCE - EITHER)
         if excess:
-            raise Forbidden(f"The key lacks {excess[0]}, which the role {role} includes.")
+            words = _("The key lacks %(scope)s, which the role %(role)s includes.")
+            raise Forbidden(words % {"scope": excess[0], "role": _(role)})
 
 
 def _role(role: str) -> Role:
@@ -144,7 +146,7 @@ def _lock(workspace: Workspace) -> None:
     # One change of members at a time, so that two owners cannot both leave.
     locked = Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     if locked.closed_at is not None:
-        raise Invalid("The workspace is closed.")
+        raise Invalid(_("The workspace is closed."))
 
 
 def _reload(membership: Membership) -> Membership:
@@ -152,7 +154,7 @@ def _reload(membership: Membership) -> Membership:
         Membership.objects.select_related("workspace", "user").filter(pk=membership.pk).first()
     )
     if current is None:
-        raise Invalid("The person is no member any more.")
+        raise Invalid(_("The person is no member any more."))
     return current
 
 
@@ -161,4 +163,4 @@ def _keep_an_owner(membership: Membership) -> None:
         return
     owners = Membership.objects.filter(workspace_id=membership.workspace_id, role=Role.OWNER)
     if not owners.exclude(pk=membership.pk).filter(user__is_active=True).exists():
-        raise Invalid("A workspace keeps at least one owner; appoint another one first.")
+        raise Invalid(_("A workspace keeps at least one owner; appoint another one first."))

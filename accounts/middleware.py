@@ -19,8 +19,10 @@ class OwnLanguage(MiddlewareMixin):
 
     def process_request(self, request: HttpRequest) -> None:
         """Choose the language of this request."""
-        known = settings.SESSION_COOKIE_NAME in request.COOKIES
-        if not known or request.path.startswith("/api/"):
+        if request.path.startswith("/api/"):
+            translation.activate(settings.LANGUAGE_CODE)
+            return
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return
         user = request.user
         if isinstance(user, User) and user.language in dict(settings.LANGUAGES):

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
+from django.utils.translation import gettext as _
+
 
 class Scope(StrEnum):
     """One right that a key can carry."""
@@ -64,7 +66,10 @@ def of_role(role: str) -> frozenset[Scope]:
     try:
         return ROLE_SCOPES[Role(role)]
     except ValueError:
-        raise ScopeError(f"Unknown role {role!r}; use one of {', '.join(Role)}.") from None
+        raise ScopeError(
+            _("Unknown role %(role)r; use one of %(roles)s.")
+            % {"role": role, "roles": ", ".join(Role)}
+        ) from None
 
 
 def effective(scopes: Iterable[str], role: str) -> frozenset[Scope]:
@@ -84,9 +89,12 @@ def check(scopes: Iterable[str]) -> frozenset[Scope]:
     asked = frozenset(scopes)
     unknown = sorted(asked - ALL)
     if unknown:
-        raise ScopeError(f"Unknown scope {unknown[0]!r}; use {', '.join(Scope)}.")
+        raise ScopeError(
+            _("Unknown scope %(scope)r; use %(scopes)s.")
+            % {"scope": unknown[0], "scopes": ", ".join(Scope)}
+        )
     if not asked:
-        raise ScopeError("A key needs at least one scope.")
+        raise ScopeError(_("A key needs at least one scope."))
     if asked & INFERENCE and asked & MANAGEMENT:
-        raise ScopeError("A key carries inference scopes or management scopes, never both.")
+        raise ScopeError(_("A key carries inference scopes or management scopes, never both."))
     return frozenset(Scope(scope) for scope in asked)

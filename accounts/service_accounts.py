@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import audit, members, scopes, versions, workspaces
 from accounts.actors import Actor
@@ -27,7 +28,8 @@ def create(*, workspace: Workspace, name: str, role: str, by: Actor) -> ServiceA
             account.save(force_insert=True)
     except IntegrityError:
         raise Invalid(
-            f"There is a service account {account.name!r} already.", param="name"
+            _("There is a service account %(name)r already.") % {"name": account.name},
+            param="name",
         ) from None
     _record("service_account.created", account, by=by, after=facts(account))
     return account
@@ -135,5 +137,5 @@ def _role(role: str) -> Role:
     except scopes.ScopeError as error:
         raise Invalid(str(error), param="role") from None
     if Role(role) not in SERVICE_ROLES:
-        raise Invalid("A service account never owns a workspace.", param="role")
+        raise Invalid(_("A service account never owns a workspace."), param="role")
     return Role(role)

@@ -10,6 +10,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from accounts import workspaces
 from accounts.errors import Invalid, NotVerified
@@ -50,7 +51,7 @@ def _check(*, email: str, password: str) -> None:
         raise Invalid(" ".join(error.messages)) from None
     taken = EmailAddress.objects.filter(email__iexact=email).exists()
     if taken or User.objects.filter(email=email).exists():
-        raise Invalid(f"{email} has an account already.", param="email")
+        raise Invalid(_("%(email)s has an account already.") % {"email": email}, param="email")
 
 
 def welcome(*, user: User) -> Workspace:

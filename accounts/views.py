@@ -1,14 +1,17 @@
-"""The public front page, and the switch between workspaces."""
+"""The public front page, and the switches between workspaces and between languages."""
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
+from django.views.i18n import set_language
 
 from accounts import seats
+from accounts.models import User
 from accounts.seats import Seat, seated
 
 
@@ -24,6 +27,15 @@ def switch_workspace(request: HttpRequest, seat: Seat) -> HttpResponse:
     """Show another workspace of the person; 404 for one that is not theirs."""
     seats.choose(request, public_id=request.POST.get("workspace", ""))
     return redirect(_local(request, request.POST.get("next", "")))
+
+
+@require_POST
+def choose_language(request: HttpRequest) -> HttpResponse:
+    """Go back in another language, which the browser keeps and, of people we know, we keep too."""
+    chosen = request.POST.get("language", "")
+    if isinstance(request.user, User) and chosen in dict(settings.LANGUAGES):
+        User.objects.filter(pk=request.user.pk).update(language=chosen)
+    return set_language(request)
 
 
 def _local(request: HttpRequest, address: str) -> str:

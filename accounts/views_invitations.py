@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import invitations, seats
 from accounts.errors import Refused
 from accounts.models import User
+from accounts.scopes import Role
 
 
 @never_cache
@@ -30,7 +31,9 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         found = invitations.by_token(token=token, now=timezone.now())
     except Refused as refusal:
         return _page(request, {"refusal": refusal.message}, status=refusal.status)
-    return _page(request, {"invitation": found}, status=200)
+    return _page(
+        request, {"invitation": found, "role": seats.role_name(Role(found.role))}, status=200
+    )
 
 
 def _page(request: HttpRequest, context: dict[str, Any], *, status: int) -> HttpResponse:

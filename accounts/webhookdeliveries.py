@@ -16,6 +16,7 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import egress, webhookevents, webhooks, webhooksigning
 from accounts.actors import Actor, rights
@@ -92,7 +93,7 @@ def get(*, endpoint: WebhookEndpoint, public_id: str) -> WebhookDelivery:
     """
     found = of(endpoint=endpoint).filter(public_id=public_id).first()
     if found is None:
-        raise Missing("There is no such delivery to this webhook.")
+        raise Missing(_("There is no such delivery to this webhook."))
     return found
 
 
@@ -243,7 +244,7 @@ def resend(*, delivery: WebhookDelivery, by: Actor) -> WebhookDelivery:
     endpoint = WebhookEndpoint.objects.select_related("workspace").get(pk=delivery.endpoint_id)
     _require(by, endpoint.workspace)
     if endpoint.disabled_at is not None and delivery.event.kind != TEST:
-        raise Invalid("The webhook is disabled; enable it first.")
+        raise Invalid(_("The webhook is disabled; enable it first."))
     rows = WebhookDelivery.objects.select_related("event")
     current = rows.select_for_update(no_key=True, of=("self",)).get(pk=delivery.pk)
     if current.status != WebhookDelivery.Status.PENDING:
@@ -256,4 +257,6 @@ def resend(*, delivery: WebhookDelivery, by: Actor) -> WebhookDelivery:
 
 def _require(by: Actor, workspace: Workspace) -> None:
     if Scope.WEBHOOKS_MANAGE not in rights(by=by, workspace=workspace):
-        raise Forbidden("Your right here does not include webhooks:manage.")
+        raise Forbidden(
+            _("Your right here does not include %(right)s.") % {"right": "webhooks:manage"}
+        )

@@ -13,6 +13,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import actors, audit, egress, versions, webhookevents, webhooksigning
 from accounts.actors import Actor
@@ -41,7 +42,7 @@ def get(*, workspace: Workspace, public_id: str) -> WebhookEndpoint:
     """
     found = of(workspace=workspace).filter(public_id=public_id).first()
     if found is None:
-        raise Missing("There is no such webhook in this workspace.")
+        raise Missing(_("There is no such webhook in this workspace."))
     return found
 
 
@@ -72,7 +73,8 @@ def create(
     _require(by, workspace)
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     if of(workspace=workspace).count() >= MOST:
-        raise Invalid(f"A workspace has at most {MOST} webhooks; delete one first.")
+        words = _("A workspace has at most %(most)d webhooks; delete one first.")
+        raise Invalid(words % {"most": MOST})
     secret = webhooksigning.new_secret()
     sealed, key_id = crypto.seal(secret.encode())
     endpoint = WebhookEndpoint.objects.create(
@@ -154,7 +156,7 @@ def rotate_secret(
     :raises Invalid: an overlap out of bounds
     """
     if not timedelta(0) <= overlap <= MOST_OVERLAP:
-        raise Invalid("The old secret may sign on for up to 7 days.", param="overlap_hours")
+        raise Invalid(_("The old secret may sign on for up to 7 days."), param="overlap_hours")
     current = _locked(endpoint)
     _require(by, current.workspace)
     secret = webhooksigning.new_secret()
@@ -215,13 +217,15 @@ def _locked(endpoint: WebhookEndpoint) -> WebhookEndpoint:
     found = WebhookEndpoint.objects.select_related("workspace")
     current = found.select_for_update(no_key=True, of=("self",)).filter(pk=endpoint.pk).first()
     if current is None:
-        raise Missing("There is no such webhook in this workspace.")
+        raise Missing(_("There is no such webhook in this workspace."))
     return current
 
 
 def _require(by: Actor, workspace: Workspace) -> None:
     if Scope.WEBHOOKS_MANAGE not in actors.rights(by=by, workspace=workspace):
-        raise Forbidden("Your right here does not include webhooks:manage.")
+        raise Forbidden(
+            _("Your right here does not include %(right)s.") % {"right": "webhooks:manage"}
+        )
 
 
 def _url(url: str) -> str:
@@ -235,7 +239,8 @@ def _events(events: Iterable[str]) -> list[str]:
     wanted = sorted(set(events))
     unknown = [each for each in wanted if each not in KINDS]
     if unknown or not wanted:
-        raise Invalid(f"Name one or more events of: {', '.join(KINDS)}.", param="events")
+        words = _("Name one or more events of: %(kinds)s.")
+        raise Invalid(words % {"kinds": ", ".join(KINDS)}, param="events")
     return wanted
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import actors, audit, tiers, versions
 from accounts.actors import Actor, is_operator
@@ -88,7 +89,8 @@ def _save(workspace: Workspace) -> Workspace:
             workspace.save(force_insert=True)
     except IntegrityError:
         raise Invalid(
-            f"The external id {workspace.external_id!r} is taken.", param="external_id"
+            _("The external id %(id)r is taken.") % {"id": workspace.external_id},
+            param="external_id",
         ) from None
     return workspace
 
@@ -107,7 +109,7 @@ def clean_name(name: str) -> str:
     """
     cleaned = " ".join(name.split())
     if not 1 <= len(cleaned) <= 100 or not cleaned.isprintable():
-        raise Invalid("A name has 1 to 100 printable characters.", param="name")
+        raise Invalid(_("A name has 1 to 100 printable characters."), param="name")
     return cleaned
 
 
@@ -115,9 +117,9 @@ def _clean_external_id(text: str | None) -> str | None:
     if text is None:
         return None
     if not 1 <= len(text) <= 128 or not text.isascii() or not text.isprintable() or " " in text:
-        raise Invalid("An external id has 1 to 128 ASCII characters.", param="external_id")
+        raise Invalid(_("An external id has 1 to 128 ASCII characters."), param="external_id")
     if text.startswith("ws_"):
-        raise Invalid("An external id may not start with ws_.", param="external_id")
+        raise Invalid(_("An external id may not start with ws_."), param="external_id")
     return text
 
 
@@ -143,7 +145,7 @@ def named(*, text: str) -> Workspace:
     field = "public_id" if text.startswith("ws_") else "external_id"
     workspace = Workspace.objects.filter(**{field: text}).first()
     if workspace is None:
-        raise Missing(f"There is no workspace {text}.")
+        raise Missing(_("There is no workspace %(id)s.") % {"id": text})
     return workspace
 
 
@@ -174,7 +176,7 @@ def close(*, workspace: Workspace, by: Actor) -> Workspace:
     """
     _require(by, workspace, Role.OWNER)
     if workspace.personal_of_id is not None:
-        raise Invalid("A personal workspace is closed with its account.")
+        raise Invalid(_("A personal workspace is closed with its account."))
     current = _locked(workspace)
     before = facts(current)
     if current.closed_at is None:
@@ -236,5 +238,6 @@ def _require(by: Actor, workspace: Workspace, *roles: Role) -> None:
         return
     own = actors.role(by=by, workspace=workspace)
     if own not in roles:
-        raise Forbidden(f"Only {' or '.join(roles)} may do this.")
+        allowed = _(" or ").join(_(each) for each in roles)
+        raise Forbidden(_("Only %(roles)s may do this.") % {"roles": allowed})
     actors.require_people_rights(by=by, workspace=workspace)

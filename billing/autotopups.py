@@ -14,12 +14,13 @@ from typing import Any, Final
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q, Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actors import Actor
 from accounts.errors import Invalid
 from accounts.models import Workspace
-from billing import ledger, topups
+from billing import ledger, topups, velocity
 from billing.models_funding import AutoTopUp, SavedCard, TopUp
 from common import money
 from common.errors import ApiError
@@ -62,9 +63,9 @@ def choose(
     before = AutoTopUp.objects.select_for_update().filter(workspace=workspace).first()
     topups.check_amount(amount_cents)
     if monthly_limit_cents < amount_cents:
-        raise Invalid("The monthly limit is below one top-up.", param="monthly_limit_usd")
+        raise Invalid(_("The monthly limit is below one top-up."), param="monthly_limit_usd")
     if enabled and (card is None or card.detached_at or card.workspace_id != workspace.pk):
-        raise Invalid("Save a card first, and choose it.", param="card")
+        raise Invalid(_("Save a card first, and choose it."), param="card")
     wanted = {
         "enabled": enabled,
         "threshold_nanos": threshold_nanos,
@@ -75,7 +76,7 @@ def choose(
         "retry_after": None,
         "stopped_because": "",
     }
-    made, _ = AutoTopUp.objects.update_or_create(workspace=workspace, defaults=wanted)
+    made, _created = AutoTopUp.objects.update_or_create(workspace=workspace, defaults=wanted)
     audit.record(
         action="auto_top_up.changed",
         by=by,
@@ -113,7 +114,9 @@ def _begin(wishes: AutoTopUp, *, now: datetime) -> TopUp | None:
     if spent_cents(workspace=workspace, now=now) + wishes.amount_cents > wishes.monthly_limit_cents:
         return None
     try:
-        topups.check_pace(workspace=workspace, amount_cents=wishes.amount_cents)
+        velocity.check(
+            workspace=workspace, amount_cents=wishes.amount_cents, card=wishes.card
+        )
         with transaction.atomic():
             return TopUp.objects.create(
                 workspace=workspace,

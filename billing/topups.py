@@ -9,33 +9,28 @@ once, and what the workspace owes is paid first. A processor of cards is one cla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cache
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
-from django.utils import timezone
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 
 from accounts import audit, signup
 from accounts.actors import Actor, person_id
 from accounts.errors import Invalid
 from accounts.models import User, Workspace
-from billing import claims, incidents, ledger, notices
+from billing import claims, incidents, ledger, notices, velocity
 from billing.ledger import Transfer
 from billing.models import Alert
 from billing.models_funding import Refund, SavedCard, TopUp
 from billing.models_tokens import TokenPackage
 from common import ids, money
-from common.errors import ApiError, retry_headers
+from common.errors import ApiError
 
 NANOS_PER_CENT: Final = 10**7
-# Attempts of one workspace in an hour, and cards it pays with for the first time in a day.
-ATTEMPTS_AN_HOUR: Final = 10
-NEW_CARDS_A_DAY: Final = 3
 
 
 class Processor(Protocol):
@@ -184,10 +179,12 @@ def ask(
     _require_verified(by)
     home = ledger.lock_homes(workspace_id=workspace.pk, assets=(ledger.USD,))[0]
     if home.frozen:
-        raise ApiError("workspace_frozen", "The workspace is frozen; ask the operator.")
+        raise ApiError("workspace_frozen", _("The workspace is frozen; ask the operator."))
     amount_cents = _priced(package) if package else amount_cents
     check_amount(amount_cents)
-    check_pace(workspace=workspace, amount_cents=amount_cents)
+    velocity.check(
+        workspace=workspace, amount_cents=amount_cents, person_id=person_id(by), card=card
+    )
     made = TopUp.objects.create(
         workspace=workspace,
         method=TopUp.Method.CARD if card else TopUp.Method.CHECKOUT,
@@ -225,55 +222,15 @@ def check_amount(amount_cents: int) -> None:
     least, most = settings.TOPUP_MIN_CENTS, settings.TOPUP_MAX_CENTS
     if not least <= amount_cents <= most:
         raise Invalid(
-            f"A top-up is {_usd(least)} to {_usd(most)} USD.",
+            _("A top-up is %(least)s to %(most)s USD.")
+            % {"least": _usd(least), "most": _usd(most)},
             param="amount_usd",
         )
 
 
-def check_pace(*, workspace: Workspace, amount_cents: int) -> None:
-    """
-    Slow down new customers and whoever tries cards out.
-
-    :raises common.errors.ApiError: 429, with when to come back
-    """
-    now = timezone.now()
-    rows = TopUp.objects.filter(workspace=workspace)
-    if rows.filter(created_at__gt=now - timedelta(hours=1)).count() >= ATTEMPTS_AN_HOUR:
-        raise _too_fast("Too many payments were begun within an hour.", 3600)
-    today = rows.filter(created_at__gt=now - timedelta(days=1), status=TopUp.Status.PAID)
-    if len(set(_new_cards(workspace, today))) >= NEW_CARDS_A_DAY:
-        raise _too_fast("Too many new cards within a day.", 86400)
-    paid = today.aggregate(sum=Sum("amount_cents"))["sum"] or 0
-    most = daily_limit_cents(workspace=workspace)
-    if paid + amount_cents > most:
-        raise _too_fast(
-            f"At most {_usd(most)} USD can be paid within a day for now, {_usd(paid)} are paid.",
-            86400,
-        )
-
-
-def daily_limit_cents(*, workspace: Workspace) -> int:
-    """How much a workspace may pay within a day: little in the tier where everybody begins."""
-    if workspace.tier.is_default:
-        return int(settings.TOPUP_FIRST_DAILY_CENTS)
-    return int(settings.TOPUP_DAILY_CENTS)
-
-
-def _new_cards(workspace: Workspace, today: Any) -> list[str]:
-    known = TopUp.objects.filter(workspace=workspace, status=TopUp.Status.PAID).exclude(
-        pk__in=today
-    )
-    seen = set(known.values_list("fingerprint", flat=True)) | {""}
-    return [each for each in today.values_list("fingerprint", flat=True) if each not in seen]
-
-
-def _too_fast(message: str, after_s: int) -> ApiError:
-    return ApiError("rate_limited", message, headers=retry_headers(after_ms=after_s * 1000))
-
-
 def _require_ready() -> None:
     if missing := processor().missing():
-        raise Invalid(f"Cards are not taken here. {missing}")
+        raise Invalid(_("Cards are not taken here. %(missing)s") % {"missing": missing})
 
 
 def _require_verified(by: Actor) -> None:
@@ -285,7 +242,8 @@ def _require_verified(by: Actor) -> None:
 def _priced(package: str) -> int:
     found = TokenPackage.objects.filter(slug=package, enabled=True).first()
     if found is None:
-        raise Invalid(f"No package {package!r} is on sale.", param="package")
+        words = _("No package %(package)r is on sale.")
+        raise Invalid(words % {"package": package}, param="package")
     return money.ceil_div(found.price_nanos, NANOS_PER_CENT)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actors import Actor
@@ -57,7 +58,8 @@ def create(
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     pending = Export.objects.filter(workspace=workspace, status=Export.Status.PENDING)
     if pending.count() >= MOST_PENDING:
-        raise Invalid(f"At most {MOST_PENDING} exports are built at once. Wait for one.")
+        words = _("At most %(most)d exports are built at once. Wait for one.")
+        raise Invalid(words % {"most": MOST_PENDING})
     export = Export.objects.create(
         workspace=workspace,
         kind=kind,

@@ -7,6 +7,7 @@ from typing import Final
 
 from django.utils.translation import gettext as _
 
+from accounts.templatetags.show import grouped
 from billing import pricing
 from billing.pricing import Rates
 from common import money
@@ -38,7 +39,9 @@ def items(receipt: Receipt) -> list[Item]:
         (_("Output tokens"), receipt.output_tokens, rates.completion),
     ]
     found = [
-        Item(label, count, f"${_usd(pico * PER_MILLION)} {per_million}", _usd(count * pico))
+        Item(
+            label, count, f"${grouped(_usd(pico * PER_MILLION))} {per_million}", _usd(count * pico)
+        )
         for label, count, pico in tokens
         if count
     ]
@@ -63,7 +66,7 @@ def _pieces(receipt: Receipt, rates: Rates) -> list[tuple[str, int, int]]:
 
 
 def _piece(label: str, count: int, pico: int) -> Item:
-    return Item(label, count, f"${_usd(pico)}", _usd(count * pico))
+    return Item(label, count, f"${grouped(_usd(pico))}", _usd(count * pico))
 
 
 def _rates(price: Price) -> Rates:

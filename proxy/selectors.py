@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
+from accounts.templatetags.show import exact_usd, grouped
 from billing.models import Usage
 from billing.selectors import USD
-from common import ids, money
+from common import ids
 
 DAYS_SEARCHED = 31
 
@@ -65,8 +66,8 @@ def first_request_id(*, workspace_id: int, today: date) -> str | None:
 def price_text(*, amount: int, asset: str) -> str:
     """What was charged, exactly, with its currency."""
     if asset == USD:
-        return f"${money.usd(amount, at_least=6)}"
-    return f"{amount:,} {asset}"
+        return f"${exact_usd(amount)}"
+    return f"{grouped(amount)} {asset}"
 
 
 def request_row(usage: Usage) -> RequestRow:

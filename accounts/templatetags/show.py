@@ -1,10 +1,11 @@
-"""How values look on pages: exact money, UTC times, counts."""
+"""How values look on pages: exact money, UTC times, counts, in the reader's language."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from django import template
+from django.utils.formats import get_format
 
 from common import money
 
@@ -20,7 +21,13 @@ def usd(nanos: int) -> str:
 @register.filter
 def exact_usd(nanos: int) -> str:
     """Dollars to the last nano-dollar, at least six decimals, for single requests."""
-    return money.usd(nanos, at_least=6)
+    return decimal(money.usd(nanos, at_least=6))
+
+
+@register.filter
+def decimal(number: str) -> str:
+    """An exact number, all its digits as they are, with the reader's decimal sign."""
+    return str(number).replace(".", str(get_format("DECIMAL_SEPARATOR")))
 
 
 @register.filter
@@ -28,13 +35,24 @@ def grouped(number: int | str) -> str:
     """A whole or decimal number with its thousands apart."""
     whole, point, part = str(number).partition(".")
     sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
-    return f"{sign}{int(digits):,}{point}{part}"
+    thousands = f"{int(digits):,}".replace(",", str(get_format("THOUSAND_SEPARATOR")))
+    return f"{sign}{thousands}{decimal(point)}{part}"
 
 
 @register.filter
 def utc(moment: datetime) -> str:
     """A time on the clock of Greenwich, whatever the server's own zone is."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    moment = moment.astimezone(UTC)
+    return f"{day(moment)} {moment:%H:%M:%S}"
+
+
+@register.filter
+def day(moment: date | str) -> str:
+    """A date, or one written as 2030-01-31, in figures that line up in a column."""
+    if isinstance(moment, str):
+        moment = date.fromisoformat(moment)
+    # A pattern of strftime, like 31.01.2030 in German; English pages show 2030-01-31.
+    return moment.strftime(get_format("DATE_INPUT_FORMATS")[0])
 
 
 @register.filter
@@ -46,4 +64,4 @@ def iso(moment: datetime) -> str:
 @register.filter
 def percent(share: float) -> str:
     """A share between 0 and 1 as a percentage with one decimal."""
-    return f"{share * 100:.1f} %"
+    return decimal(f"{share * 100:.1f} %")

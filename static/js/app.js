@@ -96,7 +96,7 @@ function nameLocalTimes(root) {
   for (const time of root.querySelectorAll("time[data-local-title]")) {
     const moment = new Date(time.dateTime);
     const timeZone = document.documentElement.dataset.timeZone;
-    time.title = moment.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long", timeZone });
+    time.title = moment.toLocaleString(document.documentElement.lang, { dateStyle: "full", timeStyle: "long", timeZone });
   }
 }
 nameLocalTimes(document);

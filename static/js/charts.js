@@ -11,6 +11,13 @@ const UNITS = {
   ms: (value) => `${value.toLocaleString(language)} ms`,
 };
 
+// Dates as the table beside it writes them: 2030-01-31 in English.
+function day(at, parts) {
+  const moment = new Date(at * 1000);
+  if (language === "en") return moment.toISOString().slice(parts.year ? 0 : 5, 10);
+  return moment.toLocaleDateString(language, { timeZone: "UTC", month: "2-digit", day: "2-digit", ...parts });
+}
+
 // Bars stand on each other: the last series is drawn first and reaches over all of them.
 function stacked(series) {
   const tops = series.map((each) => [...each.values]);
@@ -22,7 +29,6 @@ function options(facts, width, order) {
   const say = UNITS[facts.unit];
   const bars = facts.kind === "bars";
   const axis = { stroke: ink("base-content"), grid: { stroke: ink("base-300"), width: 1 }, ticks: { show: false } };
-  const day = (at) => new Date(at * 1000).toISOString().slice(0, 10);
   return {
     width,
     height: 260,
@@ -30,11 +36,11 @@ function options(facts, width, order) {
     scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
     cursor: { y: false },
     axes: [
-      { ...axis, values: (_, splits) => splits.map((at) => day(at).slice(5)), incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 28 * 86400, 91 * 86400], space: 56 },
+      { ...axis, values: (_, splits) => splits.map((at) => day(at, {})), incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 28 * 86400, 91 * 86400], space: 56 },
       { ...axis, values: (_, splits) => splits.map((value) => say(value)), size: 80 },
     ],
     series: [
-      { label: facts.day, value: (_, at) => (at == null ? "–" : day(at)) },
+      { label: facts.day, value: (_, at) => (at == null ? "–" : day(at, { year: "numeric" })) },
       ...order.map((row) => {
         const { label, values } = facts.series[row];
         const color = ink(INKS[row % INKS.length]);
