@@ -8,6 +8,7 @@
 # make chaos          everything killed and cut off under load, then an audit of the money
 # make assets         the stylesheet and scripts (needs node)
 # make lock           lock the requirements again
+# make messages       the catalogues of translations: what is new to translate, and the compiled files
 
 # platform/ is a folder of import roots, not a package (tests/test_layout.py says why).
 export PYTHONPATH := $(CURDIR)/platform
@@ -31,7 +32,7 @@ ifeq ($(and $(DATABASE_URL),$(REDIS_URL)),)
 RUN_NEEDS += $(EMBEDDED)
 endif
 
-.PHONY: run demo-pay test test-peers compatibility check bench chaos assets lock
+.PHONY: run demo-pay test test-peers compatibility check audit bench chaos assets messages lock
 
 run: $(RUN_NEEDS)
 	@exec $(BIN)/python -m embedded.run
@@ -71,6 +72,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command 'make lock'
 lock: $(DEV)
 	$(LOCK) pyproject.toml -o requirements.txt
+messages: $(EMBEDDED) $(DEV)
+	$(BIN)/python -m tests.i18n.messages
+
 	$(LOCK) --group embedded -c requirements.txt -o requirements-embedded.txt
 	$(LOCK) --group dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt
 
