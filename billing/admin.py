@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, TextField
+from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
+from accounts import audit
+from accounts.models import AuditEvent
 from billing import admin_customers, admin_earnings, admin_funding, incidents
 from billing.adminrows import ReadOnlyAdmin, RowAdmin
+from billing.adminsteps import Step, SteppedAdmin, Taken
 from billing.models import (
     CONTRADICTION,
     Account,
@@ -27,6 +33,9 @@ from billing.models import (
 )
 from common import money
 
+REVIEWED: Final = "call.reviewed"
+# All other incidents end by themselves when what they tell of is over.
+ENDED_BY_HAND: Final = (Alert.Kind.SETTLEMENT_REFUSED, Alert.Kind.PAYMENT_UNMATCHED)
 # Django looks for modules of this name only: it brings the others along.
 __all__ = ["admin_customers", "admin_funding"]
 
@@ -114,6 +123,34 @@ class Quarantine(admin.SimpleListFilter):
         return queryset.filter(reason=CONTRADICTION) if self.value() else queryset
 
 
+def _review(taken: Taken) -> str:
+    usage: Usage = taken.row
+    audit.record(
+        action=REVIEWED,
+        by=taken.by,
+        target=audit.Target(str(usage.pk), usage.model),
+        workspaces=[None],
+        after={"charged": str(usage.charged), "asset": usage.asset, "reason": taken.reason},
+    )
+    return "Noted."
+
+
+def _no_review(usage: Any) -> str:
+    if usage.reason != CONTRADICTION:
+        return "Only quarantined calls are reviewed."
+    return "It was reviewed." if getattr(usage, "seen", False) else ""
+
+
+REVIEW = Step(
+    name="review",
+    title="Reviewed",
+    text="Say what came of it. The charge stays: give money back as a grant or a correction.",
+    permission="accounts.resolve_calls",
+    run=_review,
+    refusal=_no_review,
+)
+
+
 class Uncollected(admin.SimpleListFilter):
     """Calls that were served and that nobody paid for in full: our loss."""
 
@@ -132,18 +169,29 @@ class Uncollected(admin.SimpleListFilter):
 
 
 @admin.register(Usage)
-class UsageAdmin(ReadOnlyAdmin):
+class UsageAdmin(SteppedAdmin):
     """Closed calls; `unknown` and `quarantine` list those that staff has to look into."""
 
+    steps = (REVIEW,)
     list_display = (
         "id", "closed_at", "workspace_id", "key_id", "model", "served", "provider", "state",
         "source", "unknown", "asset", "charged", "uncollected", "status",
-        "reason",
+        "reason", "reviewed",
     )  # fmt: skip
     list_filter = ("state", "source", "unknown", Quarantine, Uncollected)
     search_fields = ("=id",)
     date_hierarchy = "day"
     change_list_template = "admin/billing/usage_list.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Usage]:
+        """Return calls, with whether staff has looked into them."""
+        seen = AuditEvent.objects.filter(target=Cast(OuterRef("id"), TextField()), action=REVIEWED)
+        return Usage.objects.annotate(seen=Exists(seen))
+
+    @admin.display(description="Reviewed", boolean=True)
+    def reviewed(self, usage: Any) -> bool | None:
+        """Whether staff has looked into a quarantined call; nothing for others."""
+        return bool(usage.seen) if usage.reason == CONTRADICTION else None
 
     def get_urls(self) -> list[URLPattern]:
         """Add the dashboard of the house."""
@@ -194,28 +242,47 @@ class LedgerCheckpointAdmin(ReadOnlyAdmin):
     list_select_related = ("account",)
 
 
+def _end(taken: Taken) -> str:
+    alert: Alert = taken.row
+    incidents.end(kind=alert.kind, subject=alert.subject)
+    audit.record(
+        action="alert.ended",
+        by=taken.by,
+        target=audit.Target(f"alert {alert.pk}", str(alert)),
+        workspaces=[None],
+        before={"kind": alert.kind, "subject": alert.subject, "open": True, "reason": None},
+        after={"kind": alert.kind, "subject": alert.subject, "open": False, "reason": taken.reason},
+    )
+    return "Over."
+
+
+def _no_end(alert: Alert) -> str:
+    if alert.closed_at is not None:
+        return "It is over."
+    by_hand = alert.workspace_id is None and alert.kind in ENDED_BY_HAND
+    return "" if by_hand else "It ends by itself when what it tells of is over."
+
+
+END = Step(
+    name="end",
+    title="Dealt with",
+    text="End an incident that nothing but a person can end.",
+    permission="billing.change_alert",
+    run=_end,
+    refusal=_no_end,
+)
+
+
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(SteppedAdmin):
     """What customers and operators were told; without a workspace it is an incident of ours."""
 
+    steps = (END,)
     list_display = (
         "created_at", "kind", "subject", "window", "level", "workspace", "sent_at", "closed_at",
     )  # fmt: skip
     list_filter = ("kind", ("workspace", admin.EmptyFieldListFilter), "closed_at")
     list_select_related = ("workspace",)
-    actions = ("end",)
-
-    def has_end_permission(self, request: HttpRequest) -> bool:
-        """Ending an incident is the one change there is."""
-        user = request.user
-        return bool(user.is_active and user.has_perm("billing.change_alert"))
-
-    @admin.action(description="Dealt with: end refused settlements", permissions=["end"])
-    def end(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
-        """End those that nothing but a person can end; all others end by themselves."""
-        for alert in queryset.filter(kind=Alert.Kind.SETTLEMENT_REFUSED, closed_at=None):
-            incidents.end(kind=alert.kind, subject=alert.subject)
-            self.log_change(request, alert, "Ended")
 
 
 @admin.register(AlertPreference)

@@ -1,10 +1,12 @@
-"""Payments in the admin site: to be seen, never changed."""
+"""Payments in the admin site: to be seen; refunds, claims and suspense are decided by steps."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
+from billing.admin_claims import ACCEPT, ASK_AGAIN, REFUND, RELEASE
 from billing.adminrows import ReadOnlyAdmin
+from billing.adminsteps import SteppedAdmin
 from billing.models import (
     AutoTopUp,
     ChainCursor,
@@ -28,9 +30,10 @@ from billing.models import (
 
 
 @admin.register(TopUp)
-class TopUpAdmin(ReadOnlyAdmin):
+class TopUpAdmin(SteppedAdmin):
     """What customers pay in by card."""
 
+    steps = (REFUND,)
     list_display = (
         "public_id", "workspace", "method", "status", "amount_cents", "tax_cents", "created_at",
         "paid_at",
@@ -62,12 +65,16 @@ class AutoTopUpAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Refund)
-class RefundAdmin(ReadOnlyAdmin):
+class RefundAdmin(SteppedAdmin):
     """What was paid back."""
 
-    list_display = ("public_id", "top_up", "amount_cents", "credit_nanos", "status", "created_at")
+    steps = (ASK_AGAIN,)
+    list_display = (
+        "public_id", "top_up", "amount_cents", "credit_nanos", "status", "failure", "reason",
+        "created_by", "created_at",
+    )  # fmt: skip
     list_filter = ("status",)
-    list_select_related = ("top_up",)
+    list_select_related = ("top_up", "created_by")
     search_fields = ("=public_id", "=external_id", "=top_up__public_id")
 
 
@@ -80,9 +87,10 @@ class FundHoldAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Claim)
-class ClaimAdmin(ReadOnlyAdmin):
+class ClaimAdmin(SteppedAdmin):
     """Disputes and warnings of fraud: what was taken back, what is still owed."""
 
+    steps = (RELEASE, ACCEPT)
     list_display = (
         "external_id", "kind", "status", "workspace", "amount_nanos", "taken", "owed", "repaid",
         "froze", "created_at",

@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from billing import incidents, packages
 from billing.adminrows import ReadOnlyAdmin
 from billing.models import Alert
 from tests.billing.bank import customer
+from tests.staff.desk import clerk, desk, take
 
 pytestmark = pytest.mark.django_db
 
@@ -71,22 +71,27 @@ class TestTokenPackageAdmin:
 
 
 class TestAlertAdmin:
-    def test_staff_end_refused_settlements_and_nothing_else(self, staff: Client) -> None:
+    def test_staff_end_refused_settlements_with_a_reason_and_nothing_else(
+        self, staff: Client
+    ) -> None:
         for kind in ("settlement.refused", "ledger.violation"):
             incidents.begin(kind=kind, subject="x", facts={})
-        ids = list(Alert.objects.values_list("pk", flat=True))
-        url = reverse("admin:billing_alert_changelist")
-        staff.post(url, {"action": "end", "_selected_action": ids})
+        for alert in Alert.objects.all():
+            url = reverse("admin:billing_alert_end", args=[alert.pk])
+            if alert.kind == "settlement.refused":
+                take(staff, url, reason="Compared by hand")
+            else:
+                assert staff.get(url).status_code == 302
         assert [each.kind for each in Alert.objects.filter(closed_at=None)] == ["ledger.violation"]
+        written = AuditEvent.objects.get(action="alert.ended")
+        assert written.after == {"open": False, "reason": "Compared by hand"}
 
-    def test_who_may_only_look_ends_nothing(self, client: Client) -> None:
+    def test_who_may_only_look_ends_nothing(self) -> None:
         incidents.begin(kind="settlement.refused", subject="x", facts={})
-        looker = User.objects.create_user("look@example.com", "x", is_staff=True)
-        looker.user_permissions.add(Permission.objects.get(codename="view_alert"))
-        client.force_login(looker)
+        looker = desk(clerk("billing.view_alert"))
         [alert] = Alert.objects.all()
-        url = reverse("admin:billing_alert_changelist")
-        assert client.get(url).status_code == 200
-        client.post(url, {"action": "end", "_selected_action": [alert.pk]})
+        assert looker.get(reverse("admin:billing_alert_changelist")).status_code == 200
+        url = reverse("admin:billing_alert_end", args=[alert.pk])
+        assert looker.post(url, {"reason": "Mine"}).status_code == 403
         alert.refresh_from_db()
         assert alert.closed_at is None
