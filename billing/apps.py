@@ -24,14 +24,17 @@ class BillingConfig(AppConfig):
         """Add what money needs to the events of accounts, which knows nothing of money."""
         from accounts import keybounds, keystore, signup, workspaces
         from billing import alerts, grants, limits, orders
+        from billing.chains import wallets
 
         _once(workspaces.on_created, open_accounts)
         _once(workspaces.on_tier_changed, limits.follow_tier)
         _once(keystore.on_created, open_meter)
         _once(keybounds.on_handed, limits.hand_on)
+        _once(keybounds.on_person, limits.narrower)
         _once(signup.on_verified, grants.welcome)
         _once(alerts.on_raised, tell_webhooks)
         orders.register()
+        wallets.register()
 
 
 def _once(steps: list[Step], step: Step) -> None:

@@ -113,12 +113,8 @@ def quote(symbol: str, price: str, *, age_s: float = 0) -> None:
 
 def set_wallet() -> None:
     """Take the test wallet's public key into use."""
-    wallets.set_key(
-        text=wallet.xpub(wallet.account().public),
-        path=wallet.PATH,
-        first_address=FIRST,
-        replace=False,
-    )
+    text = wallet.xpub(wallet.account().public)
+    wallets.set_key(offered=wallets.offer(text=text, path=wallet.PATH, first_address=FIRST))
 
 
 def amounts() -> list[int]:

@@ -7,13 +7,19 @@ import threading
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.errors import NotVerified
-from accounts.models import User
+from accounts import approvals
+from accounts.actors import Staff
+from accounts.approvals import Order
+from accounts.errors import Conflict, Forbidden, Invalid, NotVerified
+from accounts.models import AuditEvent, User
 from billing.chains import wallets, watcher, xpub
+from billing.chains.wallets import Offer
 from billing.chains.xpub import NotAnXpub
 from billing.models import ChainCursor, DepositAddress, ExtendedKey
+from tests import staffing
 from tests.billing import bank
 from tests.billing.chains import counter
 from tests.billing.chains.counter import FIRST, Counter
@@ -22,9 +28,22 @@ from tests.fakes import wallet
 TEXT = wallet.xpub(wallet.account().public)
 
 
-def set_key(text: str = TEXT, first: str = FIRST, **changes: object) -> ExtendedKey:
-    given: dict[str, object] = {"path": wallet.PATH, "replace": False}
-    return wallets.set_key(text=text, first_address=first, **given | changes)  # type: ignore[arg-type]  # mixed on purpose
+def set_key(text: str = TEXT, first: str = FIRST, path: str = wallet.PATH) -> ExtendedKey:
+    return wallets.set_key(offered=wallets.offer(text=text, path=path, first_address=first))
+
+
+def other_offer() -> Offer:
+    """The key of the same wallet's second account."""
+    node = wallet.account(number=1).public
+    first = xpub.receiving_address(node, 0)
+    return wallets.offer(text=wallet.xpub(node), path="m/44'/60'/1'", first_address=first)
+
+
+def replace_key() -> None:
+    """One asks, another approves."""
+    asks, decides = (staffing.member(f"{n}@example.com", superuser=True) for n in ("anna", "bert"))
+    asked = wallets.ask_replacement(offered=other_offer(), by=Staff(asks), reason="Lost")
+    approvals.approve(approval=asked, by=Staff(decides))
 
 
 @pytest.mark.django_db
@@ -49,21 +68,75 @@ class TestSetKey:
             set_key(wallet.xprv(wallet.account()))
         assert not ExtendedKey.objects.exists()
 
-    def test_another_key_replaces_it_only_when_that_is_said(self) -> None:
-        first = set_key()
-        node = wallet.account(number=1).public
-        other, address = wallet.xpub(node), xpub.receiving_address(node, 0)
-        with pytest.raises(wallets.AlreadySet, match="--replace"):
-            set_key(other, address)
-        set_key(other, address, replace=True)
-        first.refresh_from_db()
-        assert first.retired_at is not None
-        with pytest.raises(wallets.AlreadySet, match="is or was"):
-            set_key(replace=True)
+    def test_another_key_is_not_set_beside_it(self) -> None:
+        set_key()
+        with pytest.raises(wallets.AlreadySet, match="takes two"):
+            wallets.set_key(offered=other_offer())
+        ExtendedKey.objects.update(retired_at=timezone.now())
+        with pytest.raises(wallets.AlreadySet, match="takes two"):
+            wallets.set_key(offered=other_offer())
+
+    def test_it_is_in_the_audit_log(self) -> None:
+        set_key()
+        event = AuditEvent.objects.get(action="crypto.wallet_set")
+        assert event.after == {"path": wallet.PATH, "first_address": FIRST}
 
     def test_a_path_that_is_none_of_an_account_is_refused(self) -> None:
         with pytest.raises(NotAnXpub, match="no path"):
             set_key(path="m/44/60/0")
+
+
+@pytest.mark.django_db
+class TestAskReplacement:
+    def test_nothing_changes_before_a_second_person_approves(self) -> None:
+        first = set_key()
+        anna, bert = (staffing.member(f"{n}@example.com", superuser=True) for n in ("a", "b"))
+        asked = wallets.ask_replacement(offered=other_offer(), by=Staff(anna), reason="Lost")
+        first.refresh_from_db()
+        assert first.retired_at is None
+        with pytest.raises(Forbidden, match="somebody else"):
+            approvals.approve(approval=asked, by=Staff(anna))
+        approvals.approve(approval=asked, by=Staff(bert))
+        first.refresh_from_db()
+        assert first.retired_at is not None
+        assert ExtendedKey.objects.get(retired_at=None).path == "m/44'/60'/1'"
+
+    def test_one_that_is_refused_or_expired_changes_nothing(self) -> None:
+        set_key()
+        anna, bert = (staffing.member(f"{n}@example.com", superuser=True) for n in ("a", "b"))
+        asked = wallets.ask_replacement(offered=other_offer(), by=Staff(anna), reason="Lost")
+        approvals.refuse(approval=asked, by=Staff(bert))
+        with pytest.raises(Conflict):
+            approvals.approve(approval=asked, by=Staff(bert))
+        assert ExtendedKey.objects.get().path == wallet.PATH
+
+    def test_the_others_read_the_first_address_and_never_the_key(self) -> None:
+        set_key()
+        anna = staffing.member("a@example.com", superuser=True)
+        offered = other_offer()
+        asked = wallets.ask_replacement(offered=offered, by=Staff(anna), reason="Lost")
+        assert offered.first_address in asked.summary
+        assert offered.text not in json.dumps(asked.payload) + asked.summary
+
+    def test_a_payload_that_was_changed_is_refused(self) -> None:
+        set_key()
+        anna, bert = (staffing.member(f"{n}@example.com", superuser=True) for n in ("a", "b"))
+        asked = wallets.ask_replacement(offered=other_offer(), by=Staff(anna), reason="Lost")
+        asked.payload["first_address"] = FIRST
+        with pytest.raises(Invalid, match="hardware wallet"):
+            wallets._replace(Order(asked.payload, "Lost", asked.source, Staff(bert)))
+        assert ExtendedKey.objects.get().path == wallet.PATH
+
+    def test_a_key_that_is_in_use_meanwhile_is_refused_the_second_time(self) -> None:
+        set_key()
+        anna, bert = (staffing.member(f"{n}@example.com", superuser=True) for n in ("a", "b"))
+        asked = [
+            wallets.ask_replacement(offered=other_offer(), by=Staff(anna), reason="Lost")
+            for _ in range(2)
+        ]
+        approvals.approve(approval=asked[0], by=Staff(bert))
+        with pytest.raises(Invalid, match="is or was"):
+            approvals.approve(approval=asked[1], by=Staff(bert))
 
 
 @pytest.mark.django_db
@@ -76,6 +149,27 @@ class TestTheCommand:
         said = capfd.readouterr()
         assert json.loads(said.out) == {"path": wallet.PATH, "first_address": FIRST}
         assert TEXT not in said.out + said.err
+
+    def test_a_replacement_is_asked_for_by_a_member_of_staff(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        set_key()
+        offered = other_offer()
+        words = ("--path", offered.path, "--first-address", offered.first_address, "--json")
+
+        def ask(*more: str) -> None:
+            monkeypatch.setattr("sys.stdin", io.StringIO(offered.text + "\n"))
+            call_command("set_xpub", *words, "--replace", *more)
+
+        with pytest.raises(CommandError, match="--staff"):
+            ask()
+        User.objects.create_user("guest@example.com", "a-long-pass")
+        with pytest.raises(CommandError, match="no member of staff"):
+            ask("--staff", "guest@example.com", "--reason", "Lost")
+        staffing.member("anna@example.com", superuser=True)
+        ask("--staff", "anna@example.com", "--reason", "Lost")
+        assert json.loads(capsys.readouterr().out)["state"] == "pending"
+        assert ExtendedKey.objects.get().path == wallet.PATH
 
     def test_a_refusal_does_not_show_it_either(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO(TEXT[:-1] + "z"))
@@ -129,7 +223,7 @@ class TestGive:
     def test_a_new_key_serves_new_workspaces_and_the_old_stays_watched(self, shop: Counter) -> None:
         old = shop.customer()
         node = wallet.account(number=1).public
-        set_key(wallet.xpub(node), xpub.receiving_address(node, 0), replace=True)
+        replace_key()
         new = shop.customer()
         assert (new.index, new.address) == (0, xpub.receiving_address(node, 0))
         shop.chain.mine(shop.pay(old, 2_000_000), shop.pay(new, 3_000_000))
