@@ -22,7 +22,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from accounts import actors, audit, members, scopes
+from accounts import actors, audit, keybounds, members, scopes
 from accounts.actors import Actor
 from accounts.errors import Forbidden, Invalid, Missing
 from accounts.models import Invitation, Membership, User, Workspace
@@ -44,6 +44,7 @@ def create(*, workspace: Workspace, email: str, role: str, by: Actor) -> Invitat
     address, wanted = _address(email), _role(role)
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     members.require_to_grant(by=by, workspace=workspace, role=wanted)
+    keybounds.require_unbound(by=by, workspace=workspace)
     if Membership.objects.filter(workspace=workspace, user__email=address).exists():
         raise Invalid(_("%(who)s is a member already.") % {"who": address}, param="email")
     for earlier in pending(workspace=workspace).filter(email=address):
@@ -78,6 +79,7 @@ def resend(*, invitation: Invitation, by: Actor) -> Invitation:
     :raises Invalid: it was accepted or taken back before
     """
     found = _open(invitation, by=by)
+    keybounds.require_unbound(by=by, workspace=found.workspace)
     token = secrets.token_urlsafe(32)
     found.digest, found.expires_at = _digest(token), timezone.now() + GOOD_FOR
     found.invited_by_id = actors.person_id(by)

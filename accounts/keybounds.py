@@ -3,7 +3,8 @@ What a key may give: never more than it has itself, in any respect.
 
 A management key's own models, addresses, expiry and limits bind whatever it makes, rotates,
 enables or changes, itself included, as its scopes do (keyrights). People are bound by their
-role alone. What a new key's maker leaves out is given as wide as the maker may.
+role alone, so a key with such bounds gives nobody a role. What a new key's maker leaves out is
+given as wide as the maker may.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ BOUND: Final = ("models", "rpm", "tpm", "max_streams", "ips", "expires_at")
 # What a layer above binds a key by. It is asked whether the first, which acts, may hand the
 # second on, with whether that one is new: what is new is narrowed, what is not is refused.
 on_handed: Final[list[Callable[[KeyRecord, ApiKey, bool], None]]] = []
+
+# Asked whether a layer above binds a key more narrowly than a person in a workspace is; it names
+# by what.
+on_person: Final[list[Callable[[KeyRecord, Workspace], str | None]]] = []
 
 
 class Terms(Protocol):
@@ -120,6 +125,24 @@ def hand_on(*, by: Actor, key: ApiKey, new: bool = False) -> None:
     require(by=by, terms=key, carried=list(_carried(key)))
     for hook in on_handed:
         hook(by, key, new)
+
+
+def require_unbound(*, by: Actor, workspace: Workspace) -> None:
+    """
+    Prove that someone may give a person more rights: no key's bounds would hold for what they do.
+
+    :raises Forbidden: who acts is a key with bounds of its own
+    """
+    if not isinstance(by, KeyRecord):
+        return
+    bounds = [name for name in BOUND if getattr(by, name) not in (None, ())]
+    bounds += [name for hook in on_person if (name := hook(by, workspace)) is not None]
+    if bounds:
+        raise Forbidden(
+            f"This key is bound by its {bounds[0]}, and a person would not be. Sign in, or use a"
+            " key without bounds of its own.",
+            param="role",
+        )
 
 
 def _carried(key: ApiKey) -> Collection[Workspace]:

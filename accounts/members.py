@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from accounts import actors, audit, scopes, versions
+from accounts import actors, audit, keybounds, scopes, versions
 from accounts.actors import Actor, is_operator
 from accounts.errors import Forbidden, Invalid
 from accounts.keyrecord import KeyRecord
@@ -23,6 +23,7 @@ def add(*, workspace: Workspace, user: User, role: str, by: Actor) -> Membership
     wanted = _role(role)
     _lock(workspace)
     require_to_grant(by=by, workspace=workspace, role=wanted)
+    keybounds.require_unbound(by=by, workspace=workspace)
     return _added(workspace, user, wanted, by=by)
 
 
@@ -82,6 +83,8 @@ def change_role(
     current = _reload(membership)
     require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
     require_to_grant(by=by, workspace=current.workspace, role=wanted)
+    if wanted is Role.OWNER or not scopes.of_role(current.role) >= scopes.of_role(wanted):
+        keybounds.require_unbound(by=by, workspace=current.workspace)
     before = facts(current)
     versions.require(wanted=version, current=versions.of(before))
     if wanted is not Role.OWNER:

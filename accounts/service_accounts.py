@@ -6,10 +6,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import audit, members, scopes, versions, workspaces
+from accounts import audit, keybounds, members, scopes, versions, workspaces
 from accounts.actors import Actor
 from accounts.errors import Invalid, Missing
-from accounts.models import ServiceAccount, Workspace
+from accounts.keyrecord import KeyRecord
+from accounts.models import ApiKey, ServiceAccount, Workspace
 from accounts.scopes import SERVICE_ROLES, Role
 
 
@@ -90,6 +91,8 @@ def change_role(
     members.require_to_grant(by=by, workspace=current.workspace, role=wanted)
     before = facts(current)
     versions.require(wanted=version, current=versions.of(before))
+    if not scopes.of_role(current.role) >= scopes.of_role(wanted):
+        _hand_on_keys(current, by=by)
     current.role = wanted
     current.save(update_fields=["role"])
     _record("service_account.role_changed", current, by=by, before=before, after=facts(current))
@@ -120,10 +123,23 @@ def enable(*, account: ServiceAccount, by: Actor) -> ServiceAccount:
     current = _locked(account)
     members.require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
     before = facts(current)
+    _hand_on_keys(current, by=by)
     current.disabled_at = None
     current.save(update_fields=["disabled_at"])
     _record("service_account.enabled", current, by=by, before=before, after=facts(current))
     return current
+
+
+def _hand_on_keys(account: ServiceAccount, *, by: Actor) -> None:
+    """Prove of each key that may do more from now on that it is within the bounds of who says so.
+
+    :raises Forbidden: who acts is a key, and it is bound more narrowly itself
+    """
+    if not isinstance(by, KeyRecord):
+        return
+    live = ApiKey.objects.filter(service_account=account, deleted_at=None, disabled_at=None)
+    for key in live.exclude(expires_at__lte=timezone.now()).order_by("pk"):
+        keybounds.hand_on(by=by, key=key)
 
 
 def _locked(account: ServiceAccount) -> ServiceAccount:

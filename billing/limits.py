@@ -124,6 +124,14 @@ def hand_on(by: KeyRecord, key: ApiKey, new: bool) -> None:
             raise keybounds.beyond(name)
 
 
+def narrower(by: KeyRecord, workspace: Workspace) -> str | None:
+    """Which cap of a key is below what a new key of a person has there; None where none is."""
+    tier = workspace.tier
+    usual = (tier.default_daily_nanos, tier.default_monthly_nanos)
+    pairs = zip(CAPS, _caps(key_id=by.id), usual, strict=True)
+    return next((name for name, own, most in pairs if _least(most, own) != most), None)
+
+
 def take_over(key: ApiKey, *, replaced: ApiKey) -> None:
     """Give a successor the caps of the key it replaces."""
     daily, monthly = key_caps(key=replaced)
