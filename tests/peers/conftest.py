@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.peers.browsing import FLAGS
 
 
 def require(*, program: str, packages: str) -> str:
@@ -25,3 +29,13 @@ def chromium() -> str:
 def npm() -> str:
     """Return node's package manager."""
     return require(program="npm", packages="nodejs npm")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One browser for a module; each page has a context of its own."""
+    expect.set_options(timeout=30_000)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield started
+        started.close()

@@ -1,4 +1,4 @@
-"""A newcomer's way through the whole product in a real browser, under its strict policy."""
+"""Each part of the dashboard in a real browser, under its strict policy."""
 
 from __future__ import annotations
 
@@ -7,35 +7,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from decimal import Decimal
-from email import policy
-from email.parser import BytesParser
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests import product as products
+from tests.peers.browsing import Reader, call, link_in_mail, open_page, outcome
 from tests.product import Product
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PASSWORD = "correct horse battery staple"
-# The browser reports an error page as an error; these are the ones a test asks for.
-WANTED_STATUS = re.compile(r"responded with a status of (400|403|404)")
 PUBLIC = (
     "/",
     "/models",
@@ -72,46 +54,11 @@ PRIVATE = (
 LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
 
 
-@dataclass
-class Reader:
-    """A page in a browser, and everything it complained about."""
-
-    page: Page
-    base_url: str
-    complaints: list[str] = field(default_factory=list)
-
-    def hear(self, message: ConsoleMessage) -> None:
-        """Keep errors and refusals of the policy."""
-        if message.type in ("error", "warning") and not WANTED_STATUS.search(message.text):
-            self.complaints.append(f"{self.page.url}: {message.text}")
-
-    def go(self, path: str) -> None:
-        """Open one of the product's pages."""
-        self.page.goto(self.base_url + path)
-
-    def sign_in(self, email: str, password: str) -> None:
-        """Sign in and arrive at the Overview."""
-        self.go("/login")
-        self.page.get_by_label("Email").fill(email)
-        self.page.get_by_label("Password", exact=True).fill(password)
-        self.page.locator("#submit-login").click()
-        self.page.wait_for_url("**/dashboard")
-
-
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     running = products.launch(folder=tmp_path_factory.mktemp("product") / "var")
     yield running
     running.interrupt()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    expect.set_options(timeout=15_000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +71,6 @@ def axe(npm: str) -> str:
     return AXE.read_text()
 
 
-def open_page(browser: Browser, product: Product, **look: Any) -> Reader:
-    context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | look))
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    reader = Reader(context.new_page(), product.demo["base_url"])
-    reader.page.on("console", reader.hear)
-    reader.page.on("pageerror", lambda error: reader.complaints.append(str(error)))
-    return reader
-
-
 @pytest.fixture
 def reader(browser: Browser, product: Product) -> Iterator[Reader]:
     reader = open_page(browser, product)
@@ -141,89 +79,7 @@ def reader(browser: Browser, product: Product) -> Iterator[Reader]:
     assert reader.complaints == []
 
 
-def link_in_mail(product: Product, *, to: str) -> str:
-    """The link in the newest message to somebody."""
-    found = ""
-    for path in sorted(
-        (product.folder / "mail").glob("*.log"), key=lambda path: path.stat().st_mtime
-    ):
-        message = BytesParser(policy=policy.default).parsebytes(path.read_bytes())
-        body = message.get_body(("plain",))
-        if message["To"] == to and body is not None:
-            found = re.findall(r"https?://\S+", body.get_content())[0]
-    assert found, f"no mail to {to}"
-    return found
-
-
-def call(product: Product, key: str) -> httpx.Response:
-    """A small paid call."""
-    message = {"role": "user", "content": "one two three"}
-    return httpx.post(
-        f"{product.demo['openai_base_url']}/chat/completions",
-        headers={"Authorization": f"Bearer {key}"},
-        json={"model": "sandbox/echo", "messages": [message]},
-        timeout=30,
-    )
-
-
-def outcome(answer: httpx.Response) -> str:
-    """The status of a call, and why it was refused."""
-    reason = "" if answer.is_success else f" {answer.json()['error']['reason']}"
-    return f"{answer.status_code}{reason}"
-
-
-def clipboard(page: Page) -> str:
-    """What was copied last."""
-    return str(page.evaluate("navigator.clipboard.readText()"))
-
-
-class TestNewcomer:
-    def test_from_sign_up_to_a_paid_request(self, reader: Reader, product: Product) -> None:
-        page = reader.page
-        email = "newcomer@example.com"
-
-        reader.go("/")
-        page.get_by_test_id("to-signup").click()
-        page.get_by_label("Email").fill(email)
-        page.get_by_label("Password", exact=True).fill(PASSWORD)
-        page.locator("#submit-signup").click()
-        page.wait_for_url("**/dashboard")
-        expect(page.get_by_test_id("banner-unverified")).to_be_visible()
-        page.get_by_test_id("nav-keys").click()
-        expect(page.get_by_test_id("new-key")).to_have_count(0)
-
-        page.goto(link_in_mail(product, to=email))
-        page.locator("#submit-confirm").click()
-        page.wait_for_url("**/dashboard")
-        expect(page.get_by_test_id("banner-unverified")).to_have_count(0)
-        expect(page.get_by_test_id("available")).not_to_have_text("$0.00")
-
-        page.get_by_test_id("nav-quickstart").click()
-        expect(page.get_by_test_id("step-seen").get_by_test_id("done")).to_have_count(0)
-        page.get_by_test_id("quickstart-create-key").click()
-        secret = page.get_by_test_id("secret").inner_text()
-        page.get_by_test_id("copy-secret").click()
-        expect(page.get_by_test_id("copy-secret")).to_have_text("Copied")
-        assert clipboard(page) == secret
-
-        answer = call(product, secret)
-
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["choices"][0]["message"]["content"] == "one two three"
-        expect(page.get_by_test_id("step-seen").get_by_test_id("done")).to_be_visible(
-            timeout=15_000
-        )
-        page.get_by_test_id("to-overview").click()
-        request = page.get_by_test_id("request")
-        expect(request).to_have_count(1)
-        expect(request.get_by_test_id("request-id")).to_have_text(answer.headers["x-request-id"])
-        price = request.get_by_test_id("price").inner_text()
-        assert re.fullmatch(r"\$\d+\.\d{6,9}", price)
-        assert Decimal(price[1:]) == Decimal(answer.headers["x-tollgate-cost"])
-
-        page.get_by_test_id("nav-keys").click()
-        assert secret not in page.content()
-
+class TestQuickstart:
     def test_the_snippets_run_as_they_are_copied(self, reader: Reader, product: Product) -> None:
         page = reader.page
         reader.sign_in(product.demo["email"], product.demo["password"])
@@ -232,12 +88,12 @@ class TestNewcomer:
 
         page.get_by_test_id("snippet-curl").click()
         curl = subprocess.run(
-            ["/bin/bash", "-c", clipboard(page)], capture_output=True, text=True, check=True
+            ["/bin/bash", "-c", reader.copied()], capture_output=True, text=True, check=True
         )
         page.get_by_role("radio", name="Python").check()
         page.get_by_test_id("snippet-python").click()
         python = subprocess.run(
-            [sys.executable, "-c", clipboard(page)],
+            [sys.executable, "-c", reader.copied()],
             capture_output=True,
             text=True,
             check=True,
