@@ -114,9 +114,7 @@ def _begin(wishes: AutoTopUp, *, now: datetime) -> TopUp | None:
     if spent_cents(workspace=workspace, now=now) + wishes.amount_cents > wishes.monthly_limit_cents:
         return None
     try:
-        velocity.check(
-            workspace=workspace, amount_cents=wishes.amount_cents, card=wishes.card
-        )
+        velocity.check(workspace=workspace, amount_cents=wishes.amount_cents, card=wishes.card)
         with transaction.atomic():
             return TopUp.objects.create(
                 workspace=workspace,

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from billing import autotopups, ledger, packages, topups
+from billing import autotopups, ledger, packages, topups, velocity
 from billing.models import Transfer
 from billing.models_funding import StripeCustomer, TopUp
 from billing.stripe import customers
@@ -206,6 +206,7 @@ def _credit(top_up: TopUp, paid: Paid) -> bool:
         )
     )
     _note(now, paid)
+    velocity.watch(top_up=now)
     topups.record(now, action="top_up.paid", by=None)
     autotopups.succeeded(workspace_id=top_up.workspace_id)
     _buy(top_up, source)

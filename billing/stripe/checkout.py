@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from accounts.errors import Invalid
 from accounts.models import Workspace
+from billing import velocity
 from billing.models_funding import StripeCustomer, TopUp
 from billing.stripe import customers
 from billing.stripe.client import Refused, connect, refusals
@@ -95,7 +96,12 @@ def _payment(top_up: TopUp, customer: str) -> dict[str, Any]:
 
 
 def open_card_page(*, workspace: Workspace) -> str:
-    """Return the address where a card is saved without a payment."""
+    """
+    Return the address where a card is saved without a payment.
+
+    :raises common.errors.ApiError: too many cards were saved within a day
+    """
+    velocity.check_saving(workspace=workspace)
     customer = customers.ensure(workspace=workspace)
     marked = {"workspace": workspace.public_id}
     back = f"{settings.BASE_URL}/dashboard/billing"
