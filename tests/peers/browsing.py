@@ -68,6 +68,18 @@ class Reader:
         self.page.locator("#submit-signup").click()
         self.page.wait_for_url("**/dashboard")
 
+    def sign_out(self) -> None:
+        """Leave, and arrive at the front page."""
+        self.go("/dashboard")
+        self.page.get_by_test_id("logout").click()
+        self.page.wait_for_url(f"{self.base_url}/")
+
+    def prove(self, password: str = PASSWORD) -> None:
+        """Give the password once more, as the page asks for it."""
+        self.page.wait_for_url("**/reauthenticate/**")
+        self.page.locator("[name=password]").fill(password)
+        self.page.locator("main form button[type=submit]").first.click()
+
     def confirm(self, link: str) -> None:
         """Follow the link that proves the address."""
         self.page.goto(link)

@@ -235,6 +235,49 @@ class TestTeam:
         other.page.context.close()
 
 
+PASSKEYS = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+
+
+class TestPasskeys:
+    def test_added_used_to_sign_in_and_removed(self, browser: Browser, product: Product) -> None:
+        reader = open_page(browser, product)
+        # A passkey belongs to a name, never to a bare address (WebAuthn, "effective domain").
+        reader.base_url = reader.base_url.replace("127.0.0.1", "localhost")
+        page, demo = reader.page, product.demo
+        authenticator = reader.context.new_cdp_session(page)
+        authenticator.send("WebAuthn.enable")
+        authenticator.send("WebAuthn.addVirtualAuthenticator", {"options": PASSKEYS})
+
+        reader.sign_in(demo["email"], demo["password"])
+        reader.go("/accounts/2fa/webauthn/add/")
+        reader.prove(demo["password"])
+        page.locator("[name=name]").fill("Laptop")
+        page.locator("[name=passwordless]").check()
+        page.locator("#mfa_webauthn_add").click()
+        page.wait_for_url("**/recovery-codes/**")
+
+        reader.sign_out()
+        reader.go("/login")
+        page.locator("#passkey_login").click()
+        page.wait_for_url("**/dashboard")
+
+        reader.go("/accounts/2fa/webauthn/")
+        expect(page.locator("#main")).to_contain_text("Laptop")
+        page.locator("a[href$='/remove/']").click()
+        reader.prove(demo["password"])
+        page.locator("main form button[type=submit]").click()
+        expect(page.locator("a[href$='/remove/']")).to_have_count(0)
+        reader.context.close()
+        assert reader.complaints == []
+
+
 class TestLooks:
     @pytest.mark.parametrize(("width", "scheme"), LOOKS)
     def test_no_page_overflows_or_shuts_anybody_out(

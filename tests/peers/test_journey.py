@@ -188,15 +188,13 @@ class Journey:
         self.see("nav-settings").click()
         self.see("to-mfa").click()
         page.locator("main a[href$='/totp/activate/']").click()
-        self._prove()
+        self.reader.prove()
         secret = page.locator("#authenticator_secret").input_value()
         page.locator("[name=code]").fill(code_now(secret))
         page.locator("main form button[type=submit]").click()
         page.wait_for_url("**/recovery-codes/**")
         recovery = page.locator("#recovery_codes").input_value().split()
-        self.reader.go("/dashboard")
-        self.see("logout").click()
-        page.wait_for_url(self.reader.base_url + "/")
+        self.reader.sign_out()
         self.reader.go("/login")
         page.locator("[name=login]").fill(self.email)
         page.locator("[name=password]").fill(PASSWORD)
@@ -205,12 +203,18 @@ class Journey:
         page.locator("main form button[type=submit]").first.click()
         page.wait_for_url("**/dashboard")
 
-    def _prove(self) -> None:
-        """Give the password once more, as the page asks for it."""
+    def opens(self, name: str) -> None:
+        """Go somewhere by the menu, which is folded away on a telephone."""
+        expect(self.see(name)).to_be_hidden()
+        self.see("menu").click()
+        self.see(name).click()
+        expect(self.see(name)).to_have_attribute("aria-current", "page")
+
+    def fits(self, language: str) -> None:
+        """The page is in the right language and no wider than the screen."""
         page = self.reader.page
-        page.wait_for_url("**/reauthenticate/**")
-        page.locator("[name=password]").fill(PASSWORD)
-        page.locator("main form button[type=submit]").first.click()
+        expect(page.locator("html")).to_have_attribute("lang", language)
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], page.url
 
     def rotate(self) -> None:
         """The successor works, the old key does not."""
@@ -230,7 +234,7 @@ class Journey:
         self.see("delete-account").click()
         self.see("delete-email").fill(self.email)
         self.see("delete-account-confirm").click()
-        self._prove()
+        self.reader.prove()
         expect(self.see("account-deleted")).to_be_visible()
         assert call(self.product, self.key).status_code == 401
         self.reader.go("/dashboard")
@@ -260,5 +264,37 @@ class TestJourney:
         journey.rotate()
         journey.delete_account()
 
+        reader.context.close()
+        assert reader.complaints == []
+
+
+class TestSteps:
+    """Those that differ on a telephone and in another language."""
+
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_on_a_telephone_in_the_browsers_language(
+        self, browser: Browser, product: Product, language: str
+    ) -> None:
+        reader = open_page(browser, product, viewport=NARROW, locale=language, has_touch=True)
+        journey = Journey(product, browser, reader, f"narrow-{language}@example.com")
+
+        reader.sign_up(journey.email)
+        journey.fits(language)
+        reader.confirm(link_in_mail(product, to=journey.email))
+        journey.opens("nav-settings")
+        journey.fits(language)
+        journey.opens("nav-quickstart")
+        journey.see("quickstart-create-key").click()
+        assert outcome(call(product, journey.see("secret").inner_text())) == "200"
+        expect(journey.see("step-seen").get_by_test_id("done")).to_be_visible()
+        journey.fits(language)
+        journey.opens("nav-limits")
+        journey.see("caps-form").locator("[name=daily]").fill("12.50")
+        journey.see("save-caps").click()
+        expect(journey.see("toasts").locator(".banner-success")).to_be_visible()
+        journey.fits(language)
+        for page in ("nav-keys", "nav-usage", "nav-logs", "nav-billing", "nav-team"):
+            journey.opens(page)
+            journey.fits(language)
         reader.context.close()
         assert reader.complaints == []
