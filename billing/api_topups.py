@@ -73,12 +73,14 @@ class TopUpSerializer(serializers.Serializer[Any]):
     method = serializers.ChoiceField(choices=TopUp.Method.choices)
     amount_usd = serializers.CharField(help_text="What is credited.")
     tax_usd = serializers.CharField(help_text="What is charged on top of it.")
+    total_usd = serializers.CharField(help_text="What is charged: both.")
     package = serializers.CharField(help_text="The token package it buys, or empty.")
     pay_url = serializers.CharField(
         allow_null=True, help_text="Where a person pays; null where nothing is to be done."
     )
     failure = serializers.CharField()
     receipt_url = serializers.CharField()
+    invoice_url = serializers.CharField(help_text="Of payments on a page; else empty.")
     created_at = serializers.DateTimeField()
     paid_at = serializers.DateTimeField(allow_null=True)
 
@@ -93,10 +95,12 @@ class TopUpSerializer(serializers.Serializer[Any]):
             "method": instance.method,
             "amount_usd": usd(instance.amount_cents),
             "tax_usd": usd(instance.tax_cents),
+            "total_usd": usd(instance.total_cents),
             "package": instance.package,
             "pay_url": pay_url(instance) if by_hand else None,
             "failure": instance.failure,
             "receipt_url": instance.receipt_url,
+            "invoice_url": instance.invoice_url,
             "created_at": when(instance.created_at),
             "paid_at": when(instance.paid_at) if instance.paid_at else None,
         }
@@ -118,6 +122,7 @@ class RefundSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=Refund.Status.choices)
     amount_usd = serializers.SerializerMethodField()
     credit_usd = serializers.SerializerMethodField()
+    tax_usd = serializers.SerializerMethodField()
 
     def get_amount_usd(self, refund: Refund) -> str:
         """What the payer gets."""
@@ -126,6 +131,10 @@ class RefundSerializer(serializers.Serializer[Any]):
     def get_credit_usd(self, refund: Refund) -> str:
         """What the balance loses."""
         return money.usd(refund.credit_nanos)
+
+    def get_tax_usd(self, refund: Refund) -> str:
+        """What of it is tax."""
+        return money.usd(refund.amount_cents * NANOS_PER_CENT - refund.credit_nanos)
 
 
 class NewRefundSerializer(Strict):

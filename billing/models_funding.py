@@ -100,6 +100,16 @@ class TopUp(models.Model):
         """What is credited, in the ledger's unit."""
         return self.amount_cents * 10**7
 
+    @property
+    def tax_nanos(self) -> int:
+        """The tax on top of it, in the ledger's unit."""
+        return self.tax_cents * 10**7
+
+    @property
+    def total_nanos(self) -> int:
+        """What is charged, in the ledger's unit."""
+        return self.total_cents * 10**7
+
 
 class SavedCard(models.Model):
     """A card that its owner let us charge again; its number is at the processor only."""
