@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
+import subprocess
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from unittest import mock
+from pathlib import Path
+from typing import Any
 
 import pytest
-from django.db import connections
+from django.conf import settings
+from django.db import connection, transaction
 from django.test import Client
 from pytest_django import Settings
 
-from billing import topups
 from billing.models import Transfer
-from billing.models_funding import StripeEvent, TopUp
-from billing.stripe import booking, events
+from billing.models_funding import AutoTopUp, StripeEvent, TopUp
+from billing.stripe import events
 from billing.tasks import poll_payments
 from tests.billing.stripe import payer
 from tests.billing.stripe.payer import Payer, body_of, deliver, sign, sound
@@ -136,32 +141,67 @@ class TestPolling:
         assert ada.frozen
 
 
+def start() -> subprocess.Popen[str]:
+    """Somebody who delivers, each event in a process of its own."""
+    database = settings.DATABASES["default"]
+    account = f"{database['USER']}:{database['PASSWORD']}"
+    url = f"postgres://{account}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    given = {
+        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "LOG_LEVEL": "CRITICAL",
+        "PYTHONPATH": str(settings.BASE_DIR / "platform"),
+        "STRIPE_API_BASE": settings.STRIPE_API_BASE,
+        "STRIPE_SECRET_KEY": settings.STRIPE_SECRET_KEY,
+        "STRIPE_WEBHOOK_SECRETS": ",".join(settings.STRIPE_WEBHOOK_SECRETS),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "tests.billing.stripe.deliverer"],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **given},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def delivery(event: dict[str, Any], *, crash: int | str | None = None) -> dict[str, Any]:
+    """One delivery of an event, and when its process crashes."""
+    body = body_of(event)
+    return {"body": body.decode(), "signature": sign(body), "crash": crash}
+
+
+def waits_for_a_lock() -> bool:
+    """Whether somebody waits for what another transaction has."""
+    with connection.cursor() as cursor:
+        cursor.execute("select count(*) from pg_locks where not granted")
+        return bool(cursor.fetchone()[0])
+
+
 @pytest.mark.django_db(transaction=True)
 class TestAtOnce:
-    def test_200_deliveries_with_crashes_book_each_payment_once(self, fake: FakeStripe) -> None:
+    def test_200_deliveries_with_crashes_book_each_payment_once(
+        self, fake: FakeStripe, settings: Settings
+    ) -> None:
+        settings.TOPUP_ATTEMPTS_PER_HOUR = 100
         ada = payer.payer(fake)
-        with mock.patch.object(topups, "ATTEMPTS_AN_HOUR", 100):
-            asked = [ada.ask(500 + n) for n in range(10)]
+        asked = [ada.ask(500 + n) for n in range(10)]
         for top_up in asked:
             ada.complete(top_up)
         told = fake.events("checkout.session.completed", "payment_intent.succeeded")
         assert len(told) == 20
-        deliveries = told * 10
         chance = random.Random(6)
-        chance.shuffle(deliveries)
-        crashes = [chance.random() < 0.3 for _ in deliveries]
-
-        def work(number: int) -> None:
-            event, body = deliveries[number], body_of(deliveries[number])
-            try:
-                events.receive(body=body, signature=sign(body))
-                if not crashes[number]:
-                    events.book(event_id=event["id"])
-            finally:
-                connections.close_all()
-
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(work, range(len(deliveries))))
+        # Of ten deliveries of an event three crash before it is booked and two anywhere.
+        wanted = [
+            delivery(event, crash=crash)
+            for event in told
+            for crash in (*("stored",) * 3, *chance.sample(range(80), 2), *(None,) * 5)
+        ]
+        chance.shuffle(wanted)
+        with start() as process:
+            said, _ = process.communicate(json.dumps({"deliveries": wanted, "at_once": 8}))
+        assert process.returncode == 0
+        assert json.loads(said)["killed"] >= 60
         poll_payments()
         assert ada.cents == sum(top_up.amount_cents for top_up in asked)
         assert Transfer.objects.filter(kind="top_up").count() == 10
@@ -170,14 +210,28 @@ class TestAtOnce:
 
     def test_a_crash_in_the_middle_of_booking_leaves_nothing_half(self, fake: FakeStripe) -> None:
         ada = payer.payer(fake)
+        # What is written last, after the money: somebody else holds it until the crash.
+        wishes = AutoTopUp.objects.create(
+            workspace=ada.workspace, threshold_nanos=1, amount_cents=500, monthly_limit_cents=500
+        )
         top_up = ada.ask()
         ada.complete(top_up)
-        with (
-            mock.patch.object(booking, "_note", side_effect=KeyboardInterrupt),
-            pytest.raises(KeyboardInterrupt),
-        ):
-            booking.book_session(top_up.session_id or "")
+        [event] = fake.events("checkout.session.completed")
+        with start() as process, transaction.atomic():
+            AutoTopUp.objects.select_for_update().get(pk=wishes.pk)
+            assert process.stdin is not None
+            process.stdin.write(json.dumps({"deliveries": [delivery(event)], "at_once": 1}))
+            process.stdin.close()
+            deadline = time.monotonic() + 30
+            while not waits_for_a_lock():
+                assert time.monotonic() < deadline, "the booking never came so far"
+                time.sleep(0.02)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+            os.kill(int(children), signal.SIGKILL)
+            process.wait(30)
         assert not Transfer.objects.exists()
-        booking.book_session(top_up.session_id or "")
+        assert TopUp.objects.get().status == TopUp.Status.PENDING
+        poll_payments()
         assert TopUp.objects.get().status == TopUp.Status.PAID
+        assert ada.cents == 2000
         assert sound()

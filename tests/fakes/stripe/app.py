@@ -271,7 +271,9 @@ class Fake:
                     bank.objects[said["id"]], said["amount"], {}, status="succeeded"
                 )
             case "end_refund":
-                bank.end_refund(bank.objects[said["id"]], said["status"])
+                refund = bank.objects[said["id"]]
+                bank.end_refund(refund, said["status"])
+                taxes.restore(bank, bank.objects[refund["payment_intent"]], refund)
             case "dispute":
                 return bank.dispute(said["id"], said.get("amount"), said.get("status", ""))
             case "end_dispute":

@@ -45,6 +45,13 @@ def reverse(bank: Bank, intent: Body, refund: Body) -> None:
         _transaction(bank, calculation, refund["id"], -refund["amount"], type="reversal")
 
 
+def restore(bank: Bank, intent: Body, refund: Body) -> None:
+    """Record again what a refund took off that failed."""
+    calculation = _calculation(bank, intent)
+    if calculation is not None and refund["status"] == "failed":
+        _transaction(bank, calculation, f"{refund['id']}-failed", refund["amount"])
+
+
 def _calculation(bank: Bank, intent: Body) -> Body | None:
     hooks: Any = intent.get("hooks") or {}
     name = ((hooks.get("inputs") or {}).get("tax") or {}).get("calculation")
