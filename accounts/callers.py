@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from accounts import keys, keyuse, scopes, seats, workspaces
+from accounts import keys, keyuse, scopes, seats, staffdoor, workspaces
 from accounts.keyrecord import KeyRecord
 from accounts.models import User, Workspace
 from accounts.scopes import Scope
@@ -100,6 +100,11 @@ def _session_caller(request: HttpRequest, headers: Mapping[bytes, bytes], access
         raise ApiError(
             "invalid_api_key",
             "No API key was given. Send it as 'Authorization: Bearer <key>', or sign in.",
+        )
+    if staffdoor.is_shut(request):
+        raise ApiError(
+            "second_factor_required",
+            "Staff use their second factor first: open /admin/ in this browser.",
         )
     if not access.workspace:
         return Caller(by=user, rights=frozenset())

@@ -80,6 +80,11 @@ REASON_LIST: Mapping[str, Reason] = {
     "scope_missing": Reason(
         403, "The key, or its owner's role, lacks the scope.", "Use a key with the scope."
     ),
+    "second_factor_required": Reason(
+        403,
+        "Staff have not used their second factor in this session, or too long ago.",
+        "Open `/admin/` in the same browser and use it, or send an API key.",
+    ),
     "workspace_forbidden": Reason(
         403, "The key does not carry the workspace.", "Name one that it carries."
     ),

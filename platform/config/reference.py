@@ -74,6 +74,13 @@ MEANINGS = {
     "TOKEN_VALUE_USD": "what one platform token is worth",
     "SIGNUP_GRANT_USD": "granted when an e-mail address is verified",
     "MIN_OUTPUT_TOKENS": "an output limit is not clamped below this",
+    "APPROVAL_USD": (
+        "a grant, correction or refund above this takes a second member of staff; what one "
+        "person moved alone for the same workspace within 24 hours is added up"
+    ),
+    "APPROVAL_TTL_H": "a request that nobody has decided expires after so many hours",
+    "STAFF_MFA_HOURS": "staff use their second factor again after this",
+    "IMPERSONATION_MINUTES": "staff look at the dashboard as a customer no longer than this",
     "HOLD_TTL_S": "a hold is overdue after this; live streams extend theirs",
     "REQUEST_DEADLINE_S": "a call without a stream, with all its fallbacks",
     "CONNECT_TIMEOUT_S": "connecting to a provider",

@@ -100,7 +100,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_htmx",
     "csp",
-    "django.contrib.admin",
+    "config.adminapp.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -124,6 +124,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.StaffDoor",
     "accounts.middleware.OwnLanguage",
 ]
 ROOT_URLCONF = "config.urls"
@@ -389,6 +390,9 @@ LOW_BALANCE_NANOS = nanos_from_usd(env.str("LOW_BALANCE_USD", "1"))
 # Above this a second member of staff approves; what one person gave in a day is added up.
 APPROVAL_NANOS = nanos_from_usd(env.str("APPROVAL_USD", "100"))
 APPROVAL_TTL_H = env.int("APPROVAL_TTL_H", 72)
+# How long the use of a second factor opens the staff's door.
+STAFF_MFA_HOURS = env.float("STAFF_MFA_HOURS", 12.0)
+IMPERSONATION_MINUTES = env.int("IMPERSONATION_MINUTES", 30)
 
 # -- Gateway ----------------------------------------------------------------------------
 HOLD_TTL_S = env.int("HOLD_TTL_S", 660)

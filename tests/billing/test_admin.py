@@ -10,6 +10,7 @@ from accounts.models import AuditEvent, User
 from billing import incidents, packages
 from billing.adminrows import ReadOnlyAdmin
 from billing.models import Alert
+from tests import staffing
 from tests.billing.bank import customer
 from tests.staff.desk import clerk, desk, take
 
@@ -25,8 +26,7 @@ MODELS = sorted(
 @pytest.fixture
 def staff(client: Client) -> Client:
     """Return a client that is signed in as a superuser."""
-    client.force_login(User.objects.create_superuser("staff@example.com", "x"))
-    return client
+    return staffing.sign_in(client, User.objects.create_superuser("staff@example.com", "x"))
 
 
 class TestReadOnlyAdmin:

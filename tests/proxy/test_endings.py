@@ -13,6 +13,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from billing import invariants
+from tests import staffing
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import Shop, hello
@@ -130,8 +131,7 @@ class TestQuarantined:
         staff = get_user_model().objects.create_superuser(
             email="staff@example.com", password="a-long-pass-word"
         )
-        browser = Client()
-        browser.force_login(staff)
+        browser = staffing.sign_in(Client(), staff)
 
         page = browser.get("/admin/billing/usage/", {"quarantine": "usage_contradiction"})
 

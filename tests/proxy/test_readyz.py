@@ -5,6 +5,7 @@ from django.test import Client
 
 from accounts.models import User
 from proxy import health
+from tests import staffing
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +23,7 @@ class TestReadyz:
         assert response["Cache-Control"] == "no-store"
 
     def test_staff_see_each_check(self, browser: Client) -> None:
-        browser.force_login(User.objects.create_user("s@example.com", "a-long-pass", is_staff=True))
+        staffing.sign_in(browser, staffing.member("s@example.com"))
         body = browser.get("/readyz").json()
         assert list(body["checks"]) == [
             "database",

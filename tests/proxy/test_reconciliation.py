@@ -25,6 +25,7 @@ from common import ids
 from proxy import reconciliation, tasks
 from proxy.costreports import base
 from proxy.models import Model, Provider, ProviderReport, Route, TaskHeartbeat
+from tests import staffing
 from tests.fakes.sandbox import TOKEN, SandboxServer
 from tests.fakes.upstream import FakeUpstream, Stall, answer, error
 from tests.proxy.conftest import PAST
@@ -320,7 +321,7 @@ class TestReportPage:
         upstream.script(costs(2))
         attempt(openai, cost=10**9)
         reconciliation.compare(provider=openai, day=YESTERDAY)
-        client.force_login(User.objects.create_superuser("staff@example.com", "x"))
+        staffing.sign_in(client, User.objects.create_superuser("staff@example.com", "x"))
         page = client.get("/admin/proxy/providerreport/").content.decode()
         assert "-50.0000" in page
         assert "2.000000" in page

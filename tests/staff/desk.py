@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from html.parser import HTMLParser
 from typing import Any
 
+from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import encrypt
 from django.contrib.auth.models import Permission
 from django.test import Client
 
 from accounts.models import User
+from tests import staffing
 
 
 def clerk(*permissions: str, superuser: bool = False, name: str = "clerk") -> User:
@@ -27,9 +32,7 @@ def clerk(*permissions: str, superuser: bool = False, name: str = "clerk") -> Us
 
 def desk(user: User) -> Client:
     """A browser in which somebody of the staff is signed in."""
-    client = Client()
-    client.force_login(user)
-    return client
+    return staffing.sign_in(Client(), user)
 
 
 class Hidden(HTMLParser):
