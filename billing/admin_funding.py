@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from billing import admin_deposits
 from billing.admin_claims import ACCEPT, ASK_AGAIN, REFUND, RELEASE
 from billing.adminrows import ReadOnlyAdmin
 from billing.adminsteps import SteppedAdmin
@@ -144,13 +145,15 @@ class DepositAddressAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Deposit)
-class DepositAdmin(ReadOnlyAdmin):
-    """What arrived on chains."""
+class DepositAdmin(SteppedAdmin):
+    """What arrived on chains; what is suspended waits for a person."""
 
+    steps = (admin_deposits.RELEASE, admin_deposits.REJECT)
     list_display = (
-        "public_id", "address", "asset", "amount", "units", "state", "block_number", "found_at",
+        "public_id", "address", "asset", "amount", "units", "state", "doubt", "block_number",
+        "found_at",
     )  # fmt: skip
-    list_filter = ("state", "asset")
+    list_filter = ("state", "doubt", "asset")
     list_select_related = ("address",)
     search_fields = ("=public_id", "=tx_hash", "=address__address")
 
@@ -166,13 +169,15 @@ class OutflowAdmin(ReadOnlyAdmin):
 
 
 @admin.register(UnlistedToken)
-class UnlistedTokenAdmin(ReadOnlyAdmin):
+class UnlistedTokenAdmin(SteppedAdmin):
     """Tokens on no list that say they arrived: worthless, or a customer's mistake."""
 
+    steps = (admin_deposits.RESOLVE,)
     list_display = (
         "chain_id", "contract", "address", "amount", "transfers", "tx_hash", "found_at",
+        "resolution", "resolved_at",
     )  # fmt: skip
-    list_filter = ("chain_id",)
+    list_filter = ("resolution", "chain_id")
     list_select_related = ("address",)
     search_fields = ("=contract", "=address__address")
 

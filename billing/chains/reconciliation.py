@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from billing import incidents
-from billing.chains import addresses, config, identity, rpc, sweepplan, transfers
+from billing.chains import addresses, config, deposits, identity, rpc, sweepplan, transfers
 from billing.chains.config import Chain, Token
 from billing.chains.rpc import Node
 from billing.models import Alert, ChainCursor, DepositAddress, NativeBalance
@@ -40,6 +40,8 @@ def reconcile(*, chain: Chain) -> list[Difference]:
             for token in chain.accepted
             for difference in _differences(nodes[-1], token, cursor.number)
         ]
+    for token in chain.accepted:
+        _check_units(token)
     for each in found:
         incidents.begin(
             kind=Alert.Kind.CHAIN_TROUBLE,
@@ -81,6 +83,17 @@ def _balances(
     ]
     words = node.ask_many(calls)
     return {each: rpc.number(word) for each, word in zip(booked, words, strict=True)}
+
+
+def _check_units(token: Token) -> None:
+    """What is credited and what lies there differ by less than one of the ledger's units."""
+    for address_id, rest in deposits.uncounted(token=token).items():
+        if not 0 <= rest < token.scale:
+            incidents.begin(
+                kind=Alert.Kind.CHAIN_TROUBLE,
+                subject=f"units:{token.asset}:{address_id}"[:128],
+                facts={"what": "Credited is not what arrived.", "difference": str(rest)},
+            )
 
 
 def _native(token: Token, booked: dict[DepositAddress, int]) -> dict[DepositAddress, int]:

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 
 from django.db.models import Sum
 
-from billing.chains import config, xpub
+from billing.chains import config, deposits, xpub
 from billing.chains.config import Token, written
 from billing.models import Deposit, DepositAddress, Outflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One amount to move; `path` says which key of the wallet signs."""
+    """
+    One amount to move; `path` says which key of the wallet signs.
+
+    `uncounted` of it is below the ledger's unit: credited to nobody yet.
+    """
 
     chain_id: int
     chain: str
@@ -24,6 +28,7 @@ class Line:
     path: str
     amount: str
     base_units: int
+    uncounted: int
 
 
 def plan() -> list[Line]:
@@ -32,9 +37,11 @@ def plan() -> list[Line]:
     lines = []
     for chain in found.chains:
         for token in chain.accepted:
+            rests = deposits.uncounted(token=token)
             for address, amount in resting(token=token).items():
                 if amount > 0:
-                    lines.append(_line(chain.name, token, address, amount))
+                    rest = rests.get(address.pk, 0)
+                    lines.append(_line(chain.name, token, address, amount, rest))
     return lines
 
 
@@ -51,7 +58,7 @@ def _sums(model: type[Deposit] | type[Outflow], token: Token) -> dict[int, int]:
     return {address: int(amount) for address, amount in rows.annotate(amount=Sum("amount"))}
 
 
-def _line(chain: str, token: Token, address: DepositAddress, amount: int) -> Line:
+def _line(chain: str, token: Token, address: DepositAddress, amount: int, rest: int) -> Line:
     return Line(
         chain_id=token.chain_id,
         chain=chain,
@@ -62,4 +69,5 @@ def _line(chain: str, token: Token, address: DepositAddress, amount: int) -> Lin
         path=f"{address.extended_key.path}/{xpub.RECEIVING}/{address.index}",
         amount=written(amount, token.decimals),
         base_units=amount,
+        uncounted=rest,
     )

@@ -98,6 +98,7 @@ def _look(chain: Chain, nodes: Sequence[Node]) -> Look:
     watched = list(DepositAddress.objects.order_by("id"))
     since = min(cursor.number if cursor.native_number is None else cursor.native_number, final)
     new = _advance(chain, nodes, cursor, final, watched)
+    new += _credit_listed(chain, nodes, watched)
     if timezone.now() - cursor.rescanned_at > RESCAN_EVERY:
         new += rescan(chain=chain, nodes=nodes, cursor=cursor, watched=watched)
     if chain.native is not None:
@@ -148,21 +149,34 @@ def _advance(
     watched: Sequence[DepositAddress],
 ) -> int:
     new = 0
+    for span, last_hash, found in _read(chain, nodes, cursor.number + 1, final, watched):
+        new += found
+        cursor.number, cursor.block_hash = span.last, last_hash
+        cursor.save(update_fields=["number", "block_hash"])
+    return new
+
+
+def _read(
+    chain: Chain,
+    nodes: Sequence[Node],
+    first: int,
+    last: int,
+    watched: Sequence[DepositAddress],
+) -> Iterator[tuple[Range, str, int]]:
+    """Book what is in blocks, range by range; say of each its last hash and what was new."""
     width = chain.max_range
-    while cursor.number < final:
-        span = Range(first=cursor.number + 1, last=min(cursor.number + width, final))
+    while first <= last:
+        span = Range(first=first, last=min(first + width - 1, last))
         try:
-            last_hash, found = _scan(chain, nodes, span, watched)
+            last_hash, new = _scan(chain, nodes, span, watched)
         except rpc.Refused:
             # Each operator limits blocks or results in another way: ask for less.
             if width == 1:
                 raise
             width = max(width // 2, 1)
             continue
-        new += found
-        cursor.number, cursor.block_hash = span.last, last_hash
-        cursor.save(update_fields=["number", "block_hash"])
-    return new
+        yield span, last_hash, new
+        first = span.last + 1
 
 
 def rescan(
@@ -173,16 +187,25 @@ def rescan(
     watched: Sequence[DepositAddress],
 ) -> int:
     """Look at the last final blocks again; what is found only now was hidden before."""
-    new = 0
     first = max(cursor.number - chain.rescan_blocks + 1, 0)
-    while first <= cursor.number:
-        span = Range(first=first, last=min(first + chain.max_range - 1, cursor.number))
-        new += _scan(chain, nodes, span, watched)[1]
-        first = span.last + 1
+    new = sum(found for *_, found in _read(chain, nodes, first, cursor.number, watched))
     cursor.rescanned_at = timezone.now()
     cursor.save(update_fields=["rescanned_at"])
     if new:
         log.error("A second look found what the first had not", chain=chain.id, deposits=new)
+    return new
+
+
+def _credit_listed(chain: Chain, nodes: Sequence[Node], watched: Sequence[DepositAddress]) -> int:
+    """Book what came of tokens before they were on the list, where a person said so."""
+    new = 0
+    decided = UnlistedToken.objects.filter(
+        chain_id=chain.id, resolution=UnlistedToken.Resolution.CREDITED, resolved_at=None
+    )
+    for row in decided.order_by("id"):
+        parts = _read(chain, nodes, row.first_block, row.block_number, watched)
+        new += sum(found for *_, found in parts)
+        UnlistedToken.objects.filter(pk=row.pk).update(resolved_at=timezone.now())
     return new
 
 
@@ -268,13 +291,19 @@ def _note(chain: Chain, move: Move, address: DepositAddress) -> None:
             "block_number": move.block_number,
         },
     )
-    if not made and move.block_number > row.block_number:
-        UnlistedToken.objects.filter(pk=row.pk).update(
-            transfers=F("transfers") + 1,
-            tx_hash=move.tx_hash,
-            amount=str(move.amount),
-            block_number=move.block_number,
-        )
+    if made or move.block_number <= row.block_number:
+        return
+    again: dict[str, object] = {}
+    if row.resolution not in ("", UnlistedToken.Resolution.WORTHLESS):
+        # What was sent back or credited came again: that is another question.
+        again = {"resolution": "", "resolved_at": None, "first_block": move.block_number}
+    UnlistedToken.objects.filter(pk=row.pk).update(
+        transfers=F("transfers") + 1,
+        tx_hash=move.tx_hash,
+        amount=str(move.amount),
+        block_number=move.block_number,
+        **again,
+    )
 
 
 def ready() -> bool:

@@ -23,6 +23,7 @@ from typing import Any
 
 from billing.chains.addresses import topic
 from billing.chains.identity import BALANCE_OF, DECIMALS
+from billing.chains.screening import IS_SANCTIONED
 from billing.chains.transfers import TRANSFER
 
 Json = Any
@@ -137,6 +138,12 @@ class FakeChain:
     def __init__(self, *, chain_id: int = 31337, decimals: dict[str, int] | None = None) -> None:
         self.chain_id = chain_id
         self.decimals = {name.lower(): value for name, value in (decimals or {}).items()}
+        # What a contract took from an address without telling anybody.
+        self.destroyed: dict[tuple[str, str], int] = {}
+        self.sanctioned: set[str] = set()
+        # Transactions whose money goes through a contract: what they name is that.
+        self.through: dict[str, str] = {}
+        self.oracle_fails: str | None = None
         self.blocks: list[Block] = []
         self.endpoints: list[Endpoint] = []
         self._salt = count(1)
@@ -227,8 +234,20 @@ class FakeChain:
         contract, told = call["to"].lower(), call["data"]
         if told == DECIMALS:
             return hex(self.decimals[contract])
+        address = "0x" + told[-40:]
+        if told.startswith(IS_SANCTIONED):
+            return self._screen(address)
         assert told.startswith(BALANCE_OF)
-        return hex(_balance(blocks, contract, "0x" + told[-40:]))
+        gone = self.destroyed.get((contract, address), 0)
+        return hex(_balance(blocks, contract, address) - gone)
+
+    def _screen(self, address: str) -> str:
+        if self.oracle_fails == "revert":
+            raise LookupError("execution reverted")
+        if self.oracle_fails is not None:
+            return self.oracle_fails
+        listed = address in {each.lower() for each in self.sanctioned}
+        return "0x" + str(int(listed)).rjust(64, "0")
 
     def _header(self, blocks: list[Block], params: list[Json], faults: Faults) -> Json:
         tag = params[0]
@@ -240,7 +259,12 @@ class FakeChain:
         block = blocks[number]
         shown = "0x" + "66" * 32 if faults.lie_hash else block.hash
         whole = [
-            {"hash": tx.hash, "from": tx.signer, "to": to, "value": hex(wei)}
+            {
+                "hash": tx.hash,
+                "from": tx.signer,
+                "to": self.through.get(tx.hash, to),
+                "value": hex(wei),
+            }
             for tx in block.txs
             for _sender, to, wei in (tx.native or (("", "0x" + "00" * 20, 0),))
         ]

@@ -20,6 +20,7 @@ class Command(OperatorCommand):
         """Say which."""
         super().add_arguments(parser)
         parser.add_argument("deposit", help="dep_…")
+        parser.add_argument("--reason", default="", help="kept in the audit log")
 
     def answer(self, **options: Any) -> dict[str, Any]:
         """Release it."""
@@ -28,7 +29,7 @@ class Command(OperatorCommand):
         if found is None or token is None:
             raise CommandError(f"There is no deposit {options['deposit']!r} of a listed token.")
         try:
-            released = deposits.release(deposit=found, token=token)
+            released = deposits.release(deposit=found, token=token, reason=options["reason"])
         except deposits.Contradiction as error:
             raise CommandError(str(error)) from None
         return {"deposit": released.public_id, "state": released.state}

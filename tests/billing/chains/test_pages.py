@@ -81,7 +81,9 @@ class TestCryptoView:
         arrive(shop, owner, 5_500_000)
         quote("USDC", "1")
         ask(browser, "POST", "crypto/conversions", {"asset": shop.asset("USDC")})
-        events = AuditEvent.objects.filter(action__startswith="crypto.").order_by("id")
+        events = AuditEvent.objects.filter(
+            workspace=pages.home(owner), action__startswith="crypto."
+        ).order_by("id")
         assert [(each.action, each.user) for each in events] == [
             ("crypto.address_given", owner),
             ("crypto.conversion_set", owner),

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 
 from billing import tasks
-from billing.chains import config, reconciliation
+from billing.chains import config, holdings, reconciliation, sweepplan
 from billing.models import Deposit
 from tests.billing.chains import counter
 from tests.billing.chains.counter import ETHER, PAYER, TREASURY, USDC, Counter
@@ -47,6 +47,27 @@ class TestReconcile:
         [found] = reconciliation.reconcile(chain=config.chain(31337))
         assert (found.on_chain, found.booked) == (5_000_000, 6_000_000)
 
+    def test_units_that_do_not_follow_from_what_arrived_are_told(self, shop: Counter) -> None:
+        address = shop.customer()
+        shop.chain.mine(shop.chain.tx(native=((PAYER, address.address, ETHER + 7),)))
+        shop.chain.finalise()
+        shop.look()
+        reconciliation.reconcile(chain=config.chain(31337))
+        assert counter.incidents() == []
+        Deposit.objects.update(units=10**9 + 1)
+        reconciliation.reconcile(chain=config.chain(31337))
+        assert counter.incidents() == [f"units:{shop.asset('ETH')}:{address.pk}"]
+
+    def test_tokens_that_a_contract_took_without_a_transfer_are_told(self, shop: Counter) -> None:
+        # As an issuer destroys what lies at an address it has blacklisted.
+        address = shop.customer()
+        shop.chain.mine(shop.pay(address, 5_000_000))
+        shop.chain.finalise()
+        shop.look()
+        shop.chain.destroyed[(USDC, address.address.lower())] = 5_000_000
+        [found] = reconciliation.reconcile(chain=config.chain(31337))
+        assert (found.on_chain, found.booked) == (0, 5_000_000)
+
 
 class TestReportSilence:
     def test_a_chain_that_answers_no_more_is_told(self, shop: Counter) -> None:
@@ -80,4 +101,19 @@ class TestSweepPlan:
             "path": "m/44'/60'/0'/0/1",
             "amount": "5.5",
             "base_units": 5_500_000,
+            "uncounted": 0,
         }
+
+    def test_what_is_below_a_billionth_of_an_ether_is_listed(self, shop: Counter) -> None:
+        address = shop.customer()
+        for wei in (ETHER + 999_999_999, ETHER + 3):
+            shop.chain.mine(shop.chain.tx(native=((PAYER, address.address, wei),)))
+            shop.chain.finalise()
+            shop.look()
+        [line] = sweepplan.plan()
+        # Both remainders together made one more unit; two wei are left, and no wei is lost.
+        assert (line.base_units, line.uncounted) == (2 * ETHER + 1_000_000_002, 2)
+        assert shop.credited(address, "ETH") * 10**9 + 2 == line.base_units
+        shown = holdings.holdings(address=address)
+        assert [each.uncounted for each in shown] == ["0", "0", "0.000000000000000002"]
+        assert counter.books_balance()
