@@ -72,6 +72,7 @@ def record(
             after=became,
             request_id=where.request_id,
             address=where.address,
+            impersonator_id=where.impersonator_id,
             **_actor(by),
         )
         for place in workspaces

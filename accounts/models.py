@@ -16,6 +16,7 @@ from accounts import scopes
 from accounts.models_approval import Approval, SoleDecision
 from accounts.models_audit import AuditEvent
 from accounts.models_consent import Consent
+from accounts.models_impersonation import Impersonation
 from accounts.models_invitation import Invitation
 from accounts.models_kept import KeptAnswer
 from accounts.models_webhook import WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -390,6 +391,7 @@ __all__ = [
     "Approval",
     "AuditEvent",
     "Consent",
+    "Impersonation",
     "Invitation",
     "KeptAnswer",
     "Membership",

@@ -51,6 +51,10 @@ class AuditEvent(models.Model):
         related_name="+",
         db_index=False,
     )
+    # Staff who acted as the person: both are named.
+    impersonator = models.ForeignKey(
+        "accounts.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     target = models.CharField(max_length=64)
     target_name = models.CharField(max_length=254)
     before: models.JSONField[Any, Any] = models.JSONField(null=True)

@@ -1,5 +1,6 @@
 """
-Where the present change comes from: the request's id and the caller's address.
+Where the present change comes from: the request's id, the caller's address, and who of the staff
+acts in somebody's place.
 
 It travels beside the call, like the request id of the logs, because every change writes it
 down (the audit log) and none decides by it. Outside a request there is none.
@@ -19,6 +20,7 @@ class Origin:
 
     request_id: str = ""
     address: str = ""
+    impersonator_id: int | None = None
 
 
 NOWHERE = Origin()
