@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -37,8 +36,7 @@ KEYWORDS: Final[dict[str, Any]] = {
     "pgettext_lazy": ((1, "c"), 2),
     "npgettext": ((1, "c"), 2, 3),
 }
-# Fixed: the day on which somebody ran the command is no news.
-MADE: Final = datetime(2026, 1, 1, tzinfo=UTC)
+HEAD: Final = ("Language", "Plural-Forms", "MIME-Version", "Content-Type")
 HEADER: Final = (
     "# Translations of Tollgate; `make messages` keeps this file in step with the source."
 )
@@ -138,17 +136,14 @@ def mo_path(language: str) -> Path:
     return po_path(language).with_suffix(".mo")
 
 
+class Calm(Catalog):
+    """A catalogue whose head says only what a reader needs: nothing that changes by itself."""
+
+    @property
+    def mime_headers(self) -> list[tuple[str, str]]:
+        """The head, line by line."""
+        return [(name, told) for name, told in super().mime_headers if name in HEAD]
+
+
 def _catalogue(language: str | None) -> Catalog:
-    return Catalog(
-        locale=language,
-        domain="django",
-        header_comment=HEADER,
-        project="Tollgate",
-        version="1",
-        creation_date=MADE,
-        revision_date=MADE,
-        last_translator="",
-        language_team="",
-        msgid_bugs_address="",
-        fuzzy=False,
-    )
+    return Calm(locale=language, domain="django", header_comment=HEADER, fuzzy=False)
