@@ -131,18 +131,19 @@ class Anvil:
         """Add blocks."""
         self.ask("anvil_mine", hex(blocks))
 
-    def deploy(self, name: str, *words: str) -> str:
+    def deploy(self, name: str, *words: str, wei: int = 0) -> str:
         """Deploy a contract; `words` are its constructor's arguments, encoded."""
         code = CONTRACTS[name]["bytecode"] + "".join(words)
-        receipt = self.transact({"data": code})
+        receipt = self.transact({"data": code, "value": hex(wei)})
         address: str = receipt["contractAddress"]
         return address
 
-    def token(self, symbol: str, decimals: int, *, fee: int = 0) -> str:
+    def token(self, symbol: str, decimals: int, *, fee: int = 0, contract: str = "Token") -> str:
         """Deploy an ERC-20 token whose whole supply is the first account's."""
         text = symbol.encode()
         tail = word(len(text)) + text.hex().ljust(64, "0")
-        return self.deploy("Token", word(0x60), word(decimals), word(fee), tail)
+        terms = [word(decimals)] + ([word(fee)] if contract == "Token" else [])
+        return self.deploy(contract, word(0x20 * (len(terms) + 1)), *terms, tail)
 
     def send(self, token: str, to: str, amount: int, *, sender: str = "") -> str:
         """Transfer tokens in a block of their own; return the transaction."""
@@ -167,10 +168,17 @@ class Anvil:
         found: dict[str, Any] = receipt
         return found
 
-    def reorganise(self, depth: int, transactions: Sequence[tuple[dict[str, str], int]]) -> None:
-        """Replace the newest blocks; each transaction goes into the block at its offset."""
+    def reorganise(
+        self, depth: int, transactions: Sequence[tuple[dict[str, str] | str, int]]
+    ) -> None:
+        """
+        Replace the newest blocks; each transaction goes into the block at its offset.
+
+        One that was signed before (its bytes) stays what it is.
+        """
+        terms = {"from": self.accounts[0], "gas": "0x100000"}
         filled = [
-            [{"from": self.accounts[0], "gas": "0x100000"} | given, offset]
+            [given if isinstance(given, str) else terms | given, offset]
             for given, offset in transactions
         ]
         self.ask("anvil_reorg", depth, filled)

@@ -2,157 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 
 import pytest
-from pytest_django import Settings
 
 from billing import ledger
-from billing.chains import config, exchange, reconciliation, wallets, watcher
-from billing.models import Deposit, DepositAddress, ExtendedKey, Outflow, Sighting, UnlistedToken
-from tests.billing import bank
+from billing.chains import config, exchange, reconciliation
+from billing.models import Deposit, Outflow, Sighting, UnlistedToken
 from tests.billing.chains import counter
 from tests.billing.chains.counter import ETHER
 from tests.fakes import anvil
-from tests.fakes.anvil import FINAL_AFTER, PEERS, Anvil, call, word
+from tests.fakes.anvil import FINAL_AFTER, PEERS, call, word
+from tests.peers.chains.harbour import Port
 
 pytestmark = pytest.mark.django_db
-
-
-@dataclass(slots=True)
-class Relay:
-    """An endpoint before anvil that lags, lies or refuses."""
-
-    target: int
-    lag: int = 0
-    lie: bool = False
-    status: int = 200
-    server: ThreadingHTTPServer = field(init=False)
-
-    def __post_init__(self) -> None:
-        relay = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                raw = relay.answer(json.loads(body))
-                self.send_response(relay.status)
-                self.send_header("content-length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.01,)).start()
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def close(self) -> None:
-        """Stop."""
-        self.server.shutdown()
-        self.server.server_close()
-
-    def answer(self, body: Any) -> bytes:
-        """Ask anvil, and change what it says."""
-        if self.status != 200:
-            return b'{"jsonrpc":"2.0","id":0,"error":{"code":-32005}}'
-        if isinstance(body, list):
-            return json.dumps([self._one(each) for each in body]).encode()
-        return json.dumps(self._one(body)).encode()
-
-    def _one(self, asked: Any) -> Any:
-        method, params = asked["method"], asked["params"]
-        if self.lag and method == "eth_getBlockByNumber":
-            head = int(self._forward("eth_blockNumber", [])["result"], 16) - self.lag
-            if params[0] in ("latest", "finalized"):
-                params = [hex(head - FINAL_AFTER * (params[0] == "finalized")), params[1]]
-            elif int(params[0], 16) > head:
-                return {"jsonrpc": "2.0", "id": asked["id"], "result": None}
-        if self.lag and method == "eth_getLogs":
-            # As nodes do that lack the block: no error, no logs.
-            return {"jsonrpc": "2.0", "id": asked["id"], "result": []}
-        said = self._forward(method, params)
-        if self.lie and method == "eth_getBlockByNumber" and said.get("result"):
-            said["result"]["hash"] = "0x" + "77" * 32
-        return said | {"id": asked["id"]}
-
-    def _forward(self, method: str, params: Any) -> Any:
-        link = http.client.HTTPConnection("127.0.0.1", self.target, timeout=10)
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        link.request("POST", "/", json.dumps(body), {"content-type": "application/json"})
-        said = json.loads(link.getresponse().read())
-        link.close()
-        return said
-
-
-@dataclass(slots=True)
-class Port:
-    """The chain, its tokens and an address to pay to."""
-
-    chain: Anvil
-    relay: Relay
-    usdc: str
-    fake: str
-    mine: DepositAddress
-
-    def look(self) -> watcher.Look:
-        """Look once."""
-        return watcher.watch(chain=config.chain(self.chain.chain_id))
-
-    def settle(self) -> watcher.Look:
-        """Let everything be final, and look."""
-        self.chain.mine(FINAL_AFTER)
-        return self.look()
-
-    def credited(self, symbol: str = "USDC") -> int:
-        """What the ledger has."""
-        asset = next(name for name, t in config.tokens().items() if t.symbol == symbol)
-        workspace_id = self.mine.workspace_id
-        return ledger.balance(workspace_id=workspace_id, asset=asset).total
-
-    def transfer(self, amount: int) -> dict[str, str]:
-        """A transaction that pays in USDC."""
-        told = call("Token", "transfer(address,uint256)", word(self.mine.address), word(amount))
-        return {"to": self.usdc, "data": told}
-
-
-@pytest.fixture
-def port(npm: str, settings: Settings, tmp_path: Path) -> Iterator[Port]:
-    assert npm
-    with Anvil() as chain:
-        relay = Relay(chain.port)
-        usdc, fake = chain.token("USDC", 6), chain.token("USDC", 6)
-        usdt = chain.token("USDT", 6, fee=1)
-        chain.mine(FINAL_AFTER)
-        given = counter.plan([chain.url, relay.url])
-        for token, contract in zip(given["chains"][0]["tokens"], (usdc, usdt), strict=True):
-            token["contract"] = contract
-        counter.configure(settings, tmp_path, given)
-        # Not an address of anvil's own accounts: those have ether.
-        counter.set_wallet()
-        ExtendedKey.objects.update(next_index=100)
-        watcher.watch(chain=config.chain(chain.chain_id))
-        mine = wallets.give(workspace=bank.customer().workspace)
-        yield Port(chain, relay, usdc, fake, mine)
-        relay.close()
 
 
 class TestDeposits:
@@ -215,25 +80,48 @@ class TestDeposits:
         assert port.settle().trouble == ""
         assert not Deposit.objects.exists()
 
-    def test_a_reorganisation_of_three_blocks(self, port: Port) -> None:
-        dropped, moved, replaced = (
-            port.transfer(amount) for amount in (1_000_001, 2_000_002, 4_000_004)
-        )
-        for each in (dropped, moved, replaced):
-            port.chain.transact(each)
+    def test_a_reorganisation_of_three_blocks_drops_moves_and_replaces(self, port: Port) -> None:
+        chain, others = port.chain, port.chain.accounts[1:]
+        for each in others[:3]:
+            chain.send(port.usdc, each, 50_000_000)
+        chain.mine(FINAL_AFTER)
+        port.look()
+        # Three senders: what becomes of one says nothing about the others.
+        dropped = chain.transact(port.transfer(1_000_001, others[0]))["transactionHash"]
+        moved = chain.transact(port.transfer(2_000_002))
+        replaced = chain.transact(port.transfer(4_000_004, others[1]))
         port.look()
         assert (port.credited(), len(Sighting.objects.all())) == (0, 3)
-        port.chain.reorganise(
-            3, [(port.transfer(8_000_008), 0), (moved, 1), (port.transfer(16_000_016), 2)]
+        told = call("Token", "transfer(address,uint256)", word(others[3]), word(16_000_016))
+        strangers = {"to": port.usdc, "data": told, "from": others[2]}
+        again = chain.ask("eth_getRawTransactionByHash", moved["transactionHash"])
+        # Another transaction has the replaced one's place in its sender's row; a stranger's
+        # transfer comes before the one that moves to the last block.
+        chain.reorganise(
+            3,
+            [
+                (port.transfer(8_000_008, others[1]), 0),
+                (strangers, 2),
+                (again, 2),
+            ],
         )
         port.look()
         assert port.credited() == 0
         port.settle()
         port.look()
         told = call("Token", "balanceOf(address)", word(port.mine.address))
-        there = int(port.chain.ask("eth_call", {"to": port.usdc, "data": told}, "latest"), 16)
-        assert sorted(counter.amounts()) == [2_000_002, 8_000_008, 16_000_016]
-        assert port.credited() == there == sum(counter.amounts())
+        there = int(chain.ask("eth_call", {"to": port.usdc, "data": told}, "latest"), 16)
+        assert sorted(counter.amounts()) == [2_000_002, 8_000_008]
+        assert port.credited() == there == 10_000_010
+        kept = Deposit.objects.get(amount=2_000_002)
+        receipt = chain.ask("eth_getTransactionReceipt", kept.tx_hash)
+        assert kept.tx_hash == moved["transactionHash"]
+        assert kept.block_number == int(moved["blockNumber"], 16) + 1
+        assert (moved["logs"][0]["logIndex"], receipt["logs"][0]["logIndex"]) == ("0x0", "0x1")
+        assert kept.ordinal == 0
+        assert receipt["blockHash"] == kept.block_hash != moved["blockHash"]
+        gone = {dropped, replaced["transactionHash"]}
+        assert not Deposit.objects.filter(tx_hash__in=gone).exists()
         assert counter.books_balance()
 
     def test_endpoints_that_lag_lie_or_refuse_only_delay(self, port: Port) -> None:
