@@ -3,7 +3,7 @@ What a processor takes back after it was credited, and the debt where it is spen
 
 A claim takes what the paid account still has and no call holds; the rest is owed, in
 `receivable`, and later payments pay it first. A dispute or a fraud warning freezes the
-workspace until it is decided in its favour.
+workspace until all of them are decided in its favour, or staff let it call again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def take(
         if (before.amount_nanos, before.tax_nanos) != (amount_nanos, tax_nanos):
             raise ledger.Conflict(f"{external_id} claimed another amount before.")
         return before
-    warned = _end_warnings(top_up) if kind is not Claim.Kind.WARNING else False
+    froze = kind in FREEZING and _may_freeze(home)
+    if kind is not Claim.Kind.WARNING:
+        froze |= _end_warnings(top_up)
     home = _lock(top_up.workspace_id)
     claim = Claim(
         external_id=external_id,
@@ -55,7 +57,7 @@ def take(
         tax_nanos=tax_nanos,
         taken=min(amount_nanos, _free(home)),
         owed=max(0, amount_nanos - _free(home)),
-        froze=warned or (kind in FREEZING and not home.frozen),
+        froze=froze,
     )
     claim.save(force_insert=True)
     _move(claim, "taken", debit=home.pk, credit=_house(claim), amount=claim.taken)
@@ -80,6 +82,11 @@ def reverse(*, external_id: str) -> bool:
     _thaw(claim, home)
     repay(workspace_id=claim.workspace_id)
     return True
+
+
+def decide(*, workspace_id: int) -> None:
+    """Staff let a workspace call again: what claims froze it until now keeps it no longer."""
+    Claim.objects.filter(workspace_id=workspace_id, froze=True).update(froze=False)
 
 
 @transaction.atomic
@@ -123,6 +130,12 @@ def debt(*, workspace_id: int) -> int:
     return sum(claim.owed - claim.repaid for claim in rows)
 
 
+def _may_freeze(home: Account) -> bool:
+    """Whether a claim is why a workspace is frozen: not where something else froze it before."""
+    froze = Claim.objects.filter(workspace_id=home.workspace_id, froze=True)
+    return not home.frozen or froze.exists()
+
+
 def _give_back(claim: Claim) -> None:
     home = Account.objects.get(
         workspace_id=claim.workspace_id, kind=Account.Kind.PAID, asset=ledger.USD
@@ -137,16 +150,12 @@ def _give_back(claim: Claim) -> None:
 
 
 def _thaw(claim: Claim, home: Account) -> None:
-    if not Claim.objects.filter(pk=claim.pk, froze=True).exists():
+    froze = Claim.objects.filter(workspace_id=claim.workspace_id, froze=True)
+    if not froze.filter(pk=claim.pk).update(froze=False):
         return
-    others = Claim.objects.filter(workspace_id=claim.workspace_id, kind__in=FREEZING)
-    standing = others.exclude(status=Claim.Status.REVERSED).first()
-    Claim.objects.filter(pk=claim.pk).update(froze=False)
-    if standing is None:
+    # Another claim, or staff who have not decided yet, may keep it frozen.
+    if not froze.exists():
         Account.objects.filter(pk=home.pk).update(frozen=False)
-    else:
-        # What froze the workspace is gone, and another claim keeps it frozen.
-        Claim.objects.filter(pk=standing.pk).update(froze=True)
 
 
 def _end_warnings(top_up: TopUp) -> bool:

@@ -10,7 +10,7 @@ from accounts import audit
 from accounts.actors import Actor
 from accounts.errors import Invalid
 from accounts.models import AuditEvent, Workspace
-from billing import ledger
+from billing import claims, ledger
 from billing.models import Account
 
 FROZEN: Final = "workspace.frozen"
@@ -42,6 +42,8 @@ def _set(workspace: Workspace, *, frozen: bool, reason: str, by: Actor) -> None:
     if home.frozen == frozen:
         raise Invalid("It is frozen already." if frozen else "It is not frozen.")
     Account.objects.filter(pk=home.pk).update(frozen=frozen)
+    if not frozen:
+        claims.decide(workspace_id=workspace.pk)
     audit.record(
         action=FROZEN if frozen else UNFROZEN,
         by=by,

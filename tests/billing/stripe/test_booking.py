@@ -116,6 +116,16 @@ class TestBookSession:
         assert ada.cents == 0
         assert sound()
 
+    def test_a_currency_without_cents_is_never_taken_for_cents(self, ada: Payer) -> None:
+        top_up = ada.ask(2000)
+        ada.complete(top_up)
+        intent = ada.fake.all("payment_intent")[0]["id"]
+        # 2,000 yen are 2,000 of its smallest unit, as 20 dollars are.
+        ada.fake.do("change", id=intent, facts={"currency": "jpy"})
+        booking.book_session(top_up.session_id or "")
+        assert (ada.cents, house("suspense", "JPY"), house("suspense")) == (0, 2000, 0)
+        assert sound()
+
     def test_a_payment_of_somebody_elses_customer_is_not_credited(self, ada: Payer) -> None:
         bob = payer.payer(ada.fake, "bob")
         bob.ask()

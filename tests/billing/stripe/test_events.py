@@ -70,6 +70,9 @@ class TestReceive:
     def test_what_was_changed_after_signing_is_refused(self, body: bytes) -> None:
         assert post(body.replace(b"2000", b"9000"), sign(body)) == 400
 
+    def test_what_was_written_anew_after_signing_is_refused(self, body: bytes) -> None:
+        assert post(json.dumps(json.loads(body), indent=1).encode(), sign(body)) == 400
+
     @pytest.mark.parametrize("signature", ["", "t=1", "v1=x", "t=now,v1=x", "\x7f"])
     def test_what_is_not_signed_is_refused(self, body: bytes, signature: str) -> None:
         assert post(body, signature) == 400
@@ -98,6 +101,14 @@ class TestReceive:
         assert StripeEvent.objects.get().outcome == StripeEvent.Outcome.IGNORED
         assert ada.cents == 0
 
+    def test_a_tests_event_means_nothing_where_money_is_real(
+        self, ada: Payer, body: bytes, settings: Settings
+    ) -> None:
+        settings.STRIPE_SECRET_KEY = "sk_live_real"
+        assert deliver(ada.fake.events("checkout.session.completed")[0])
+        assert StripeEvent.objects.get().outcome == StripeEvent.Outcome.IGNORED
+        assert ada.cents == 0
+
     def test_an_event_of_no_interest_is_kept_and_not_booked(self, ada: Payer, body: bytes) -> None:
         event = ada.fake.events("checkout.session.completed")[0]
         deliver(event | {"id": "evt_x", "type": "product.created"})
@@ -117,6 +128,30 @@ class TestBook:
         assert events.book(event_id=waiting.pk)
         assert ada.cents == 1500
         assert sound()
+
+    def test_a_dispute_told_before_its_payment_waits_for_it(self, ada: Payer) -> None:
+        top_up = ada.ask()
+        ada.complete(top_up)
+        intent = ada.fake.all("payment_intent")[0]["id"]
+        ada.fake.do("dispute", id=intent)
+        [dispute] = ada.fake.events("charge.dispute.created")
+        assert not deliver(dispute)
+        assert not ada.frozen
+        deliver(ada.fake.events("checkout.session.completed")[0])
+        assert events.book(event_id=dispute["id"])
+        assert (ada.cents, ada.frozen) == (0, True)
+        assert sound()
+
+    def test_what_comes_while_a_key_is_replaced_is_booked_with_the_new_one(
+        self, ada: Payer, settings: Settings
+    ) -> None:
+        ada.complete(ada.ask())
+        ada.fake.do("knobs", key="sk_test_new")
+        [event] = ada.fake.events("checkout.session.completed")
+        assert not deliver(event)
+        settings.STRIPE_SECRET_KEY = "sk_test_new"
+        assert events.book(event_id=event["id"])
+        assert ada.cents == 2000
 
     def test_what_has_to_wait_is_told_to_operators_in_the_end(self, ada: Payer) -> None:
         intent = ada.fake.do("stray", amount=700, currency="usd")

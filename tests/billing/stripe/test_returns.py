@@ -7,10 +7,12 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from accounts.errors import Invalid
-from billing import claims, ledger, refunds
+from accounts.models import User
+from billing import claims, freezing, refunds
 from billing.models_funding import Claim, Refund, TopUp
 from billing.stripe import returns
 from common.errors import ApiError
+from tests import pages
 from tests.billing.stripe.payer import CENT, Payer, deliver, house, kinds, sound
 
 pytestmark = pytest.mark.django_db
@@ -20,6 +22,11 @@ def tell(one: Payer, *names: str) -> None:
     """Deliver the events of some kinds."""
     for event in one.fake.events(*names):
         assert deliver(event)
+
+
+def staff() -> User:
+    """Somebody of the operator's."""
+    return pages.person("olga")
 
 
 def ask(one: Payer, top_up: TopUp, cents: int) -> Refund:
@@ -80,6 +87,15 @@ class TestRefunds:
         assert (ada.cents, house("clearing:stripe")) == (2000, -2000)
         assert refunds.refundable_cents(top_up) == 2000
         assert sound()
+
+    def test_a_state_that_is_told_late_moves_nothing_back(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        returns.send(refund=ask(ada, top_up, 500))
+        [refund] = ada.fake.all("refund")
+        ada.fake.do("change", id=refund["id"], facts={"status": "pending"})
+        tell(ada, "refund.created")
+        assert (ada.cents, ada.balance().held) == (1500, 0)
+        assert Refund.objects.get().status == Refund.Status.SUCCEEDED
 
     def test_an_answer_that_was_lost_sends_no_second_refund(self, ada: Payer) -> None:
         refund = ask(ada, ada.pay(2000), 500)
@@ -145,7 +161,7 @@ class TestDisputes:
         assert house("receivable") == -1500
         assert sound()
         claims.lose(external_id=Claim.objects.get().external_id)
-        ledger.unfreeze(workspace_id=ada.workspace.pk)
+        freezing.unfreeze(workspace=ada.workspace, reason="They paid.", by=staff())
         ada.pay(1000)
         assert (ada.cents, claims.debt(workspace_id=ada.workspace.pk)) == (0, 500 * CENT)
         ada.pay(2000)
@@ -168,6 +184,29 @@ class TestDisputes:
         self.end(ada, dispute, "lost")
         assert (ada.cents, ada.frozen) == (0, True)
         assert Claim.objects.get().status == Claim.Status.LOST
+
+    def test_after_one_that_is_lost_staff_decide_for_good(self, ada: Payer) -> None:
+        first, second = ada.pay(2000), ada.pay(1000)
+        self.end(ada, self.dispute(ada, first), "lost")
+        freezing.unfreeze(workspace=ada.workspace, reason="They paid.", by=staff())
+        assert not ada.frozen
+        # A later one freezes again, and when it is won the old one is no reason any more.
+        other = self.dispute(ada, second)
+        assert ada.frozen
+        self.end(ada, other, "won")
+        assert (ada.cents, ada.frozen) == (1000, False)
+
+    def test_what_staff_froze_before_stays_frozen_when_one_is_won(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        freezing.freeze(workspace=ada.workspace, reason="Spam.", by=staff())
+        self.end(ada, self.dispute(ada, top_up), "won")
+        assert (ada.cents, ada.frozen) == (2000, True)
+
+    def test_one_that_its_bank_took_back_gives_all_back(self, ada: Payer) -> None:
+        dispute = self.dispute(ada, ada.pay(2000))
+        self.end(ada, dispute, "prevented")
+        assert (ada.cents, ada.frozen) == (2000, False)
+        assert sound()
 
     def test_of_two_the_second_keeps_the_workspace_frozen(self, ada: Payer) -> None:
         first, second = ada.pay(2000), ada.pay(1000)
@@ -225,6 +264,14 @@ class TestWarnings:
             deliver(event)
             deliver(event | {"id": "evt_again"})
         assert kinds().count("warning.taken") == 1
+
+    def test_staff_decide_and_the_money_stays_ready(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.fake.do("warn", id=top_up.intent_id)
+        tell(ada, "radar.early_fraud_warning.created")
+        freezing.unfreeze(workspace=ada.workspace, reason="They called.", by=staff())
+        assert (ada.cents, ada.frozen, house("reserve:fraud")) == (0, False, 2000)
+        assert sound()
 
 
 class TestReleaseClaim:

@@ -52,6 +52,7 @@ class Fake:
             "delay_s": 0.0,
             "refund_status": "succeeded",
             "fail": None,
+            "key": "",
         }
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -62,6 +63,8 @@ class Fake:
         text = (await request.body()).decode() if request.method == "POST" else request.url.query
         path = request.url.path.removeprefix("/v1/")
         self.calls.append({"method": request.method, "path": path})
+        if self.knobs["key"] not in request.headers.get("authorization", ""):
+            return _error(Failure(401, "api_key_expired", "Expired API key."))
         fault = self.knobs["fail"]
         if fault and path.startswith(fault["path"]) and fault["when"] == "before":
             self._use_up(fault)
