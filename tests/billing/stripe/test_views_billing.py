@@ -7,14 +7,18 @@ from typing import Any
 import httpx
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts import members
 from accounts.scopes import Role
+from accounts.templatetags import words
+from billing import grants, refunds, statement
 from billing.models import TokenPackage
 from billing.models_funding import AutoTopUp, Refund, TopUp
 from billing.stripe import returns
 from billing.tasks import book_stripe_event, charge_card
+from common.pagination import Wanted
 from tests import pages
 from tests.billing.stripe.payer import Payer, body_of, kinds, sign
 from tests.pages import Inline
@@ -31,6 +35,14 @@ def api(client: Client, method: str, path: str, body: Any = None) -> Any:
         content_type="application/json",
     )
     return answer.status_code, json.loads(answer.content)
+
+
+def ledger_lines(one: Payer) -> set[str]:
+    """The kinds of what a customer sees in the ledger."""
+    page = statement.read(
+        workspace=one.workspace, asset="USD", wanted=Wanted(100, None), now=timezone.now()
+    )
+    return {line.kind for line in page.rows}
 
 
 class TestPage:
@@ -111,6 +123,24 @@ class TestPage:
         client.get(f"/dashboard/billing/top-ups/{TopUp.objects.get().public_id}")
         page = client.get("/dashboard/billing").content.decode()
         assert 'balance-tokens">4,000<' in page
+
+    def test_each_line_of_the_ledger_is_said_in_words(self, ada: Payer) -> None:
+        top_up, other = ada.pay(2000), ada.pay(1000)
+        grants.give(workspace=ada.workspace, asset="USD", amount=10**9, reason="", by=ada.user)
+        returns.send(refund=refunds.ask(top_up=other, amount_cents=100, by=ada.user))
+        ada.fake.do("end_refund", id=ada.fake.all("refund")[0]["id"], status="failed")
+        returns.book_refund(ada.fake.all("refund")[0]["id"])
+        returns.book_warning(ada.fake.do("warn", id=top_up.intent_id)["id"])
+        dispute = ada.fake.do("dispute", id=top_up.intent_id)["id"]
+        returns.book_dispute(dispute)
+        ada.fake.do("end_dispute", id=dispute, status="won")
+        returns.book_dispute(dispute)
+        lines = ledger_lines(ada)
+        assert {"warning.returned", "dispute.taken", "refund.failed"} <= lines
+        assert lines <= words.WORDS.keys()
+        page = pages.browser(ada.user).get("/dashboard/billing").content.decode()
+        assert "disputed payment" in page
+        assert "dispute.taken" not in page
 
 
 class TestApi:
