@@ -141,6 +141,8 @@ class FakeChain:
         # What a contract took from an address without telling anybody.
         self.destroyed: dict[tuple[str, str], int] = {}
         self.sanctioned: set[str] = set()
+        # Transactions whose receipts no endpoint has.
+        self.lost: set[str] = set()
         # Transactions whose money goes through a contract: what they name is that.
         self.through: dict[str, str] = {}
         self.oracle_fails: str | None = None
@@ -282,7 +284,7 @@ class FakeChain:
     def _receipt(self, blocks: list[Block], tx_hash: str) -> Json:
         for block in blocks:
             for tx in block.txs:
-                if tx.hash == tx_hash:
+                if tx.hash == tx_hash and tx_hash not in self.lost:
                     logs = [log for log in _logs_of(block) if log["transactionHash"] == tx_hash]
                     return {
                         "status": hex(tx.status),

@@ -131,20 +131,14 @@ class Port:
 
 
 @contextmanager
-def open_port(
-    settings: Settings, folder: Path, *, usdc: str = "", **changes: Any
-) -> Iterator[Port]:
-    """
-    Start a chain, its tokens and what watches it.
-
-    `usdc` names the contract that is USDC, where it is not a plain one.
-    """
+def open_port(settings: Settings, folder: Path, *, usdc: str = "Token") -> Iterator[Port]:
+    """Start a chain, its tokens (USDC as a contract of that name) and what watches it."""
     with Anvil() as chain:
         relay = Relay(chain.port)
-        first, fake = chain.token("USDC", 6, contract=usdc or "Token"), chain.token("USDC", 6)
+        first, fake = chain.token("USDC", 6, contract=usdc), chain.token("USDC", 6)
         usdt = chain.token("USDT", 6, fee=1)
         chain.mine(FINAL_AFTER)
-        given = counter.plan([chain.url, relay.url], **changes)
+        given = counter.plan([chain.url, relay.url])
         for token, contract in zip(given["chains"][0]["tokens"], (first, usdt), strict=True):
             token["contract"] = contract
         counter.configure(settings, folder, given)
