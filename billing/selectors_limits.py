@@ -13,8 +13,8 @@ from accounts.seats import Seat
 from billing import ledger
 from billing.models import Account, KeyMeter
 from billing.selectors import Window
-
-MOST_KEYS = 200
+from common import pagination
+from common.pagination import Page, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ def of_workspace(*, workspace: Workspace, today: date) -> Window:
     return Window.of(Account.objects.get(pk=home), today=today)
 
 
-def of_keys(*, seat: Seat, seats: Sequence[Seat], today: date) -> list[KeyLimits]:
-    """The keys that a person may see, the newest first."""
+def of_keys(*, seat: Seat, seats: Sequence[Seat], today: date, wanted: Wanted) -> Page:
+    """A page of the keys that a person may see, the newest first."""
     found = keys.visible(workspace=seat.workspace, by=seat.user).prefetch_related("workspaces")
-    rows = list(found[:MOST_KEYS])
+    rows, following = pagination.by_id(found, wanted)
     meters = KeyMeter.objects.in_bulk([key.pk for key in rows])
     managed = {other.workspace.pk for other in seats if other.may(Scope.KEYS_MANAGE)}
-    return [
+    limits = [
         KeyLimits(
             key=key,
             window=Window.of(meters.get(key.pk), today=today),
@@ -49,3 +49,4 @@ def of_keys(*, seat: Seat, seats: Sequence[Seat], today: date) -> list[KeyLimits
         )
         for key in rows
     ]
+    return Page(limits, following)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -17,6 +18,12 @@ from accounts.scopes import Scope
 from accounts.seats import Seat, seated
 from billing import alerts, limits, selectors_limits
 from billing.forms import AlertForm, CapsForm
+from common import pagination
+from common.errors import ApiError
+from common.pagination import Page, Wanted
+
+KEYS_SHOWN: Final = 25
+CURSOR: Final = "dashboard.limits"
 
 
 @require_safe
@@ -78,12 +85,22 @@ def set_alerts(request: HttpRequest, seat: Seat) -> HttpResponse:
 def _page(request: HttpRequest, seat: Seat, **wrong: CapsForm | AlertForm) -> HttpResponse:
     today = timezone.now().date()
     window = selectors_limits.of_workspace(workspace=seat.workspace, today=today)
-    rows = selectors_limits.of_keys(seat=seat, seats=seats.seats(request), today=today)
+    cursor = request.GET.get("cursor")
+    try:
+        after = pagination.unseal(CURSOR, cursor) if cursor else None
+    except ApiError as refusal:
+        return HttpResponseBadRequest(refusal.message)
+    page = selectors_limits.of_keys(
+        seat=seat, seats=seats.seats(request), today=today, wanted=Wanted(KEYS_SHOWN, after)
+    )
     known = alerts.low_balance_nanos(workspace=seat.workspace)
     context: dict[str, Any] = {
         "window": window,
         "tier": seat.workspace.tier,
-        "keys": [(row, _key_form(row)) for row in rows],
+        "keys": [(row, _key_form(row)) for row in page.rows],
+        "first": after is None,
+        "start": reverse("limits"),
+        "next": _next(page),
         "may_manage": seat.may(Scope.BILLING_MANAGE),
         "low_balance": known,
         "caps_form": CapsForm(initial={"daily": window.day.limit, "monthly": window.month.limit}),
@@ -91,6 +108,12 @@ def _page(request: HttpRequest, seat: Seat, **wrong: CapsForm | AlertForm) -> Ht
         **wrong,
     }
     return render(request, "dashboard/limits/page.html", context, status=400 if wrong else 200)
+
+
+def _next(page: Page) -> str:
+    if page.next is None:
+        return ""
+    return f"{reverse('limits')}?cursor={pagination.seal(CURSOR, page.next)}"
 
 
 def _key_form(row: selectors_limits.KeyLimits) -> CapsForm | None:

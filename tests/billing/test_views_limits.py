@@ -6,7 +6,7 @@ import pytest
 
 from accounts import members
 from accounts.models import AuditEvent, User, Workspace
-from billing import alerts, limits
+from billing import alerts, limits, views_limits
 from tests import pages
 
 pytestmark = pytest.mark.django_db
@@ -141,3 +141,21 @@ class TestSetAlerts:
         answer = browser.post("/dashboard/limits/alerts", {"low_balance": "1"})
 
         assert answer.status_code == 403
+
+
+class TestManyKeys:
+    def test_are_shown_by_the_page(
+        self, alice: User, home: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(views_limits, "KEYS_SHOWN", 2)
+        for name in ("first", "second", "third"):
+            pages.make_key(alice, name=name)
+        browser = pages.browser(alice, workspace=home)
+        newest = browser.get("/dashboard/limits")
+        older = browser.get(newest.context["next"])
+
+        shown = [[row.key.name for row, _ in each.context["keys"]] for each in (newest, older)]
+
+        assert shown == [["third", "second"], ["first"]]
+        assert older.context["next"] == ""
+        assert browser.get("/dashboard/limits?cursor=made-up").status_code == 400
