@@ -15,14 +15,16 @@ from billing.summaries import By, Used
 
 PARTS: Final = {"model": By.MODEL, "key": By.KEY, "workspace": By.WORKSPACE, "day": By.DAY}
 GROUPS: Final = tuple(PARTS)
-KEYS_SHOWN: Final = 100
+KEYS_SHOWN: Final = 50
+# Of keys only these lines are parted by day.
+LINES_DRAWN: Final = 6
 TOP_SHOWN: Final = 5
 NAMES: Final = tuple(field.name for field in fields(Used))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One model, key, workspace or day, and what was used of or on it."""
+    """One model, key, workspace or day, what was used of or on it, and on which days."""
 
     label: str
     public_id: str
@@ -59,10 +61,12 @@ def read(*, workspaces: Sequence[Workspace], by: str, first: date, last: date) -
     daily = {group.key[0]: group.used for group in groups}
     total = added(daily.values())
     lines, others = _days(daily), None
-    if by != "day":
-        cells, whole = _cells(places, by, first, last)
-        lines = _lines(cells, _names(by, workspaces, cells))
+    if by == "key":
+        lines, whole = _keys(places, first, last)
         others = None if whole else without(total, (line.used for line in lines))
+    elif by != "day":
+        cells = _cells(places, by, first, last)
+        lines = _lines(cells, _names(by, workspaces, cells))
     days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
     return Breakdown(by=by, days=days, lines=lines, total=total, daily=daily, others=others)
 
@@ -122,18 +126,36 @@ def _places(workspaces: Sequence[Workspace], by: str) -> list[int]:
     return [place.pk for place in (workspaces if by == "workspace" else workspaces[:1])]
 
 
-def _cells(places: list[int], by: str, first: date, last: date) -> tuple[list[Cell], bool]:
-    """What was used on each day by each line that is shown, and whether those are all."""
-    read = partial(summaries.used, by=[PARTS[by], By.DAY], first=first, last=last)
-    whole = True
-    if by == "key":
-        dearest = summaries.dearest(
-            by=[By.KEY], count=KEYS_SHOWN + 1, first=first, last=last, workspace_id=places
-        )
-        whole = len(dearest) <= KEYS_SHOWN
-        read = partial(read, key_id=sorted(key for (key,) in dearest[:KEYS_SHOWN]))
-    groups = read(workspace_id=places)
-    return [(group.key[0], group.key[1], group.used) for group in groups], whole
+def _cells(places: list[int], by: str, first: date, last: date) -> list[Cell]:
+    """What was used on each day by each line."""
+    groups = summaries.used(by=[PARTS[by], By.DAY], first=first, last=last, workspace_id=places)
+    return [(group.key[0], group.key[1], group.used) for group in groups]
+
+
+def _keys(places: list[int], first: date, last: date) -> tuple[list[Line], bool]:
+    """
+    The dearest keys, and whether those are all.
+
+    Days are read of those few that a chart draws: ten thousand keys have very many.
+    """
+    read = partial(summaries.used, first=first, last=last, workspace_id=places)
+    dearest = summaries.dearest(
+        by=[By.KEY], count=KEYS_SHOWN + 1, first=first, last=last, workspace_id=places
+    )
+    shown = sorted(key for (key,) in dearest[:KEYS_SHOWN])
+    cells = [(group.key[0], first, group.used) for group in read(by=[By.KEY], key_id=shown)]
+    names = _names("key", [], cells)
+    cells.sort(key=lambda cell: (*_dear(cell[2]), names[cell[0]][0]))
+    drawn = sorted(int(key) for key, _, _ in cells[:LINES_DRAWN])
+    days: defaultdict[Any, dict[date, Used]] = defaultdict(dict)
+    for group in read(by=[By.KEY, By.DAY], key_id=drawn):
+        days[group.key[0]][group.key[1]] = group.used
+    lines = [Line(*names[key], used, days[key]) for key, _, used in cells]
+    return lines, len(dearest) <= KEYS_SHOWN
+
+
+def _dear(used: Used) -> tuple[int, int]:
+    return -used.spent, -used.requests
 
 
 def _summed(cells: Iterable[tuple[date, Used]]) -> dict[date, Used]:
@@ -163,7 +185,7 @@ def _lines(cells: Sequence[Cell], names: Mapping[str | int, tuple[str, str]]) ->
         Line(*names.get(of, (str(of), "")), added(used for _, used in parts), _summed(parts))
         for of, parts in parted.items()
     ]
-    return sorted(lines, key=lambda line: (-line.used.spent, -line.used.requests, line.label))
+    return sorted(lines, key=lambda line: (*_dear(line.used), line.label))
 
 
 def _days(daily: Mapping[date, Used]) -> list[Line]:

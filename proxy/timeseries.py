@@ -12,10 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing import breakdowns
-from billing.breakdowns import Breakdown
+from billing.breakdowns import LINES_DRAWN, Breakdown
 from billing.summaries import Used
 
-LINES_DRAWN: Final = 6
 NANOS: Final = 10**9
 
 
