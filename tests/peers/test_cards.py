@@ -36,6 +36,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         running = products.launch(folder=folder, port=port, **given)
         yield Shop(running, fake)
         running.interrupt()
+        # Whatever the product asked of Stripe, Stripe would have taken.
+        assert fake.do("state")["wrong"] == []
 
 
 @pytest.fixture
