@@ -34,9 +34,14 @@ else:
 class ProfileForm(UserForm):
     """What a person says about themselves."""
 
-    language = forms.ChoiceField(label=gettext_lazy("Language of pages and e-mails"))
+    # Each language and each zone has one name, which no browser should translate.
+    language = forms.ChoiceField(
+        label=gettext_lazy("Language of pages and e-mails"),
+        widget=forms.Select(attrs={"translate": "no"}),
+    )
     time_zone = forms.ChoiceField(
         label=gettext_lazy("Time zone"),
+        widget=forms.Select(attrs={"translate": "no"}),
         help_text=gettext_lazy("Pages show UTC; point at a time to see it in this zone."),
     )
 

@@ -77,7 +77,7 @@ def personal(*, user: User) -> Workspace:
     found = Workspace.objects.filter(personal_of=user).first()
     if found is not None:
         return found
-    workspace = Workspace(name=PERSONAL_NAME, personal_of=user, tier=tiers.default())
+    workspace = Workspace(name=_("Personal"), personal_of=user, tier=tiers.default())
     opened = _open(_save(workspace), user)
     _record_new(opened, owner=user, by=user)
     return opened

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Final
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from common import markdown
 
 # In the order of the menu. English only, like the API's errors.
 CHAPTERS: Final = {
-    "quickstart": "Quickstart",
-    "surfaces": "Endpoints",
-    "sdks": "SDKs and retries",
-    "errors": "Errors",
-    "limits": "Limits and receipts",
-    "disconnects": "Stopping a request",
-    "management": "Management API",
-    "compatibility": "Compatibility",
+    "quickstart": _("Quickstart"),
+    "surfaces": _("Endpoints"),
+    "sdks": _("SDKs and retries"),
+    "errors": _("Errors"),
+    "limits": _("Limits and receipts"),
+    "disconnects": _("Stopping a request"),
+    "management": _("Management API"),
+    "compatibility": _("Compatibility"),
 }
 # /docs/api is the reference of all endpoints.
 FILES: Final = {"management": "api"}

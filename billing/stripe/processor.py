@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from accounts.actors import Actor
 from accounts.models import Workspace
@@ -16,9 +17,9 @@ class Stripe:
     def missing(self) -> str:
         """What an operator has to do before cards can be taken; empty if nothing."""
         if not settings.STRIPE_SECRET_KEY:
-            return "Set STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRETS; see docs/billing.md."
+            return _("Set STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRETS; see docs/billing.md.")
         if not settings.STRIPE_WEBHOOK_SECRETS:
-            return "Set STRIPE_WEBHOOK_SECRETS; see docs/billing.md."
+            return _("Set STRIPE_WEBHOOK_SECRETS; see docs/billing.md.")
         return ""
 
     def open(self, *, top_up: TopUp) -> str:
