@@ -16,8 +16,6 @@ from accounts.errors import Forbidden, ForeignWorkspace, Invalid, Missing
 from accounts.models import Membership, Tier, User, Workspace
 from accounts.scopes import Role
 
-PERSONAL_NAME: Final = "Personal"
-
 # Called inside the transaction that makes a workspace, so that what a layer above needs for
 # it (accounts for its money) is there from the first moment or the workspace is not.
 on_created: Final[list[Callable[[Workspace], None]]] = []

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from common import markdown
 
-# In the order of the menu. English only, like the API's errors.
+# In the order of the menu. The texts are English only, like the API's errors.
 CHAPTERS: Final = {
     "quickstart": _("Quickstart"),
     "surfaces": _("Endpoints"),
@@ -40,14 +40,18 @@ class Chapter:
     html: str
 
 
-@cache
 def chapter(slug: str) -> Chapter | None:
     """The page of that name; None where there is none."""
     if slug not in CHAPTERS:
         return None
+    return Chapter(slug, str(CHAPTERS[slug]), _html(slug))
+
+
+@cache
+def _html(slug: str) -> str:
     path: Path = settings.BASE_DIR / "docs" / f"{FILES.get(slug, slug)}.md"
     text = path.read_text().replace(WRITTEN_FOR, settings.BASE_URL)
-    return Chapter(slug, CHAPTERS[slug], markdown.html(text, place=place))
+    return markdown.html(text, place=place)
 
 
 def place(link: str) -> str | None:
