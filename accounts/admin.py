@@ -15,8 +15,10 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 
 from accounts import keys, members, service_accounts, signup, workspaces
 from accounts.actors import Staff
@@ -38,6 +40,7 @@ from accounts.models import (
     WebhookEvent,
     Workspace,
 )
+from accounts.staffadmin import Impersonable
 
 
 class Ruled:
@@ -111,7 +114,7 @@ class UserForm(UserChangeForm):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class UserAdmin(Ruled, Kept, StockUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(Ruled, Impersonable, Kept, StockUserAdmin):  # type: ignore[type-arg]
     """People. Rights in this site are given by superusers only."""
 
     form = UserForm
@@ -122,7 +125,7 @@ class UserAdmin(Ruled, Kept, StockUserAdmin):  # type: ignore[type-arg]
     search_fields = ("email", "name", "public_id")
     readonly_fields = ("public_id", "last_login", "date_joined")
     fieldsets = (
-        (None, {"fields": ("public_id", "email", "password")}),
+        (None, {"fields": ("public_id", "email")}),
         ("Person", {"fields": ("name", "language", "time_zone")}),
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
         ("Times", {"fields": ("last_login", "date_joined")}),
@@ -136,6 +139,20 @@ class UserAdmin(Ruled, Kept, StockUserAdmin):  # type: ignore[type-arg]
         if getattr(request.user, "is_superuser", False):
             return fixed
         return (*fixed, "is_staff", "is_superuser", "groups")
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Whoever works here is changed by superusers: nobody rises by another's account."""
+        mine = super().has_change_permission(request, obj)
+        is_root = bool(getattr(request.user, "is_superuser", False))
+        return mine and (is_root or obj is None or not (obj.is_staff or obj.is_superuser))
+
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponseBase:
+        """Passwords are set by their owners; superusers help where there is no other way."""
+        if not getattr(request.user, "is_superuser", False):
+            raise PermissionDenied
+        return super().user_change_password(request, id, form_url)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Store, and give a new person what sign-up gives."""

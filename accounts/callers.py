@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from accounts import keys, keyuse, scopes, seats, staffdoor, workspaces
+from accounts import impersonation, keys, keyuse, scopes, seats, staffdoor, workspaces
 from accounts.keyrecord import KeyRecord
 from accounts.models import User, Workspace
 from accounts.scopes import Scope
@@ -106,6 +106,8 @@ def _session_caller(request: HttpRequest, headers: Mapping[bytes, bytes], access
             "second_factor_required",
             "Staff use their second factor first: open /admin/ in this browser.",
         )
+    if impersonation.SESSION_KEY in request.session:
+        raise ApiError("scope_missing", "Stop looking as a customer first: the API knows no such.")
     if not access.workspace:
         return Caller(by=user, rights=frozenset())
     workspace = _seat(request, user, headers[b"x-workspace-id"].decode("latin-1").strip())

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from accounts import seats, signins
 from accounts.actors import Staff
-from accounts.errors import Conflict, Forbidden, Invalid
+from accounts.errors import Forbidden, Invalid
 from accounts.models import Impersonation, User
 
 SESSION_KEY: Final = "impersonation"

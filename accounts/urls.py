@@ -20,6 +20,7 @@ urlpatterns = [
     path("login", allauth_views.login, name="account_login"),
     path("signup", allauth_views.signup, name="account_signup"),
     path("language", views.choose_language, name="choose_language"),
+    path("impersonation/stop", views.stop_impersonation, name="impersonation_stop"),
     path("dashboard/workspace", views.switch_workspace, name="switch_workspace"),
     path("dashboard/settings", views_settings.settings_page, name="settings"),
     path("dashboard/settings/profile", views_settings.profile, name="settings_profile"),

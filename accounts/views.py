@@ -10,7 +10,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 from django.views.i18n import set_language
 
-from accounts import seats
+from accounts import impersonation, seats
 from accounts.models import User
 from accounts.seats import Seat, seated
 
@@ -36,6 +36,15 @@ def choose_language(request: HttpRequest) -> HttpResponse:
     if isinstance(request.user, User) and chosen in dict(settings.LANGUAGES):
         User.objects.filter(pk=request.user.pk).update(language=chosen)
     return set_language(request)
+
+
+@require_POST
+def stop_impersonation(request: HttpRequest) -> HttpResponse:
+    """End a look as a customer, and go back to where it began."""
+    look = impersonation.stop(request=request)
+    if look is None:
+        return redirect("landing")
+    return redirect("admin:accounts_user_change", look.customer_id)
 
 
 def _local(request: HttpRequest, address: str) -> str:

@@ -74,8 +74,8 @@ def correct(
     """
     Add to paid money or take from it, or ask for approval; once per source.
 
-    :raises accounts.errors.Refused: nothing to correct, or no second factor
-    :raises billing.ledger.InsufficientFunds: less is there than is to be taken
+    :raises accounts.errors.Refused: nothing to correct, less than is to be taken, or no second
+        factor
     """
     if amount == 0 or asset not in ledger.ASSETS:
         raise Invalid("A correction has an amount, of USD or TOK.")
@@ -139,14 +139,17 @@ def _grant(order: Order) -> Mapping[str, Any]:
 
 
 def _correct(order: Order) -> Mapping[str, Any]:
-    new = corrections.correct(
-        workspace=_workspace(order),
-        asset=order.payload["asset"],
-        amount=order.payload["units"],
-        reason=order.reason,
-        by=order.by,
-        source=order.source,
-    )
+    try:
+        new = corrections.correct(
+            workspace=_workspace(order),
+            asset=order.payload["asset"],
+            amount=order.payload["units"],
+            reason=order.reason,
+            by=order.by,
+            source=order.source,
+        )
+    except ledger.InsufficientFunds as error:
+        raise Invalid(str(error), param="amount") from None
     return {"new": new}
 
 

@@ -125,6 +125,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.StaffDoor",
+    "accounts.middleware.Impersonating",
     "accounts.middleware.OwnLanguage",
 ]
 ROOT_URLCONF = "config.urls"

@@ -1,0 +1,215 @@
+"""
+What staff see of each other's doings: approvals, looks as a customer, second factors, sessions.
+
+The pages that libraries bring would show what they keep; these show who and when, no secret.
+
+Ignored type-arg: these classes are generic in the stubs only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST
+
+from accounts import approvals, impersonation
+from accounts.actors import Staff
+from accounts.models import Approval, Impersonation, SoleDecision, User
+from common import money
+from common.errors import ApiError
+
+
+class Looked(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows to look at."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never."""
+        return False
+
+
+def staff(request: HttpRequest) -> Staff:
+    """Whoever works in this site."""
+    return Staff(cast("User", request.user))
+
+
+@admin.register(Approval)
+class ApprovalAdmin(Looked):
+    """What takes two people; the second decides here. What is to be done exactly is not shown."""
+
+    change_form_template = "admin/accounts/approval.html"
+    list_display = ("summary", "amount_usd", "state", "requester", "requested_at", "approver")
+    list_filter = ("state", "kind")
+    list_select_related = ("requester", "approver")
+    search_fields = ("=public_id", "=workspace__public_id", "=requester__email")
+    # Whoever asks seals what is secret; even sealed it is nobody's to read here.
+    exclude = ("payload", "source", "outcome", "amount_nanos")
+    readonly_fields = ("public_id", "amount_usd", "requested_at")
+
+    @admin.display(description="Worth, USD", ordering="amount_nanos", empty_value="-")
+    def amount_usd(self, approval: Approval) -> str | None:
+        """What it is worth, where it is about money."""
+        return None if approval.amount_nanos is None else money.usd(approval.amount_nanos)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the two decisions."""
+        decisions = (("approve", approvals.approve), ("refuse", approvals.refuse))
+        own = [
+            path(
+                f"<path:object_id>/{name}/",
+                self.admin_site.admin_view(self._deciding(decide)),
+                name=f"accounts_approval_{name}",
+            )
+            for name, decide in decisions
+        ]
+        return own + super().get_urls()
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show a request; whoever may decide it sees the two buttons."""
+        approval = self.get_object(request, object_id)
+        open_ = approval is not None and approval.state == Approval.State.PENDING
+        context = {
+            "may_decide": open_
+            and request.user.has_perm(approvals.DECIDE)
+            and approval.requester_id != request.user.pk,
+            "is_own": open_ and approval.requester_id == request.user.pk,
+        }
+        return super().change_view(request, object_id, form_url, context | (extra_context or {}))
+
+    def _deciding(self, decide: Callable[..., Approval]) -> Callable[..., HttpResponse]:
+        @require_POST
+        def view(request: HttpRequest, object_id: str) -> HttpResponse:
+            if not request.user.has_perm(approvals.DECIDE):
+                raise PermissionDenied
+            approval = self.get_object(request, object_id)
+            if approval is None:
+                raise Http404
+            try:
+                note = request.POST.get("note", "").strip()
+                decided = decide(approval=approval, by=staff(request), note=note)
+                messages.success(request, f"{decided.get_state_display()}: {decided.summary}")
+            except ApiError as error:
+                messages.error(request, error.message)
+            return HttpResponseRedirect(reverse("admin:accounts_approval_change", args=[object_id]))
+
+        return view
+
+
+@admin.register(SoleDecision)
+class SoleDecisionAdmin(Looked):
+    """What people of the staff moved alone, below the limit."""
+
+    list_display = ("at", "kind", "person", "workspace", "amount_usd")
+    list_select_related = ("person", "workspace")
+    search_fields = ("=person__email", "=workspace__public_id")
+    fields = ("at", "kind", "person", "workspace", "amount_usd")
+    readonly_fields = ("at", "amount_usd")
+
+    @admin.display(description="Worth, USD", ordering="amount_nanos")
+    def amount_usd(self, decision: SoleDecision) -> str:
+        """What it was worth."""
+        return money.usd(decision.amount_nanos)
+
+
+@admin.register(Impersonation)
+class ImpersonationAdmin(Looked):
+    """Who looked as which customer, and why."""
+
+    list_display = ("started_at", "staff", "customer", "reason", "expires_at", "ended_at")
+    list_select_related = ("staff", "customer")
+    search_fields = ("=public_id", "=staff__email", "=customer__email")
+    readonly_fields = ("public_id", "started_at")
+
+
+@admin.register(Authenticator)
+class AuthenticatorAdmin(Looked):
+    """Who has which second factor; never what it is. Superusers remove lost ones."""
+
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type",)
+    list_select_related = ("user",)
+    search_fields = ("=user__email",)
+    fields = ("user", "type", "created_at", "last_used_at")
+
+
+@admin.register(EmailAddress)
+class EmailAddressAdmin(Looked):
+    """Addresses, and whether they are proved."""
+
+    list_display = ("email", "user", "primary", "verified")
+    list_filter = ("verified",)
+    list_select_related = ("user",)
+    search_fields = ("=email",)
+
+
+@admin.register(UserSession)
+class UserSessionAdmin(Looked):
+    """Who is signed in from where; never by which key of a session."""
+
+    list_display = ("user", "created_at", "last_seen_at", "ip", "user_agent")
+    list_select_related = ("user",)
+    search_fields = ("=user__email", "=ip")
+    fields = ("user", "created_at", "last_seen_at", "ip", "user_agent")
+
+
+class Impersonable(admin.ModelAdmin):  # type: ignore[type-arg]
+    """People as whom staff may look at the dashboard."""
+
+    change_form_template = "admin/accounts/user.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that asks why."""
+        view = self.admin_site.admin_view(self.impersonate_view)
+        own = [path("<path:object_id>/impersonate/", view, name="accounts_user_impersonate")]
+        return own + super().get_urls()
+
+    def impersonate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask for the reason, then go to the customer's dashboard."""
+        if not request.user.has_perm(impersonation.PERMISSION):
+            raise PermissionDenied
+        customer = get_object_or_404(User, pk=object_id)
+        if request.method == "POST":
+            try:
+                impersonation.start(
+                    request=request,
+                    customer=customer,
+                    reason=request.POST.get("reason", ""),
+                    by=staff(request),
+                )
+            except ApiError as error:
+                messages.error(request, error.message)
+            else:
+                return HttpResponseRedirect(reverse("overview"))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"Look as {customer.email}",
+            "customer": customer,
+        }
+        return TemplateResponse(request, "admin/accounts/impersonate.html", context)
