@@ -83,8 +83,7 @@ class TestResolve:
         # A crash, or an endpoint that is away, only delays it.
         shop.chain.endpoints[0].faults.fail = 503
         shop.look()
-        row.refresh_from_db()
-        assert row.resolved_at is None
+        assert UnlistedToken.objects.filter(resolved_at=None).exists()
         shop.chain.endpoints[0].faults.fail = None
         assert (shop.look().new, shop.look().new) == (2, 0)
         row.refresh_from_db()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -233,12 +234,12 @@ class TestWatch:
         shop.chain.finalise()
         book, booked = deposits.book, 0
 
-        def crash_at_the_second(seen: deposits.Seen, **chain: config.Chain) -> Deposit | None:
+        def crash_at_the_second(seen: deposits.Seen, **facts: Any) -> Deposit | None:
             nonlocal booked
             booked += 1
             if booked == 2 or step == "eth_getLogs":
                 raise Crash
-            return book(seen, **chain)
+            return book(seen, **facts)
 
         with monkeypatch.context() as patch:
             patch.setattr(deposits, "book", crash_at_the_second)
