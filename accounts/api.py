@@ -4,7 +4,8 @@ What every endpoint of the management API is made of.
 An endpoint is a class whose methods are decorated with ``operation``: who may call it, what it
 takes, what it answers. A method without the decorator is refused at start-up (config.policies)
 and, should it be reached, at run time. Changes run in one transaction with their audit events
-and, where the request has an ``Idempotency-Key``, with the answer that is given again.
+and, where the request has an ``Idempotency-Key``, with the answer that is given again. What asks
+another service opens its own transactions: none is open while somebody else is waited for.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from common.pagination import Page, Position, Wanted
 
 __all__ = [
     "MEMBER",
+    "PERSON",
     "SIGNED_IN",
     "Access",
     "Call",
@@ -54,6 +56,7 @@ __all__ = [
 SAFE: Final = ("GET", "HEAD")
 MEMBER: Final = Access()
 SIGNED_IN: Final = Access(workspace=False)
+PERSON: Final = Access(workspace=False, keys=False)
 Serializer = type[serializers.Serializer[Any]]
 
 
@@ -106,6 +109,7 @@ class Operation:
     once: bool
     place: str | None
     file: bool
+    outside: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,14 +195,20 @@ def operation(
     once: bool = False,
     place: str | None = None,
     file: bool = False,
+    outside: bool = False,
 ) -> Callable[[Handler], Handler]:
     """
     Declare a method: its name in OpenAPI, who may call it, what it takes and answers.
 
     ``once``: it takes an Idempotency-Key. ``place``: the argument of the address that names the
-    workspace. ``file``: the answer is CSV. A paged method returns a Page, others what the
-    serializer of the answer writes, or a whole response.
+    workspace. ``file``: the answer is CSV. ``outside``: it asks another service, so no transaction
+    is around it. A paged method returns a Page, others what the serializer of the answer writes,
+    or a whole response.
+
+    :raises ValueError: it is to be made once, and has no transaction to write that down in
     """
+    if once and outside:
+        raise ValueError(f"{name}: what is made once is made in one transaction.")
     declared = Operation(
         name=name,
         access=access,
@@ -210,6 +220,7 @@ def operation(
         once=once,
         place=place,
         file=file,
+        outside=outside,
     )
 
     def decorate(handler: Handler) -> Handler:
@@ -239,7 +250,7 @@ def _run(
     def act(call: Call) -> Any:
         return handler(view, call, **path)
 
-    if changes:
+    if changes and not declared.outside:
         return _change(declared, call, act)
     if declared.paged and call.query["format"] == "csv":
         return csv_response(declared.name, _rows(declared), call, act)

@@ -7,11 +7,10 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts import invitations
-from accounts.api import Call, Endpoint, Page, Strict, needs, operation
+from accounts.api import PERSON, Call, Endpoint, Page, Strict, needs, operation
 from accounts.api_members import MemberSerializer
-from accounts.callers import Access
-from accounts.errors import Forbidden, Missing
-from accounts.models import Invitation, Membership, User
+from accounts.errors import Missing
+from accounts.models import Invitation, Membership
 from accounts.scopes import Role, Scope
 from common import pagination
 
@@ -107,14 +106,12 @@ class AcceptanceView(Endpoint):
 
     @operation(
         name="accept_invitation",
-        access=Access(workspace=False),
+        access=PERSON,
         body=AcceptanceSerializer,
         answer=MemberSerializer,
     )
     def post(self, call: Call) -> Membership:
         """Become a member; only the person that is signed in can."""
-        if not isinstance(call.by, User):
-            raise Forbidden("An invitation is accepted by a person that is signed in.")
         return invitations.accept(token=call.body["token"], user=call.by)
 
 

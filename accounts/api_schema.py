@@ -104,6 +104,8 @@ class Schema(AutoSchema):
     def get_description(self) -> str:  # type: ignore[override]  # as the base class has it
         """Who may call it."""
         access = self.declared.access
+        if not access.keys:
+            return "For a person who is signed in; no key may call it."
         if access.scope is None:
             return (
                 "For every member and every key of the workspace."

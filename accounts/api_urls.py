@@ -16,6 +16,9 @@ from accounts import (
 
 urlpatterns = [
     path("me", api_me.MeView.as_view()),
+    path("me/data", api_me.PersonalRecordView.as_view()),
+    path("me/sessions", api_me.SessionsView.as_view()),
+    path("me/sessions/<str:session_id>", api_me.SessionView.as_view()),
     path("workspaces", api_workspaces.WorkspacesView.as_view()),
     path("workspaces/<str:workspace_id>", api_workspaces.WorkspaceView.as_view()),
     path("workspaces/<str:workspace_id>/leave", api_workspaces.WorkspaceLeaveView.as_view()),

@@ -22,12 +22,13 @@ class Access:
 
     A key always needs the scope. Where ``people`` is true a signed-in person does not: what
     they see and may do there is decided by what is theirs. Without ``workspace`` the endpoint
-    is about the caller and in no workspace.
+    is about the caller and in no workspace. Without ``keys`` it is for people only.
     """
 
     scope: Scope | None = None
     people: bool = False
     workspace: bool = True
+    keys: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ def _key_caller(headers: Mapping[bytes, bytes], access: Access) -> Caller:
     if record is None:
         raise ApiError("invalid_api_key", keyuse.BAD_KEY)
     keyuse.check_state(record, address=origin.current().address)
+    if not access.keys:
+        raise ApiError("scope_missing", "This is for a person who is signed in, not for a key.")
     if not access.workspace:
         own = frozenset(Scope(scope) for scope in record.scopes)
         _require(access.scope, own, "This key")

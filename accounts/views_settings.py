@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import erasure, personal, seats, workspaces
+from accounts import erasure, personal, profiles, seats, workspaces
 from accounts.errors import Invalid
 from accounts.models import User
 from accounts.outcomes import attempt
@@ -93,7 +93,8 @@ def profile(request: HttpRequest, seat: Seat) -> HttpResponse:
     form = ProfileForm(request.POST, instance=User.objects.get(pk=seat.user.pk))
     if not form.is_valid():
         return _page(request, seat, form)
-    with translation.override(form.save().language):
+    saved = profiles.change(user=seat.user, given=form.cleaned_data)
+    with translation.override(saved.language):
         messages.success(request, _("Saved."))
     return redirect("settings")
 

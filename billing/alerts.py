@@ -16,8 +16,11 @@ from typing import Final
 from django.conf import settings
 from django.db import connection, transaction
 
+from accounts import audit, versions, workspaces
+from accounts.actors import Actor
 from accounts.models import Workspace
 from billing.models import Alert, AlertPreference
+from common import money
 
 # Called with each new alert of a workspace, inside the transaction that raises it, so that
 # what follows from it (a webhook to deliver) is written down with it or not at all.
@@ -136,19 +139,40 @@ def low_balance_nanos(*, workspace: Workspace) -> int:
     return found.low_balance_nanos if found else settings.LOW_BALANCE_NANOS
 
 
-def set_low_balance(*, workspace: Workspace, nanos: int | None) -> None:
+def facts(*, workspace: Workspace) -> dict[str, object]:
+    """What can be changed of the alerts; None is the operator's default."""
+    found = AlertPreference.objects.filter(workspace=workspace).first()
+    return {"low_balance_usd": money.usd(found.low_balance_nanos) if found else None}
+
+
+@transaction.atomic
+def set_low_balance(
+    *, workspace: Workspace, nanos: int | None, by: Actor, version: str | None = None
+) -> None:
     """
     Set below which balance a workspace is told: 0 is never, None the default.
 
+    :raises accounts.errors.Conflict: the alerts are not at the version that was asked for
     :raises ValueError: negative
     """
+    Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
+    before = facts(workspace=workspace)
+    versions.require(wanted=version, current=versions.of(before))
     if nanos is None:
         AlertPreference.objects.filter(workspace=workspace).delete()
-        return
-    if nanos < 0:
+    elif nanos < 0:
         raise ValueError("A balance to be told at is 0 or more; 0 tells never.")
-    AlertPreference.objects.update_or_create(
-        workspace=workspace, defaults={"low_balance_nanos": nanos}
+    else:
+        AlertPreference.objects.update_or_create(
+            workspace=workspace, defaults={"low_balance_nanos": nanos}
+        )
+    audit.record(
+        action="alerts.changed",
+        by=by,
+        target=workspaces.target(workspace),
+        workspaces=[workspace],
+        before=before,
+        after=facts(workspace=workspace),
     )
 
 

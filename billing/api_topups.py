@@ -144,16 +144,6 @@ class NewRefundSerializer(Strict):
     reason = serializers.CharField(max_length=200, required=False, default="")
 
 
-class CardSerializer(serializers.Serializer[Any]):
-    """A saved card."""
-
-    id = serializers.CharField(source="public_id")
-    brand = serializers.CharField()
-    last4 = serializers.CharField()
-    exp_month = serializers.IntegerField()
-    exp_year = serializers.IntegerField()
-
-
 class AutoTopUpSerializer(Strict):
     """When a saved card is charged by itself."""
 
@@ -252,16 +242,6 @@ class RefundsView(Endpoint):
         )
         queue.after_commit("send_refund", made.pk)
         return made
-
-
-class CardsView(Endpoint):
-    """``/cards``"""
-
-    @operation(name="list_cards", access=READ, answer=CardSerializer, paged=True)
-    def get(self, call: Call) -> Page:
-        """The workspace's saved cards, the newest first."""
-        rows = SavedCard.objects.filter(workspace=call.workspace, detached_at=None)
-        return Page(*pagination.by_id(rows, call.page))
 
 
 class AutoTopUpView(Endpoint):

@@ -77,7 +77,8 @@ def set_alerts(request: HttpRequest, seat: Seat) -> HttpResponse:
     form = AlertForm(request.POST)
     if not form.is_valid():
         return _page(request, seat, alert_form=form)
-    alerts.set_low_balance(workspace=seat.workspace, nanos=form.cleaned_data["low_balance"])
+    nanos = form.cleaned_data["low_balance"]
+    alerts.set_low_balance(workspace=seat.workspace, nanos=nanos, by=seat.user)
     messages.success(request, _("Saved."))
     return redirect("limits")
 

@@ -163,6 +163,9 @@ REASON_LIST: Mapping[str, Reason] = {
         "Crypto is not taken here now, or a coin has no price that can be trusted.",
         "Retry later, or pay by card.",
     ),
+    "payments_unavailable": Reason(
+        503, "The payment service cannot be reached.", "Retry in a minute."
+    ),
     "draining": Reason(503, "This server is shutting down.", "Retry; official SDKs do."),
     "internal": Reason(500, "Our fault. Nothing was charged.", "Tell support the `x-request-id`."),
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from allauth.usersessions.models import UserSession
 from django.http import HttpResponse
 from django.test import Client
 
@@ -84,6 +85,16 @@ def session(user: User, workspace: Workspace) -> Program:
     client = Client()
     client.force_login(user)
     return Program(client, {"x-workspace-id": workspace.public_id})
+
+
+def another_session(user: User) -> UserSession:
+    """Another browser in which a person is signed in."""
+    client = Client()
+    client.force_login(user)
+    # As allauth notes it when somebody signs in by its pages.
+    return UserSession.objects.create(
+        user=user, ip="127.0.0.9", session_key=client.session.session_key, user_agent="Other"
+    )
 
 
 def with_key(secret: str, **headers: str) -> Program:

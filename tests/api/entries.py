@@ -2,17 +2,23 @@
 Who may call what, written by hand: the one list that the code is held against.
 
 A new endpoint fails the matrix until it has a line here. ``PEOPLE`` marks what a member may call
-without the scope, because only what is theirs is shown or changed.
+without the scope, because only what is theirs is shown or changed; ``PERSON`` refuses keys.
 """
 
 from __future__ import annotations
 
 MEMBER = "member"
 SIGNED_IN = "signed in"
+PERSON = "a person, signed in"
 PEOPLE = "people"
 
 MANAGEMENT: dict[tuple[str, str], tuple[str, ...]] = {
     ("GET", "me"): (SIGNED_IN,),
+    ("PATCH", "me"): (PERSON,),
+    ("GET", "me/data"): (PERSON,),
+    ("GET", "me/sessions"): (PERSON,),
+    ("DELETE", "me/sessions"): (PERSON,),
+    ("DELETE", "me/sessions/{session_id}"): (PERSON,),
     ("GET", "workspaces"): (SIGNED_IN,),
     ("POST", "workspaces"): ("members:manage", PEOPLE),
     ("GET", "workspaces/{workspace_id}"): (MEMBER,),
@@ -25,7 +31,7 @@ MANAGEMENT: dict[tuple[str, str], tuple[str, ...]] = {
     ("DELETE", "members/{member_id}"): ("members:manage",),
     ("GET", "invitations"): ("members:manage",),
     ("POST", "invitations"): ("members:manage",),
-    ("POST", "invitations/accept"): (SIGNED_IN,),
+    ("POST", "invitations/accept"): (PERSON,),
     ("GET", "invitations/{invitation_id}"): ("members:manage",),
     ("DELETE", "invitations/{invitation_id}"): ("members:manage",),
     ("POST", "invitations/{invitation_id}/resend"): ("members:manage",),
@@ -60,6 +66,8 @@ MANAGEMENT: dict[tuple[str, str], tuple[str, ...]] = {
     ("GET", "usage"): ("usage:read",),
     ("GET", "limits"): ("billing:read",),
     ("PATCH", "limits"): ("billing:manage",),
+    ("GET", "alerts"): ("billing:read",),
+    ("PATCH", "alerts"): ("billing:manage",),
     ("GET", "crypto"): ("billing:read",),
     ("PATCH", "crypto"): ("billing:manage",),
     ("POST", "crypto/address"): ("billing:manage",),
@@ -71,6 +79,9 @@ MANAGEMENT: dict[tuple[str, str], tuple[str, ...]] = {
     ("GET", "top-ups/{top_up_id}/refunds"): ("billing:read",),
     ("POST", "top-ups/{top_up_id}/refunds"): ("billing:manage",),
     ("GET", "cards"): ("billing:read",),
+    ("POST", "cards"): ("billing:manage",),
+    ("DELETE", "cards/{card_id}"): ("billing:manage",),
+    ("POST", "billing-portal"): ("billing:manage",),
     ("GET", "auto-top-up"): ("billing:read",),
     ("PUT", "auto-top-up"): ("billing:manage",),
     ("GET", "token-packages"): ("billing:read",),

@@ -13,7 +13,7 @@ from accounts.models import AuditEvent
 from billing.models_tokens import TokenPackage
 from config import policies
 from tests import pages
-from tests.api.conftest import Program, Tenant, with_key
+from tests.api.conftest import Program, Tenant, another_session, with_key
 from tests.api.entries import MANAGEMENT
 
 
@@ -126,9 +126,8 @@ def change_everything(program: Program, alice: Tenant) -> dict[tuple[str, str], 
     do("PATCH", "alerts", "alerts.changed", {"low_balance_usd": "7"})
     do("PATCH", "me", "user.profile_changed", {"name": "Alice A."})
     for path in ("me/sessions/{session_id}", "me/sessions"):
-        alice.session().get("me")
-        there = [row["id"] for row in program.get("me/sessions")["data"] if not row["current"]]
-        do("DELETE", path, "user.session_ended", session_id=there[0])
+        there = another_session(alice.owner)
+        do("DELETE", path, "user.session_ended", session_id=str(there.pk))
     place = alice.workspace.public_id
     do("PATCH", "workspaces/{workspace_id}", "workspace.renamed", {"name": "N"}, workspace_id=place)
     other = do("POST", "workspaces", "workspace.created", {"name": "Other"})

@@ -2,7 +2,8 @@
 No sequence of calls makes a key with more rights than whoever began it had.
 
 Rights are scopes in workspaces, models, addresses, expiry and limits. What an invited person makes
-with a session of their own is bound by their role, which is within the inviting key's scopes.
+with a session of their own is bound by their role alone: that role is within the inviting key's
+scopes, and a key that is bound in any other way gives none.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
-from accounts import keys, members, workspaces
+from accounts import invitations, keys, members, service_accounts, workspaces
 from accounts.keyrecord import KeyRecord
 from accounts.models import ApiKey, User, Workspace
 from accounts.scopes import EITHER, INFERENCE, MANAGEMENT, Role, Scope, of_role
 from billing import limits
 from tests import pages
-from tests.api.conftest import Program, session, with_key
+from tests.api.conftest import Program, refusal, session, with_key
 
 SCOPES = st.lists(st.sampled_from(sorted(Scope)), min_size=1, max_size=5, unique=True)
 ROLES = st.sampled_from(sorted(Role))
@@ -52,6 +53,7 @@ STEPS = st.one_of(
     st.tuples(st.just("add_workspace"), PICK, PICK),
     st.tuples(st.just("create_account"), PICK, ROLES),
     st.tuples(st.just("change_account"), PICK, PICK, ROLES),
+    st.tuples(st.just("switch_account"), PICK, PICK, st.booleans()),
     st.tuples(st.just("change_member"), PICK, PICK, ROLES),
     st.tuples(st.just("invite"), PICK, ROLES),
     st.tuples(st.just("create_workspace"), PICK),
@@ -92,7 +94,7 @@ class Attack:
             scopes=scopes,
             **mine,
         )
-        caps = [terms.get(name, "5") for name in ("daily_usd", "monthly_usd")]
+        caps = [terms.get(name) for name in ("daily_usd", "monthly_usd")]
         daily, monthly = (None if cap is None else int(cap) * 10**9 for cap in caps)
         limits.set_key_caps(key=key, daily=daily, monthly=monthly, by=None, past_tier=True)
         return key, secret
@@ -182,6 +184,12 @@ class Attack:
             path = f"service-accounts/{self.accounts[which % len(self.accounts)]}"
             self.ask(program, "PATCH", path, {"role": role})
 
+    def switch_account(self, program: Program, which: int, on: bool) -> None:
+        """Ask for a service account to be stopped, or to work again."""
+        if self.accounts:
+            path = f"service-accounts/{self.accounts[which % len(self.accounts)]}"
+            self.ask(program, "POST", f"{path}/{'enable' if on else 'disable'}", {})
+
     def change_member(self, program: Program, which: int, role: str) -> None:
         """Ask for another role of a member."""
         told = self.ask(program, "GET", "members", None).get("data", [])
@@ -216,7 +224,7 @@ class Attack:
             for carried in record.workspaces:
                 excess = frozenset(carried.scopes) - self.limit
                 assert not excess, (record.public_id, sorted(excess))
-        for secret in self.secrets:
+        for secret in (*self.secrets, *self.inside):
             record = keys.find(text=secret)
             assert record is not None
             if not record.disabled and not record.expired(now=timezone.now()):
@@ -285,12 +293,19 @@ def test_the_attack_makes_keys_where_it_may() -> None:
     attack.step("create_account", 0, "admin")
     attack.step("create_key", 0, ["keys:manage"], True, {})
     attack.step("create_key", 0, ["keys:manage", "audit:read"], True, {"daily_usd": "0"})
-    attack.step("invite", 0, "admin")
     attack.check()
 
     assert len(attack.secrets) == 6
-    assert len(attack.inside) == 4
     assert isinstance(attack.place, Workspace)
+
+
+@pytest.mark.django_db
+def test_the_accomplice_gets_in_by_a_key_without_bounds() -> None:
+    attack = Attack(Role.OWNER, sorted(MANAGEMENT), {})
+    attack.step("invite", 0, "admin")
+    attack.check()
+
+    assert len(attack.inside) == 4
     assert User.objects.filter(memberships__workspace=attack.place).count() == 3
 
 
@@ -335,6 +350,51 @@ class TestBounds:
             response = program.ask("PATCH", f"keys/{key}", {name: wider})
             assert response.status_code == 403, response.content
             assert json.loads(response.content)["error"]["param"] == name
+
+    @pytest.mark.parametrize("bound", sorted(TERMS))
+    def test_a_key_that_is_bound_gives_no_person_more(self, bound: str) -> None:
+        attack = Attack(Role.OWNER, sorted(MANAGEMENT), {bound: self.TERMS[bound]})
+        member = members.add(workspace=attack.place, user=attack.accomplice, role="viewer", by=None)
+        program, path = attack.program(0), f"members/{member.public_id}"
+
+        for method, place, body in (
+            ("POST", "invitations", {"email": "new@example.com", "role": "viewer"}),
+            ("PATCH", path, {"role": "developer"}),
+        ):
+            error = refusal(program.ask(method, place, body))
+            assert (error["code"], error["param"]) == (403, "role")
+            assert bound in error["message"]
+        assert program.ask("DELETE", path).status_code == 204
+
+    def test_a_key_that_is_bound_sends_no_invitation_again(self) -> None:
+        attack = Attack(Role.OWNER, sorted(MANAGEMENT), {"models": ["a"]})
+        made = invitations.create(
+            workspace=attack.place, email="x@example.com", role="viewer", by=attack.boss
+        )
+        path = f"invitations/{made.public_id}"
+
+        assert attack.program(0).ask("POST", f"{path}/resend").status_code == 403
+        assert attack.program(0).ask("DELETE", path).status_code == 204
+
+    def test_the_wider_keys_of_a_service_account_stay_as_they_were(self) -> None:
+        attack = Attack(Role.OWNER, sorted(MANAGEMENT), {"models": ["a"]})
+        account = service_accounts.create(
+            workspace=attack.place, name="robot", role="viewer", by=attack.boss
+        )
+        wide, _ = keys.create(
+            name="wide",
+            workspaces=[attack.place],
+            by=attack.boss,
+            service_account=account,
+            scopes=["models:read"],
+        )
+        path, program = f"service-accounts/{account.public_id}", attack.program(0)
+
+        assert program.ask("PATCH", path, {"role": "developer"}).status_code == 403
+        assert program.ask("POST", f"{path}/disable").status_code == 200
+        assert program.ask("POST", f"{path}/enable").status_code == 403
+        keys.delete(key=wide, by=None)
+        assert program.ask("POST", f"{path}/enable").status_code == 200
 
     def test_what_is_left_out_of_a_new_key_is_its_makers(self) -> None:
         attack = Attack(Role.OWNER, ["keys:read", "keys:manage"], self.TERMS)

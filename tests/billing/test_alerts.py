@@ -161,16 +161,16 @@ class TestLowBalance:
     def test_a_workspace_chooses_its_own_threshold(self) -> None:
         one = customer(usd=10 * 10**9)
         one.use(10**9)
-        alerts.set_low_balance(workspace=one.workspace, nanos=9 * 10**9 + 1)
+        alerts.set_low_balance(workspace=one.workspace, nanos=9 * 10**9 + 1, by=None)
         assert alerts.low_balance_nanos(workspace=one.workspace) == 9 * 10**9 + 1
         assert told() == [("USD", 0)]
 
     def test_zero_is_never(self) -> None:
         one = customer(usd=2 * 10**9)
-        alerts.set_low_balance(workspace=one.workspace, nanos=0)
+        alerts.set_low_balance(workspace=one.workspace, nanos=0, by=None)
         one.use(2 * 10**9)
         assert told() == []
-        alerts.set_low_balance(workspace=one.workspace, nanos=None)
+        alerts.set_low_balance(workspace=one.workspace, nanos=None, by=None)
         assert told() == [("USD", 0)]
 
     def test_tokens_are_low_by_their_value(self) -> None:
@@ -184,7 +184,7 @@ class TestLowBalance:
 
     def test_a_negative_threshold_is_refused(self) -> None:
         with pytest.raises(ValueError, match="0 or more"):
-            alerts.set_low_balance(workspace=customer().workspace, nanos=-1)
+            alerts.set_low_balance(workspace=customer().workspace, nanos=-1, by=None)
 
 
 class TestOnRaised:

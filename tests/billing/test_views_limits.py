@@ -129,7 +129,7 @@ class TestSetAlerts:
 
     def test_empty_is_the_operators_own(self, alice: User, home: Workspace) -> None:
         usual = alerts.low_balance_nanos(workspace=home)
-        alerts.set_low_balance(workspace=home, nanos=5 * USD)
+        alerts.set_low_balance(workspace=home, nanos=5 * USD, by=None)
 
         pages.browser(alice).post("/dashboard/limits/alerts", {"low_balance": ""})
 

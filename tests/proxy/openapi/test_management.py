@@ -58,6 +58,14 @@ NEVER_WELL = {
     "create_crypto_address",
     "update_crypto",
     "convert_crypto",
+    "create_card_page",
+    "delete_card",
+    "create_billing_portal_page",
+    "update_me",
+    "get_my_data",
+    "list_sessions",
+    "end_session",
+    "end_other_sessions",
 }
 
 
@@ -140,6 +148,7 @@ class Aim:
             "price_usd": "0.001",
             "daily_usd": "1",
             "monthly_usd": "1",
+            "low_balance_usd": "1",
             "filter": {},
             "amount_usd": "20",
             "threshold_usd": "5",
@@ -158,6 +167,14 @@ class Aim:
             workspace=self.shop.workspace, method=TopUp.Method.CHECKOUT, amount_cents=1000
         )
         return made.public_id
+
+    def card_id(self) -> str:
+        """A card that nobody saved: cards are not taken here."""
+        return "card_1"
+
+    def session_id(self) -> str:
+        """A session, which no key has."""
+        return "1"
 
     def workspace_id(self) -> str:
         """The workspace."""
