@@ -187,6 +187,7 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 # Browsers make passkeys on https and on localhost only.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE
 MFA_TOTP_ISSUER = "Tollgate"
+USERSESSIONS_ADAPTER = "accounts.sessions.SessionsAdapter"
 
 # -- Payments: no key, no cards ---------------------------------------------------------
 PAYMENT_PROCESSOR = "billing.stripe.processor.Stripe"
