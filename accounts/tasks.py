@@ -5,7 +5,15 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import once, webhookdeliveries, webhookevents, webhookmail
+from accounts import (
+    approvalmail,
+    approvals,
+    impersonation,
+    once,
+    webhookdeliveries,
+    webhookevents,
+    webhookmail,
+)
 
 DELIVERY_EXPIRES_S = 20
 
@@ -14,6 +22,15 @@ DELIVERY_EXPIRES_S = 20
 def forget_answers() -> int:
     """Delete the kept answers of the management API whose time is over."""
     return once.forget_expired(now=timezone.now())
+
+
+@shared_task
+def tend_staff() -> None:
+    """End what nobody decided in time and looks that are over; send mail about approvals."""
+    now = timezone.now()
+    approvals.expire_due(now=now)
+    impersonation.end_overdue(now=now)
+    approvalmail.tell()
 
 
 @shared_task

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.core.mail import EmailMessage
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
-from accounts import approvals
+from accounts import approvalmail, approvals, tasks
 from accounts.actors import Staff
 from accounts.approvals import Order
 from accounts.errors import Conflict, Forbidden, Invalid
@@ -348,3 +351,81 @@ class TestTables:
             with pytest.raises(IntegrityError), transaction.atomic():
                 cursor.execute(statement)
         assert SoleDecision.objects.count() == 1
+
+
+class TestMail:
+    def test_the_others_are_told_once_then_the_requester(
+        self, anna: User, bert: User, done: list[Order], mailoutbox: list[EmailMessage]
+    ) -> None:
+        staffing.member("viewer@example.com", group="viewer")
+        asked = ask(anna)
+        assert [approvalmail.tell(), approvalmail.tell()] == [1, 0]
+        [first] = mailoutbox
+        assert (first.to, first.subject) == ([bert.email], "To approve: Do it")
+        assert f"/admin/accounts/approval/{asked.pk}/change/" in first.body
+        approvals.approve(approval=asked, by=Staff(bert), note="Good")
+        tasks.tend_staff()
+        tasks.tend_staff()
+        [_, second] = mailoutbox
+        assert (second.to, second.subject) == ([anna.email], "Approved: Do it")
+        assert "Good" in second.body
+
+    def test_what_expired_is_told_too(
+        self, anna: User, done: list[Order], mailoutbox: list[EmailMessage], settings: LazySettings
+    ) -> None:
+        settings.APPROVAL_TTL_H = 0
+        asked = ask(anna)
+        tasks.tend_staff()
+        asked.refresh_from_db()
+        assert asked.state == State.EXPIRED
+        assert ["Expired: Do it"] == [each.subject for each in mailoutbox]
+
+
+class TestAdmin:
+    def test_one_asks_and_another_approves(self, home: Workspace, anna: User, bert: User) -> None:
+        asked = grant(home, anna, "500").approval
+        page, desk = reverse("admin:accounts_approval_change", args=[asked.pk]), Client()
+        url = reverse("admin:accounts_approval_approve", args=[asked.pk])
+        staffing.sign_in(desk, anna)
+        assert b'data-testid="decide"' not in desk.get(page).content
+        desk.post(url)
+        assert given(home) == 0
+        staffing.sign_in(desk, bert)
+        assert b'data-testid="decide"' in desk.get(page).content
+        assert desk.get(url).status_code == 405
+        for _ in range(2):
+            desk.post(url, {"note": "Seen"})
+        assert given(home) == USD("500")
+        assert b'data-testid="decide"' not in desk.get(page).content
+
+    def test_another_refuses(self, home: Workspace, anna: User, bert: User) -> None:
+        asked = grant(home, anna, "500").approval
+        desk = staffing.sign_in(Client(), bert)
+        desk.post(reverse("admin:accounts_approval_refuse", args=[asked.pk]), {"note": "No"})
+        asked.refresh_from_db()
+        assert (asked.state, asked.note, given(home)) == (State.REFUSED, "No", 0)
+
+    @pytest.mark.parametrize("group", ["viewer", "support", "catalogue"])
+    def test_it_takes_the_right(self, home: Workspace, anna: User, group: str) -> None:
+        asked = grant(home, anna, "500").approval
+        desk = staffing.sign_in(Client(), staffing.member("x@example.com", group=group))
+        for name in ("approve", "refuse"):
+            url = reverse(f"admin:accounts_approval_{name}", args=[asked.pk])
+            assert desk.post(url).status_code == 403
+        assert given(home) == 0
+
+    def test_what_cannot_be_done_is_told(self, home: Workspace, anna: User, bert: User) -> None:
+        asked = orders.correct(
+            workspace=home,
+            asset="USD",
+            amount=-USD("500"),
+            reason="A mistake",
+            by=Staff(anna),
+            source=uuid.uuid4(),
+        ).approval
+        assert asked is not None
+        desk = staffing.sign_in(Client(), bert)
+        url = reverse("admin:accounts_approval_approve", args=[asked.pk])
+        assert b'class="error"' in desk.post(url, follow=True).content
+        asked.refresh_from_db()
+        assert asked.state == State.PENDING
