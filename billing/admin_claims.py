@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from accounts import audit
-from billing import claims, ledger, queue, refunds
+from accounts.approvals import Submitted
+from billing import claims, ledger, orders, queue, refunds
 from billing.adminsteps import Step, StepForm, Taken
 from billing.forms_billing import CentsField
 from billing.models import Claim, Refund, TopUp
@@ -40,12 +41,24 @@ def _no_refund(top_up: TopUp) -> str:
 
 
 def _refund(taken: Taken) -> str:
-    refund = refunds.ask(
-        top_up=taken.row, amount_cents=taken.form["amount"], by=taken.by, reason=taken.reason
+    cents = taken.form["amount"]
+    submitted = orders.refund(
+        top_up=taken.row,
+        amount_cents=cents,
+        reason=taken.reason,
+        by=taken.by,
+        source=taken.token,
     )
-    queue.after_commit("send_refund", refund.pk)
-    amount = money.usd(refund.amount_cents * NANOS_PER_CENT)
-    return f"{refund.public_id}: {amount} USD are set aside and on their way."
+    amount = money.usd(cents * NANOS_PER_CENT)
+    return told(submitted, f"{amount} USD are set aside and on their way.")
+
+
+def told(submitted: Submitted, done: str) -> str:
+    """What became of an order of money, in a sentence."""
+    if submitted.approval is None:
+        return done
+    name = submitted.approval.public_id
+    return f"It is worth more than one person decides alone: {name} waits for somebody else."
 
 
 def _ask_again(taken: Taken) -> str:

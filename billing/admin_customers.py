@@ -15,7 +15,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from billing import corrections, freezing, grants, ledger, limits, selectors_customers
+from billing import freezing, ledger, limits, orders, selectors_customers
+from billing.admin_claims import told
 from billing.adminsteps import Step, StepForm, SteppedAdmin, Taken
 from billing.forms import UsdField
 from billing.models import Customer
@@ -115,11 +116,6 @@ def units(*, asset: str, text: str) -> int:
     return int(text)
 
 
-def amount_text(*, asset: str, amount: int) -> str:
-    """Write an amount for people."""
-    return f"{money.usd(amount)} USD" if asset == ledger.USD else f"{amount} tokens"
-
-
 def _lock(customer: Customer) -> None:
     ledger.open_accounts(workspace_id=customer.pk)
     ledger.lock_homes(workspace_id=customer.pk)
@@ -153,22 +149,22 @@ def _set_limits(taken: Taken) -> str:
 
 def _grant(taken: Taken) -> str:
     asset, amount = taken.form["asset"], taken.form["units"]
-    grants.give(
+    submitted = orders.grant(
         workspace=taken.row,
         asset=asset,
         amount=amount,
         reason=taken.reason,
-        expires_at=taken.form["expires_at"],
-        paid=taken.form["paid"],
         by=taken.by,
         source=taken.token,
+        expires_at=taken.form["expires_at"],
+        paid=taken.form["paid"],
     )
-    return f"{amount_text(asset=asset, amount=amount)} were given."
+    return told(submitted, f"{orders.words(asset, amount)} were given.")
 
 
 def _correct(taken: Taken) -> str:
     asset, amount = taken.form["asset"], taken.form["units"]
-    corrections.correct(
+    submitted = orders.correct(
         workspace=taken.row,
         asset=asset,
         amount=amount,
@@ -176,7 +172,7 @@ def _correct(taken: Taken) -> str:
         by=taken.by,
         source=taken.token,
     )
-    return f"Corrected by {amount_text(asset=asset, amount=amount)}."
+    return told(submitted, f"Corrected by {orders.words(asset, amount)}.")
 
 
 def _caps(customer: Customer) -> dict[str, Any]:

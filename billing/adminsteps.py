@@ -28,7 +28,7 @@ from accounts import versions
 from accounts.actors import Staff
 from accounts.errors import Invalid
 from accounts.models import User
-from billing.adminrows import ReadOnlyAdmin
+from billing.adminrows import ReadOnlyAdmin, RowAdmin
 from billing.ledger import LedgerError
 from common.errors import ApiError
 
@@ -94,7 +94,8 @@ class Step:
     Something staff can do: ``run`` does it and says what was done.
 
     ``permission`` is whose it is; ``facts`` are what must not have changed since they were
-    shown, under what ``lock`` has locked; ``refusal`` says why it cannot be done now.
+    shown, under what ``lock`` has locked; ``refusal`` says why it cannot be done now. What needs
+    the network is in ``follow``: it runs once, after the step is durable, and says what it did.
     """
 
     name: str
@@ -106,10 +107,11 @@ class Step:
     facts: Callable[[Any], Facts] = nothing
     lock: Callable[[Any], None] = unlocked
     refusal: Callable[[Any], str] = always
+    follow: Callable[[Taken], str] | None = None
 
 
-class SteppedAdmin(ReadOnlyAdmin):
-    """Rows that are changed by steps only."""
+class Stepping(RowAdmin):
+    """Rows with steps."""
 
     steps: tuple[Step, ...] = ()
     change_form_template = "admin/billing/stepped.html"
@@ -175,6 +177,10 @@ class SteppedAdmin(ReadOnlyAdmin):
         """Where a row is shown."""
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
 
+    def done_url(self, row: Model) -> str:
+        """Where somebody is led who took a step."""
+        return self.row_url(row)
+
     def _form(self, request: HttpRequest, step: Step, row: Any) -> StepForm:
         if request.method == "POST":
             return step.form(request.POST, row=row)
@@ -187,15 +193,16 @@ class SteppedAdmin(ReadOnlyAdmin):
         with transaction.atomic():
             if not begin(token=answers["token"], step=step.name, target=str(row.pk), by=by):
                 messages.info(request, "This was done already.")
-                return HttpResponseRedirect(self.row_url(row))
+                return HttpResponseRedirect(self.done_url(row))
             step.lock(row)
             fresh = self.get_object(request, str(row.pk))
             if fresh is None or (why := step.refusal(fresh)):
                 raise Invalid(why if fresh is not None else "It is gone.")
             versions.require(wanted=answers["version"], current=versions.of(step.facts(fresh)))
-            told = step.run(Taken(fresh, answers, by, answers["token"]))
-        messages.success(request, told)
-        return HttpResponseRedirect(self.row_url(row))
+            taken = Taken(fresh, answers, by, answers["token"])
+            told = step.run(taken)
+        messages.success(request, step.follow(taken) if step.follow else told)
+        return HttpResponseRedirect(self.done_url(row))
 
     def _page(self, request: HttpRequest, step: Step, row: Any, form: StepForm) -> HttpResponse:
         context = {
@@ -210,6 +217,10 @@ class SteppedAdmin(ReadOnlyAdmin):
         }
         status = 200 if request.method == "GET" else 422
         return TemplateResponse(request, "admin/billing/step.html", context, status=status)
+
+
+class SteppedAdmin(Stepping, ReadOnlyAdmin):
+    """Rows that are changed by steps only."""
 
 
 def begin(*, token: uuid.UUID, step: str, target: str, by: Staff) -> bool:

@@ -1,17 +1,22 @@
-"""The catalogue in the admin site, and the evidence of calls, which only machines write."""
+"""The evidence of calls in the admin site, which only machines write, and incidents."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
 
-from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Model as AnyModel
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
+from accounts import audit
+from billing.adminforms import ReasonedAdmin, facts
+from billing.adminrows import ReadOnlyAdmin
+from billing.adminsteps import Step, Stepping, Taken
 from common import money
+from proxy import admin_calls, admin_catalogue, admin_providers
 from proxy.models import (
     Attempt,
     CatalogueVersion,
@@ -22,145 +27,12 @@ from proxy.models import (
     Generation,
     IdempotencyKey,
     Incident,
-    Model,
-    ModelAlias,
-    Provider,
     ProviderReport,
-    Route,
     TaskHeartbeat,
 )
 
-if TYPE_CHECKING:
-    RowAdmin = admin.ModelAdmin[Any]
-    RowInline = admin.TabularInline[Any, Any]
-    ProviderBaseForm = forms.ModelForm[Provider]
-else:
-    # Django's own classes cannot be subscripted.
-    RowAdmin, RowInline, ProviderBaseForm = admin.ModelAdmin, admin.TabularInline, forms.ModelForm
-
-
-class KeptAdmin(RowAdmin):
-    """Rows that receipts and attempts refer to: switched off, never deleted."""
-
-    def has_delete_permission(self, request: HttpRequest, obj: AnyModel | None = None) -> bool:
-        """Nobody deletes them."""
-        return False
-
-
-class ReadOnlyAdmin(KeptAdmin):
-    """Rows that only machines write."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds them."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: AnyModel | None = None) -> bool:
-        """Nobody changes them."""
-        return False
-
-
-class ProviderForm(ProviderBaseForm):
-    """A provider, whose API key can be set but never read."""
-
-    base_url = forms.URLField(max_length=500, assume_scheme="https")
-    new_api_key = forms.CharField(
-        label="API key",
-        required=False,
-        strip=True,
-        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"}),
-        help_text="Stored encrypted and never shown. Empty leaves the present one.",
-    )
-    new_cost_report_key = forms.CharField(
-        label="Key of the cost report",
-        required=False,
-        strip=True,
-        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"}),
-        help_text="OpenAI's costs need an admin key. Stored like the API key.",
-    )
-
-    class Meta:
-        model = Provider
-        fields = (
-            "slug",
-            "kind",
-            "base_url",
-            "on_disconnect",
-            "generation_lookup",
-            "cost_report",
-            "rpm",
-            "concurrency",
-            "enabled",
-        )
-
-
-@admin.register(Provider)
-class ProviderAdmin(KeptAdmin):
-    """Who answers calls."""
-
-    form = ProviderForm
-    list_display = ("slug", "kind", "base_url", "has_api_key", "on_disconnect", "enabled")
-    list_filter = ("kind", "enabled")
-    search_fields = ("slug",)
-    readonly_fields = ("has_api_key", "updated_at")
-
-    @admin.display(boolean=True, description="API key set")
-    def has_api_key(self, provider: Provider) -> bool:
-        """Whether a key is stored."""
-        return bool(provider.api_key_encrypted)
-
-    def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
-        """Seal new keys, then save."""
-        if form.cleaned_data["new_api_key"]:
-            obj.set_api_key(form.cleaned_data["new_api_key"])
-        if form.cleaned_data["new_cost_report_key"]:
-            obj.set_cost_report_key(form.cleaned_data["new_cost_report_key"])
-        super().save_model(request, obj, form, change)
-
-
-class AliasInline(RowInline):
-    """Other names of a model."""
-
-    model = ModelAlias
-    extra = 0
-
-
-class RouteInline(RowInline):
-    """Ways to serve a model."""
-
-    model = Route
-    extra = 0
-    can_delete = False
-
-
-@admin.register(Model)
-class ModelAdmin(KeptAdmin):
-    """What is sold; its prices are versions, added with load_catalogue."""
-
-    list_display = ("slug", "name", "kind", "context_length", "max_output_tokens", "enabled")
-    list_filter = ("kind", "enabled")
-    search_fields = ("slug", "name", "aliases__alias")
-    inlines = (AliasInline, RouteInline)
-
-
-@admin.register(ModelAlias)
-class ModelAliasAdmin(RowAdmin):
-    """Other names."""
-
-    list_display = ("alias", "model")
-    list_select_related = ("model",)
-    search_fields = ("alias",)
-
-
-@admin.register(Route)
-class RouteAdmin(KeptAdmin):
-    """Which provider serves which model."""
-
-    list_display = ("model", "provider", "upstream_model", "priority", "own_price", "enabled")
-    list_filter = ("provider", "enabled")
-    list_select_related = ("model", "provider")
-    search_fields = ("model__slug", "upstream_model")
+# Django looks for modules of this name only: it brings the others along.
+__all__ = ["admin_calls", "admin_catalogue", "admin_providers"]
 
 
 @admin.register(Attempt)
@@ -293,9 +165,49 @@ class ExportPieceAdmin(ReadOnlyAdmin):
     exclude = ("sealed",)
 
 
+def _close(taken: Taken) -> str:
+    incident: Incident = taken.row
+    before = facts(incident)
+    incident.ended_at = timezone.now()
+    incident.save(update_fields=["ended_at"])
+    audit.record(
+        action="incident.closed",
+        by=taken.by,
+        target=audit.Target(f"incident {incident.pk}", incident.title),
+        workspaces=[None],
+        before={"ended_at": before["ended_at"], "reason": None},
+        after={"ended_at": incident.ended_at, "reason": taken.reason},
+    )
+    return "The status page says that it is over."
+
+
+def _no_close(incident: Incident) -> str:
+    if incident.ended_at is not None:
+        return "It is over."
+    return "It has not begun." if incident.began_at > datetime.now(UTC) else ""
+
+
+CLOSE = Step(
+    name="close",
+    title="Close",
+    text="Say on the status page that it is over now.",
+    permission="proxy.change_incident",
+    run=_close,
+    facts=facts,
+    lock=lambda incident: Incident.objects.select_for_update(no_key=True).get(pk=incident.pk),
+    refusal=_no_close,
+)
+
+
 @admin.register(Incident)
-class IncidentAdmin(RowAdmin):
+class IncidentAdmin(Stepping, ReasonedAdmin):
     """What the status page tells everybody."""
 
+    noun = "incident"
+    steps = (CLOSE,)
     list_display = ("title", "began_at", "ended_at")
-    list_filter = ("ended_at",)
+    list_filter = (("ended_at", admin.EmptyFieldListFilter),)
+
+    def has_delete_permission(self, request: HttpRequest, obj: AnyModel | None = None) -> bool:
+        """What was told is told."""
+        return False

@@ -254,13 +254,19 @@ def _check_provider(provider: ProviderEntry) -> None:
     place = f"provider {provider.slug}"
     if not PROVIDER_SLUG.match(provider.slug):
         raise CatalogueError(f"{place}: a provider's slug is lower-case letters, digits, - and _")
-    url = urlsplit(provider.base_url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query:
+    if not is_plain_url(provider.base_url):
         raise CatalogueError(f"{place}: base_url is not a plain http(s) URL")
     if provider.api_key is not None and provider.api_key_env is not None:
         raise CatalogueError(f"{place}: give api_key or api_key_env, not both")
     for name, limit in (("rpm", provider.rpm), ("concurrency", provider.concurrency)):
         _check_range(limit, f"{place}: {name}", least=1)
+
+
+def is_plain_url(text: str) -> bool:
+    """Tell whether an address is one of http or https that carries no secret and no query."""
+    url = urlsplit(text)
+    plain = not (url.username or url.password or url.query or url.fragment)
+    return url.scheme in ("http", "https") and bool(url.hostname) and plain
 
 
 def _check_model(model: ModelEntry) -> None:
@@ -278,7 +284,7 @@ def _check_model(model: ModelEntry) -> None:
         if not PARAMETER.fullmatch(parameter):
             raise CatalogueError(f"{place}: parameters.unsupported: {parameter!r} is not a name")
     effective_from(model)
-    _check_price(model.price, kind=model.kind, place=f"{place}: price")
+    check_price(model.price, kind=model.kind, place=f"{place}: price")
     for route in model.routes:
         _check_route(route, kind=model.kind, place=f"{place}: route {route.provider}")
     _refuse_repeats((f"{r.provider}:{r.upstream_model}" for r in model.routes), f"{place}: route")
@@ -301,13 +307,17 @@ def _check_route(route: RouteEntry, *, kind: str, place: str) -> None:
     _check_range(route.max_searches, f"{place}: max_searches", least=1, most=1000)
     _check_range(route.priority, f"{place}: priority", least=-(2**31))
     if route.price is not None:
-        _check_price(route.price, kind=kind, place=f"{place}: price")
+        check_price(route.price, kind=kind, place=f"{place}: price")
     if route.cost is not None:
         rates_of(route.cost, place=f"{place}: cost")
 
 
-def _check_price(price: PriceEntry, *, kind: str, place: str) -> None:
-    """A price must bound every call: what has no price must not be able to happen."""
+def check_price(price: PriceEntry, *, kind: str, place: str) -> None:
+    """
+    A price must bound every call: what has no price must not be able to happen.
+
+    :raises CatalogueError: it bounds not every call, or is no exact amount
+    """
     rates_of(price, place=place)
     by_token = price.prompt is not None and price.completion is not None
     if kind == "chat" and not by_token and price.per_call is None:

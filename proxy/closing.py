@@ -152,6 +152,26 @@ class Registrar:
         )
         return Closing(item, (*tries, won))
 
+    def let_go(self, call: Call, *, reason: str) -> Closing:
+        """Charge nothing for an unknown call, for good; as far as we know nobody was paid."""
+        item = _item(call, state="settled", source="none", reason=reason)
+        candidates = sorted(self._candidates.of(call), key=lambda each: each.slug)
+        tries = tuple(
+            Try(
+                request_id=call.id,
+                day=call.day,
+                n=n,
+                provider=each.slug,
+                route_id=each.route.pk,
+                upstream_model=each.route.upstream_model,
+                upstream_id=call.upstream_id_at(each.slug),
+                outcome=LOST,
+                cause=reason,
+            )
+            for n, each in enumerate(candidates, start=1)
+        ) or (Try(request_id=call.id, day=call.day, n=1, outcome=LOST, cause=reason),)
+        return Closing(item, tries)
+
     def _void(self, call: Call, findings: Findings) -> Closing:
         arrived = any(finding.verdict is Verdict.FOUND for finding in findings.values())
         reason = "no_output" if arrived else "never_arrived"

@@ -74,10 +74,13 @@ left join lateral (
     order by a.n limit 1
 ) k on true
 where u.unknown and u.state = 'expired'
+"""
+RECENT = """
   and u.closed_at > billing_now() - make_interval(hours => %(hours)s)
 order by u.closed_at desc
 limit %(limit)s
 """
+ONE = "  and u.id = %(id)s"
 OPEN = "select count(*) from billing_hold"
 FIRST = UUID(int=0)
 
@@ -179,7 +182,13 @@ def holds(*, dead: list[int], after: UUID = FIRST, limit: int) -> list[Call]:
 
 def expired() -> list[Call]:
     """Return calls that were lately closed as unknown."""
-    return _calls(EXPIRED, {"hours": LATE_EVIDENCE_H, "limit": MOST_LATE}, expired=True)
+    return _calls(EXPIRED + RECENT, {"hours": LATE_EVIDENCE_H, "limit": MOST_LATE}, expired=True)
+
+
+def unknown(call_id: UUID) -> Call | None:
+    """Return a call that was closed as unknown, however long ago; None for any other."""
+    found = _calls(EXPIRED + ONE, {"id": call_id}, expired=True)
+    return found[0] if found else None
 
 
 def open_holds() -> int:

@@ -22,6 +22,8 @@ from proxy.models_exports import Export, ExportPiece
 from proxy.models_incidents import Incident
 from proxy.models_kept import Generation, IdempotencyKey
 from proxy.models_reports import ProviderReport
+from proxy.models_trials import Trial
+from proxy.models_unknown import UnknownCall
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
@@ -388,5 +390,7 @@ __all__ = [
     "ProviderReport",
     "Route",
     "TaskHeartbeat",
+    "Trial",
+    "UnknownCall",
     "route_subject",
 ]

@@ -26,7 +26,15 @@ from proxy_attempt
 where provider = %(provider)s and day between %(day)s::date - 1 and %(day)s
     and request_id >= %(oldest)s
 group by request_id, day
-order by request_id
+union all
+-- What staff tried is on the provider's bill as well.
+select t.id, t.upstream_id, t.cost_nanos, t.route_id, t.outcome = 'answered',
+    (t.at at time zone 'UTC')::date = %(day)s
+from proxy_trial t join proxy_provider p on p.id = t.provider_id
+where p.slug = %(provider)s
+    and (t.at at time zone 'UTC')::date between %(day)s::date - 1 and %(day)s
+    and t.outcome <> 'running' and (t.outcome = 'answered' or t.cost_nanos > 0)
+order by 1
 """
 
 

@@ -122,7 +122,7 @@ def _close_batch(closings: Sequence[Closing]) -> Counter[str]:
     done: Counter[str] = Counter()
     for _ in range(BUSY_ROUNDS):
         try:
-            verdicts = _settle(closings)
+            verdicts = settle(closings)
         except OperationalError as error:
             log.warning("A batch of the sweep has to wait", error=str(error).partition("\n")[0])
             verdicts = ["busy"] * len(closings)
@@ -140,7 +140,8 @@ def _close_batch(closings: Sequence[Closing]) -> Counter[str]:
     return done
 
 
-def _settle(closings: Sequence[Closing]) -> list[str]:
+def settle(closings: Sequence[Closing]) -> list[str]:
+    """Close calls with their attempts in one transaction; return the ledger's verdicts."""
     items = msgspec.json.encode([closing.item for closing in closings]).decode()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ledger.SETTLE, [items, True])

@@ -9,8 +9,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from common import ids
-from proxy.admin import ProviderForm
-from proxy.models import Attempt, GatewayProcess, Provider
+from proxy.models import Attempt, GatewayProcess
 
 pytestmark = pytest.mark.django_db
 
@@ -81,40 +80,3 @@ class TestPages:
         assert found is not None
         assert found.n == 1
         assert site.get_object(rf.get("/"), "not-an-id") is None
-
-
-class TestProviderForm:
-    FIELDS = {
-        "slug": "p",
-        "kind": "openai",
-        "base_url": "https://example.com/v1",
-        "on_disconnect": "drain",
-        "generation_lookup": "none",
-        "cost_report": "none",
-        "enabled": True,
-    }
-
-    def save(self, rf: RequestFactory, provider: Provider | None, **fields: object) -> Provider:
-        form = ProviderForm({**self.FIELDS, **fields}, instance=provider)
-        assert form.is_valid(), form.errors
-        row = form.save(commit=False)
-        admin.site.get_model_admin(Provider).save_model(rf.post("/"), row, form, True)
-        return row
-
-    def test_a_key_is_written_sealed_and_never_shown(self, rf: RequestFactory) -> None:
-        row = self.save(rf, None, new_api_key="very-secret")
-        assert Provider.objects.get().api_key() == "very-secret"
-        assert "very-secret" not in ProviderForm(instance=row).as_p()
-
-    def test_an_empty_field_leaves_the_present_key(self, rf: RequestFactory) -> None:
-        row = self.save(rf, None, new_api_key="very-secret")
-        self.save(rf, row, new_api_key="", rpm=5)
-        assert Provider.objects.get().api_key() == "very-secret"
-        assert Provider.objects.get().rpm == 5
-
-    def test_the_cost_report_has_a_key_of_its_own(self, rf: RequestFactory) -> None:
-        row = self.save(rf, None, new_api_key="very-secret", new_cost_report_key="admin-secret")
-        self.save(rf, row)
-        saved = Provider.objects.get()
-        assert (saved.api_key(), saved.cost_report_key()) == ("very-secret", "admin-secret")
-        assert "admin-secret" not in ProviderForm(instance=row).as_p()

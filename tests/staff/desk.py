@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from html.parser import HTMLParser
 from typing import Any
 
-from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY
-from allauth.mfa.models import Authenticator
-from allauth.mfa.utils import encrypt
 from django.contrib.auth.models import Permission
 from django.test import Client
 

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import AuditEvent, User
+from accounts.models import Approval, AuditEvent, User
 from billing import invariants, ledger, limits
 from billing.models import Account, StaffStep
 from tests.billing.bank import Customer, customer
@@ -150,6 +150,13 @@ class TestMoney:
         }  # fmt: skip
         assert StaffStep.objects.count() == 1
         assert invariants.check().ok
+
+    def test_above_the_limit_a_second_person_approves(self, one: Customer, staff: Client) -> None:
+        page = take(staff, url(one, "grant"), asset="USD", amount="5000", reason="An outage")
+        [asked] = Approval.objects.all()
+        assert asked.public_id in page.content.decode()
+        assert asked.state == "pending"
+        assert balance(one).granted == 5 * USD
 
     def test_tokens_are_whole(self, one: Customer, staff: Client) -> None:
         page = take(staff, url(one, "grant"), asset="TOK", amount="1.5")
