@@ -16,6 +16,13 @@ WORDS: Final = {
     "failed": _("failed"),
     "expired": _("expired"),
     "completed": _("ready"),
+    # Why a card did not pay
+    "authentication_required": _("the bank asks for its owner"),
+    "card_declined": _("declined by the bank"),
+    "card_removed": _("the card was removed"),
+    "expired_card": _("the card has expired"),
+    "insufficient_funds": _("not enough money on it"),
+    "refused": _("refused"),
     # Lines of the ledger
     "usage": _("calls"),
     "top_up": _("top-up"),
