@@ -1,0 +1,128 @@
+"""The catalogues: in step with the source, whole, and with nothing lost on the way."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+
+from tests.i18n import catalogues, names
+
+PLACEHOLDER: Final = re.compile(r"%\(\w+\)[a-z]|%%|</?\w[^>]*>|\{\w*\}")
+FORMS: Final = {"de": 2, "ru": 3}
+
+
+def texts(forms: object) -> tuple[str, ...]:
+    """One text or the forms of one, without those that are missing."""
+    each = forms if isinstance(forms, (tuple, list)) else (forms,)
+    return tuple(str(form) for form in each if form)
+
+
+def frame(text: str) -> tuple[list[str], str, str]:
+    """What has to survive a translation: placeholders and tags, space before and after."""
+    body = text.strip()
+    before, after = text.partition(body)[0], text.rpartition(body)[2]
+    return sorted(PLACEHOLDER.findall(text)), before, after
+
+
+def complaint(message: Message, language: str) -> str:
+    """What is wrong with a translation, or nothing."""
+    source, found = texts(message.id), texts(message.string)
+    if message.fuzzy or len(found) != (1 if len(source) == 1 else FORMS[language]):
+        return "it is not translated"
+    if any(frame(form) != frame(source[-1]) for form in found):
+        return "a placeholder, a tag or a space at an end is another one"
+    if found[0] == source[0] and source[0] not in names.SAME[language]:
+        return "it equals its source and is not on the list of names"
+    return ""
+
+
+def messages(language: str) -> list[Message]:
+    """Every text of a catalogue."""
+    return [message for message in catalogues.read(language) if message.id]
+
+
+@pytest.mark.parametrize("language", catalogues.LANGUAGES)
+class TestCatalogues:
+    def test_the_text_is_what_the_source_says_now(self, language: str) -> None:
+        now = catalogues.updated(language, catalogues.template())
+        told = {message.id for message in messages(language)}
+
+        missing = [message.id for message in now if message.id and message.id not in told]
+        assert missing == [], "run `make messages` and translate"
+        assert catalogues.po_path(language).read_bytes() == catalogues.po(now), "make messages"
+
+    def test_the_compiled_file_is_made_from_the_text(self, language: str) -> None:
+        now = catalogues.updated(language, catalogues.template())
+
+        assert catalogues.mo_path(language).read_bytes() == catalogues.mo(now), "make messages"
+
+    def test_every_text_is_translated_and_keeps_its_placeholders(self, language: str) -> None:
+        wrong = {
+            texts(message.id)[0]: told
+            for message in messages(language)
+            if (told := complaint(message, language))
+        }
+
+        assert wrong == {}
+
+    def test_the_list_of_names_names_nothing_else(self, language: str) -> None:
+        same = {
+            texts(message.id)[0]
+            for message in messages(language)
+            if texts(message.id)[0] == texts(message.string)[0]
+        }
+
+        assert names.SAME[language] - same == set()
+
+
+class TestComplaint:
+    @pytest.mark.parametrize(
+        ("source", "translation", "told"),
+        [
+            ("Save", "", "not translated"),
+            (("%(n)s row", "%(n)s rows"), ("%(n)s Zeile", ""), "not translated"),
+            ("Save", "Save", "equals its source"),
+            ("%(n)s rows", "%(m)s Zeilen", "placeholder"),
+            ("%(n)d rows", "%(n)s Zeilen", "placeholder"),
+            ("50 %% of it", "50 % davon", "placeholder"),
+            ("<b>%(n)s</b> rows", "%(n)s Zeilen", "placeholder"),
+            (" or ", "oder", "space"),
+            (("%(n)s row", "%(n)s rows"), ("eine Zeile", "%(n)s Zeilen"), "placeholder"),
+        ],
+    )
+    def test_what_is_wrong_is_told(
+        self, source: str | tuple[str, str], translation: str | tuple[str, str], told: str
+    ) -> None:
+        assert told in complaint(Message(source, translation), "de")
+
+    def test_what_nobody_is_sure_of_is_not_translated(self) -> None:
+        assert complaint(Message("Save", "Speichern", flags=("fuzzy",)), "de")
+
+    @pytest.mark.parametrize(
+        ("source", "translation"),
+        [("Save", "Speichern"), ("API", "API"), (("%(n)s row", "%(n)s rows"), ("%(n)s", "%(n)s"))],
+    )
+    def test_what_is_right_is_not_complained_about(
+        self, source: str | tuple[str, str], translation: str | tuple[str, str]
+    ) -> None:
+        assert complaint(Message(source, translation), "de") == ""
+
+
+class TestTemplate:
+    def test_texts_of_templates_and_of_modules_are_found_with_their_plurals(self) -> None:
+        found: Catalog = catalogues.template()
+
+        assert found.get('Type <code class="select-all">%(expected)s</code> to go on')
+        assert found.get("You have joined the workspace.")
+        requests = found.get(("%(requests)s request", "%(requests)s requests"))
+        assert requests
+        assert requests.pluralizable
+
+    def test_the_admin_site_stays_in_english(self) -> None:
+        folders = {path.relative_to(catalogues.ROOT).parts[:2] for path in catalogues.sources()}
+
+        assert ("templates", "admin") not in folders
+        assert ("accounts", "admin.py") not in folders

@@ -1,0 +1,196 @@
+"""E-mails in the language of whoever gets them, also those that workers send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.test import Client
+from django.utils.translation import get_language
+
+from accounts import invitations, webhookmail, webhooks
+from accounts.models import User, WebhookEndpoint
+from billing import notices
+from billing.models import Alert
+from tests import pages
+
+pytestmark = pytest.mark.django_db
+ALERTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cap.threshold": ("workspace:day", {"spent": 80_500_000_000, "cap": 10**12, "span": "day"}),
+    "balance.low": ("USD", {"asset": "USD", "balance": 1_500_000_000, "threshold": 5 * 10**9}),
+    "card.declined": ("card", {"why": "card_declined", "amount_usd": "1234.50", "top_up": ""}),
+    "auto_top_up.stopped": ("card", {"why": "insufficient_funds", "top_up": ""}),
+}
+TOLD = {
+    ("cap.threshold", "en"): (
+        "80 % of a spending cap is used in",
+        "has spent $80.50 of its daily cap",
+    ),
+    ("cap.threshold", "de"): ("80 % eines Ausgabenlimits in", "hat am 21.11.2026 (UTC) $80,50"),
+    ("cap.threshold", "ru"): (
+        "Израсходовано 80 % лимита расходов",
+        "лимита $1\xa0000,00 за 21.11.2026",
+    ),
+    ("balance.low", "en"): ("The balance of", "has $1.50 left, less than $5.00"),
+    ("balance.low", "de"): ("Das Guthaben von", "hat noch $1,50, weniger als $5,00"),
+    ("balance.low", "ru"): ("Баланс «", "осталось $1,50, меньше $5,00"),
+    ("card.declined", "en"): ("A top-up of", "$1,234.50 and declined: declined by the bank"),
+    ("card.declined", "de"): ("Eine Aufladung von", "mit $1.234,50 belastet"),
+    ("card.declined", "ru"): ("Пополнение «", "Попытка списать $1\xa0234,50"),
+    ("auto_top_up.stopped", "en"): ("Automatic top-up of", "declined three times in a row"),
+    ("auto_top_up.stopped", "de"): ("Die automatische Aufladung von", "dreimal in Folge abgelehnt"),
+    ("auto_top_up.stopped", "ru"): ("Автопополнение «", "отклонена три раза подряд"),
+}
+HELLO = {"en": "Hello,", "de": "Hallo,", "ru": "Здравствуйте!"}
+
+
+@pytest.fixture
+def speaker() -> Callable[[str], User]:
+    """Make somebody who speaks a language; what was sent to them so far is forgotten."""
+
+    def make(language: str) -> User:
+        user = pages.person(f"reader-{language}")
+        User.objects.filter(pk=user.pk).update(language=language)
+        mail.outbox.clear()
+        return User.objects.get(pk=user.pk)
+
+    return make
+
+
+def only() -> tuple[str, str]:
+    """Subject and text of the one mail that was sent."""
+    [message] = mail.outbox
+    return str(message.subject), str(message.body)
+
+
+class TestAlerts:
+    @pytest.mark.parametrize(("kind", "language"), TOLD)
+    def test_a_worker_writes_in_the_readers_language(
+        self, speaker: Callable[[str], User], kind: str, language: str
+    ) -> None:
+        home = pages.home(speaker(language))
+        subject, facts = ALERTS[kind]
+        Alert.objects.create(
+            workspace=home, kind=kind, subject=subject, window="2026-11-21", level=80, facts=facts
+        )
+
+        notices.deliver()
+
+        title, text = only()
+        assert TOLD[kind, language][0] in title
+        assert TOLD[kind, language][1] in text
+        assert HELLO[language] in text
+        html = mail.outbox[0].alternatives[0][0]  # type: ignore[attr-defined]
+        assert f'<html lang="{language}">' in html
+        assert get_language() == "en"
+
+    def test_each_reader_gets_their_own(self, speaker: Callable[[str], User]) -> None:
+        home = pages.home(speaker("ru"))
+        home.memberships.create(user=speaker("de"), role="admin")
+        subject, facts = ALERTS["balance.low"]
+        Alert.objects.create(workspace=home, kind="balance.low", subject=subject, facts=facts)
+
+        notices.deliver()
+
+        told = {message.to[0]: str(message.body) for message in mail.outbox}
+        assert "Здравствуйте!" in told["reader-ru@example.com"]
+        assert "Hallo," in told["reader-de@example.com"]
+
+
+class TestWebhookStopped:
+    @pytest.mark.parametrize(
+        ("language", "words"),
+        [
+            ("en", "was disabled. It answered that it is gone (410)."),
+            ("de", "Er hat geantwortet, dass es ihn nicht mehr gibt (410)."),
+            ("ru", "Сервер ответил, что адреса больше нет (410)."),
+        ],
+    )
+    def test_it_is_told_in_the_readers_language(
+        self, speaker: Callable[[str], User], language: str, words: str
+    ) -> None:
+        user = speaker(language)
+        endpoint, _ = webhooks.create(
+            workspace=pages.home(user),
+            url="https://example.com/hook",
+            events=["topup.succeeded"],
+            by=user,
+        )
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(
+            stopped=WebhookEndpoint.Stopped.GONE, disabled_at=endpoint.created_at
+        )
+
+        assert webhookmail.tell() == 1
+
+        assert words in only()[1]
+
+
+class TestInvitation:
+    @pytest.mark.parametrize(
+        ("language", "role"), [("en", "as viewer."), ("de", "Betrachter."), ("ru", "наблюдатель.")]
+    )
+    def test_somebody_we_know_is_invited_in_their_own_language(
+        self,
+        speaker: Callable[[str], User],
+        django_capture_on_commit_callbacks: Any,
+        language: str,
+        role: str,
+    ) -> None:
+        host, guest = pages.person("host"), speaker(language)
+        mail.outbox.clear()
+
+        with django_capture_on_commit_callbacks(execute=True):
+            invitations.create(
+                workspace=pages.home(host), email=guest.email, role="viewer", by=host
+            )
+
+        assert role in only()[1]
+
+    def test_a_stranger_is_invited_in_the_language_of_the_page(
+        self, speaker: Callable[[str], User], django_capture_on_commit_callbacks: Any
+    ) -> None:
+        browser = pages.browser(speaker("de"))
+        form = {"email": "stranger@example.com", "role": "viewer"}
+
+        with django_capture_on_commit_callbacks(execute=True):
+            browser.post("/dashboard/team/invite", form)
+
+        assert "Der Link gilt 7 Tage" in only()[1]
+
+
+class TestAccount:
+    @pytest.mark.parametrize(
+        ("browser", "subject"),
+        [
+            ("en", "Confirm your e-mail address for Tollgate"),
+            ("de", "Bestätigen Sie Ihre E-Mail-Adresse für Tollgate"),
+            ("ru", "Подтвердите адрес электронной почты для Tollgate"),
+        ],
+    )
+    def test_an_address_is_confirmed_in_the_language_of_sign_up(
+        self, client: Client, browser: str, subject: str
+    ) -> None:
+        form = {"email": "new@example.com", "password1": pages.PASSWORD}
+
+        client.post("/signup", form, headers={"Accept-Language": browser})
+
+        title, text = only()
+        assert title == subject
+        assert HELLO[browser] in text
+
+    def test_a_password_is_reset_in_the_persons_language_not_the_browsers(
+        self, client: Client, speaker: Callable[[str], User]
+    ) -> None:
+        user = speaker("ru")
+
+        client.post(
+            "/accounts/password/reset/",
+            {"email": user.email},
+            headers={"Accept-Language": "de"},
+        )
+
+        title, text = only()
+        assert title == "Новый пароль для Tollgate"
+        assert "Кто-то запросил новый пароль" in text

@@ -1,0 +1,95 @@
+"""Figures and dates in each language: exact, with the reader's own signs."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+from django.utils.translation import override
+
+from accounts.templatetags import show, words
+from billing.models import TopUp
+from proxy.models import Attempt, Model
+
+MOMENT = datetime(2026, 3, 9, 7, 5, 1, tzinfo=UTC)
+
+
+class TestUsd:
+    @pytest.mark.parametrize(
+        ("language", "shown"),
+        [("en", "1,234,567.89"), ("de", "1.234.567,89"), ("ru", "1\xa0234\xa0567,89")],
+    )
+    def test_a_balance_has_the_readers_signs(self, language: str, shown: str) -> None:
+        with override(language):
+            assert show.usd(1_234_567_899_999_999) == shown
+
+    @pytest.mark.parametrize(("language", "shown"), [("en", "-0.50"), ("de", "-0,50")])
+    def test_less_than_nothing_has_its_sign(self, language: str, shown: str) -> None:
+        with override(language):
+            assert show.usd(-500_000_000) == shown
+
+
+class TestExactUsd:
+    @pytest.mark.parametrize(
+        ("language", "shown"), [("en", "0.000123457"), ("de", "0,000123457"), ("ru", "0,000123457")]
+    )
+    def test_no_digit_is_lost(self, language: str, shown: str) -> None:
+        with override(language):
+            assert show.exact_usd(123_457) == shown
+
+    def test_a_sum_that_no_float_holds_stays_exact(self) -> None:
+        with override("de"):
+            assert show.exact_usd(9_007_199_254_740_993) == "9007199,254740993"
+
+
+class TestGrouped:
+    @pytest.mark.parametrize(
+        ("number", "shown"),
+        [(1234567, "1.234.567"), ("12345.6789", "12.345,6789"), (-1000, "-1.000"), (0, "0")],
+    )
+    def test_thousands_stand_apart(self, number: int | str, shown: str) -> None:
+        with override("de"):
+            assert show.grouped(number) == shown
+
+
+class TestDates:
+    @pytest.mark.parametrize(
+        ("language", "shown"),
+        [
+            ("en", "2026-03-09 07:05:01"),
+            ("de", "09.03.2026 07:05:01"),
+            ("ru", "09.03.2026 07:05:01"),
+        ],
+    )
+    def test_a_time_is_written_as_the_reader_writes_it(self, language: str, shown: str) -> None:
+        with override(language):
+            assert show.utc(MOMENT) == shown
+
+    @pytest.mark.parametrize("day", [date(2026, 3, 9), "2026-03-09", MOMENT])
+    def test_a_day_too_whatever_holds_it(self, day: date | str) -> None:
+        with override("ru"):
+            assert show.day(day) == "09.03.2026"
+
+    def test_machines_read_the_same_time_in_every_language(self) -> None:
+        with override("ru"):
+            assert show.iso(MOMENT) == "2026-03-09T07:05:01+00:00"
+
+
+class TestPercent:
+    @pytest.mark.parametrize(("language", "shown"), [("en", "12.5 %"), ("ru", "12,5 %")])
+    def test_a_share_has_the_readers_sign(self, language: str, shown: str) -> None:
+        with override(language):
+            assert show.percent(0.125) == shown
+
+
+class TestWord:
+    @pytest.mark.parametrize(
+        "code", [*TopUp.Status.values, *Model.Kind.values, *Attempt.Outcome.values]
+    )
+    def test_each_state_and_kind_has_a_word_in_each_language(self, code: str) -> None:
+        assert code in words.WORDS
+        with override("ru"):
+            assert words.word(code) != code
+
+    def test_a_code_without_a_word_stays_as_it_is(self) -> None:
+        assert words.word("clearing:stripe") == "clearing:stripe"
