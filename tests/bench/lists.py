@@ -1,4 +1,4 @@
-"""Times the lists of the management API, first pages and later ones, and the same as pages."""
+"""Times the lists of the management API, first pages and later ones, and the dashboard's pages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import os
 import statistics
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import django
+
+from tests.bench import listrows, pages
 
 BASE = "/api/v1/"
 TIMES = int(os.environ.get("BENCH_TIMES", "40"))
@@ -31,17 +34,36 @@ LISTS = (
     "logs?status=failed",
     "logs?key_id={key}",
     "transactions?asset=USD",
+    "transactions?asset=TOK",
     "audit-events",
+    "audit-events?limit=100",
+    "audit-events?action=key.updated",
+    "audit-events?action=workspace.renamed",
+    "audit-events?target=key_7",
+    "audit-events?until={month_ago}",
+    "audit-events?since={month_ago}&until={month_ago_end}",
+    "webhooks",
+    "webhooks/{webhook}/deliveries",
+    "webhooks/{webhook}/deliveries?limit=100",
+    "top-ups",
+    "top-ups?limit=100",
+    "top-ups/{top_up}/refunds",
+    "cards",
+    "deposits",
+    "deposits?limit=100",
     "members",
+    "members?limit=100",
     "invitations",
     "service-accounts",
     "workspaces",
     "exports",
+    "me/sessions",
+    "token-packages",
     "prices",
     "balances",
     "limits",
+    "alerts",
 )
-PAGES = ("", "/keys", "/usage", "/usage?by=key", "/usage?by=workspace", "/logs")
 
 
 def main() -> list[dict[str, Any]]:
@@ -58,9 +80,17 @@ def main() -> list[dict[str, Any]]:
         place.personal_of,  # type: ignore[arg-type]  # the first workspace is somebody's own
         backend="allauth.account.auth_backends.AuthenticationBackend",
     )
-    key = place.api_keys.order_by("-pk")[0].public_id
-    rows = [row for path in LISTS for row in of_list(client, BASE + path.replace("{key}", key))]
-    return rows + [timed(client, "page", f"/dashboard{path}") for path in PAGES]
+    listrows.make()
+    names = {
+        "key": place.api_keys.order_by("-pk")[0].public_id,
+        "webhook": "whk_2",
+        "top_up": "top_2",
+        "month_ago": f"{datetime.now(UTC) - timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}",
+        "month_ago_end": f"{datetime.now(UTC) - timedelta(days=29):%Y-%m-%dT%H:%M:%SZ}",
+    }
+    rows = [row for path in LISTS for row in of_list(client, BASE + path.format(**names))]
+    shown = pages.of_person(place.personal_of, pages.PAGES)
+    return rows + [row | {"kind": "page", "path": row["page"]} for row in shown]
 
 
 def of_list(client: Any, path: str) -> list[dict[str, Any]]:
