@@ -198,8 +198,8 @@ def write_lists(figures: dict[str, Any]) -> str:
         f"## Lists of a workspace with {figures['keys']:,} keys and {figures['calls']:,} calls\n\n"
         "Whole requests through Django, one after the other, pages as Server-Timing tells it;\n"
         "calls are spread evenly over keys, 5 models and 60 days. The run fails where the p95 of a\n"
-        f"list is over {figures['limit_ms']} ms, or that of a page over {figures['page_limit_ms']}"
-        " ms.\n\n" + table(["", "address", "p50", "p95"], rows) + noted(figures)
+        f"list is over {figures['limit_ms']} ms, or of a page over {figures['page_limit_ms']} ms."
+        "\n\n" + table(["", "address", "p50", "p95"], rows) + noted(figures)
     )
 
 
