@@ -12,18 +12,20 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.base.internal.flows import delete_dangling_recovery_codes
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db import transaction
+from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
-from accounts import approvals, impersonation
+from accounts import approvals, impersonation, signins
 from accounts.actors import Staff
 from accounts.models import Approval, Impersonation, SoleDecision, User
 from common import money
@@ -156,6 +158,24 @@ class AuthenticatorAdmin(Looked):
     list_select_related = ("user",)
     search_fields = ("=user__email",)
     fields = ("user", "type", "created_at", "last_used_at")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Superusers only: whoever lost a phone proves to one of them who they are."""
+        return bool(getattr(request.user, "is_superuser", False))
+
+    def delete_model(self, request: HttpRequest, obj: Authenticator) -> None:
+        """Remove it, and recovery codes that are left alone; written down for its owner."""
+        with transaction.atomic():
+            obj.delete()
+            delete_dangling_recovery_codes(obj.user)
+            signins.record(
+                "user.second_factor_removed", user=obj.user, by=staff(request), type=obj.type
+            )
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Authenticator]) -> None:
+        """Remove several."""
+        for each in queryset:
+            self.delete_model(request, each)
 
 
 @admin.register(EmailAddress)

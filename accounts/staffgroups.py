@@ -22,6 +22,9 @@ SUPPORT: Final = frozenset(
         "accounts.freeze_workspace",
         "accounts.set_limits",
         "accounts.impersonate",
+        "account.view_emailaddress",
+        "mfa.view_authenticator",
+        "usersessions.view_usersession",
     }
 )
 BILLING: Final = frozenset(
