@@ -200,11 +200,11 @@ TOPUP_MIN_CENTS = nanos_from_usd(env.str("TOPUP_MIN_USD", "5")) // 10**7
 TOPUP_MAX_CENTS = nanos_from_usd(env.str("TOPUP_MAX_USD", "5000")) // 10**7
 TOPUP_DAILY_CENTS = nanos_from_usd(env.str("TOPUP_DAILY_USD", "10000")) // 10**7
 TOPUP_FIRST_DAILY_CENTS = nanos_from_usd(env.str("TOPUP_FIRST_DAILY_USD", "200")) // 10**7
-# A form may end on the pages where people pay.
-PAYMENT_ORIGINS = env.list(
 TOPUP_ATTEMPTS_PER_HOUR = env.int("TOPUP_ATTEMPTS_PER_HOUR", 10)
 TOPUP_NEW_CARDS_PER_DAY = env.int("TOPUP_NEW_CARDS_PER_DAY", 3)
 TOPUP_WORKSPACES_PER_CARD = env.int("TOPUP_WORKSPACES_PER_CARD", 3)
+# A form may end on the pages where people pay.
+PAYMENT_ORIGINS = env.list(
     "PAYMENT_ORIGINS",
     default=["https://checkout.stripe.com", "https://billing.stripe.com"]
     if STRIPE_SECRET_KEY
