@@ -44,7 +44,7 @@ def take(
         if (before.amount_nanos, before.tax_nanos) != (amount_nanos, tax_nanos):
             raise ledger.Conflict(f"{external_id} claimed another amount before.")
         return before
-    froze = kind in FREEZING and _may_freeze(home)
+    froze = kind in FREEZING and _may_freeze(top_up.workspace_id, home)
     if kind is not Claim.Kind.WARNING:
         froze |= _end_warnings(top_up)
     home = _lock(top_up.workspace_id)
@@ -130,9 +130,9 @@ def debt(*, workspace_id: int) -> int:
     return sum(claim.owed - claim.repaid for claim in rows)
 
 
-def _may_freeze(home: Account) -> bool:
+def _may_freeze(workspace_id: int, home: Account) -> bool:
     """Whether a claim is why a workspace is frozen: not where something else froze it before."""
-    froze = Claim.objects.filter(workspace_id=home.workspace_id, froze=True)
+    froze = Claim.objects.filter(workspace_id=workspace_id, froze=True)
     return not home.frozen or froze.exists()
 
 

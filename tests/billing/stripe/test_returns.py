@@ -189,10 +189,10 @@ class TestDisputes:
         first, second = ada.pay(2000), ada.pay(1000)
         self.end(ada, self.dispute(ada, first), "lost")
         freezing.unfreeze(workspace=ada.workspace, reason="They paid.", by=staff())
-        assert not ada.frozen
+        assert (ada.cents, ada.frozen) == (1000, False)
         # A later one freezes again, and when it is won the old one is no reason any more.
         other = self.dispute(ada, second)
-        assert ada.frozen
+        assert (ada.cents, ada.frozen) == (0, True)
         self.end(ada, other, "won")
         assert (ada.cents, ada.frozen) == (1000, False)
 
