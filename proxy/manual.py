@@ -44,11 +44,12 @@ def chapter(slug: str) -> Chapter | None:
     """The page of that name; None where there is none."""
     if slug not in CHAPTERS:
         return None
-    return Chapter(slug, str(CHAPTERS[slug]), _html(slug))
+    return Chapter(slug, str(CHAPTERS[slug]), written(slug))
 
 
 @cache
-def _html(slug: str) -> str:
+def written(slug: str) -> str:
+    """The text of a page, the same in every language."""
     path: Path = settings.BASE_DIR / "docs" / f"{FILES.get(slug, slug)}.md"
     text = path.read_text().replace(WRITTEN_FOR, settings.BASE_URL)
     return markdown.html(text, place=place)

@@ -24,10 +24,10 @@ class TestChapters:
 
     def test_addresses_are_this_servers(self, settings: object) -> None:
         settings.BASE_URL = "https://api.example.com"  # type: ignore[attr-defined]
-        manual.chapter.cache_clear()
+        manual.written.cache_clear()
 
         page = pages.browser().get("/docs/quickstart").content.decode()
-        manual.chapter.cache_clear()
+        manual.written.cache_clear()
 
         assert "https://api.example.com/v1/chat/completions" in page
         assert manual.WRITTEN_FOR not in page
