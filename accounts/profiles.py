@@ -8,6 +8,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from accounts import audit, versions
 from accounts.errors import Invalid
@@ -56,20 +57,22 @@ def change(*, user: User, given: Mapping[str, str], version: str | None = None) 
 def _name(name: str) -> str:
     cleaned = " ".join(name.split())
     if len(cleaned) > LONGEST_NAME or not (cleaned == "" or cleaned.isprintable()):
-        raise Invalid(f"A name has up to {LONGEST_NAME} printable characters.", param="name")
+        words = _("A name has up to %(most)d printable characters.")
+        raise Invalid(words % {"most": LONGEST_NAME}, param="name")
     return cleaned
 
 
 def _language(code: str) -> str:
-    known = [each for each, _ in settings.LANGUAGES]
+    known = list(dict(settings.LANGUAGES))
     if code not in known:
-        raise Invalid(f"Pages and e-mails are in one of: {', '.join(known)}.", param="language")
+        words = _("Pages and e-mails are in one of: %(languages)s.")
+        raise Invalid(words % {"languages": ", ".join(known)}, param="language")
     return code
 
 
 def _time_zone(zone: str) -> str:
     if zone not in zoneinfo.available_timezones():
-        raise Invalid("Name a zone of the IANA list, as Europe/Berlin.", param="time_zone")
+        raise Invalid(_("Name a zone of the IANA list, as Europe/Berlin."), param="time_zone")
     return zone
 
 

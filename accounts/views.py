@@ -10,7 +10,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 from django.views.i18n import set_language
 
-from accounts import impersonation, seats
+from accounts import impersonation, profiles, seats
 from accounts.models import User
 from accounts.seats import Seat, seated
 
@@ -34,7 +34,7 @@ def choose_language(request: HttpRequest) -> HttpResponse:
     """Go back in another language, which the browser keeps and, of people we know, we keep too."""
     chosen = request.POST.get("language", "")
     if isinstance(request.user, User) and chosen in dict(settings.LANGUAGES):
-        User.objects.filter(pk=request.user.pk).update(language=chosen)
+        profiles.change(user=request.user, given={"language": chosen})
     return set_language(request)
 
 
