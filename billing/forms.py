@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from django import forms
+from django.utils.formats import get_format
 from django.utils.translation import gettext_lazy as _
 
+from accounts.templatetags.show import decimal
 from common import money
+
+# 1.000 is a thousand to a reader who writes 0,5 and one to a machine: it is asked about.
+THOUSANDS: Final = re.compile(r"-?\d{1,3}(\.\d{3})+")
 
 
 class UsdField(forms.CharField):
-    """An amount of dollars, exact; empty is None."""
+    """An amount of dollars, exact, with the reader's decimal sign or a point; empty is None."""
 
     def to_python(self, value: Any) -> int | None:  # type: ignore[override]
         """Read the amount as nano-dollars."""
         text = super().to_python(value)
         if not text:
             return None
+        comma = get_format("DECIMAL_SEPARATOR") == ","
+        if comma and THOUSANDS.fullmatch(text):
+            raise forms.ValidationError(_("Write thousands without a sign between them."))
         try:
-            nanos = money.nanos_from_usd(text)
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
+            nanos = money.nanos_from_usd(text.replace(",", ".") if comma else text)
+        except ValueError:
+            words = _("This is no amount of dollars: write at most nine decimals, and no currency.")
+            raise forms.ValidationError(words) from None
         if nanos < 0:
             raise forms.ValidationError(_("A limit cannot be negative."))
         return nanos
 
     def prepare_value(self, value: Any) -> Any:
         """Write what is stored as exact dollars; what was typed stays as it is."""
-        return money.usd(value) if isinstance(value, int) else value
+        return decimal(money.usd(value)) if isinstance(value, int) else value
 
 
 class CapsForm(forms.Form):

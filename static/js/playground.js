@@ -4,6 +4,8 @@
 const root = document.getElementById("playground");
 const words = root.dataset;
 const find = (name) => root.querySelector(`[data-part="${name}"]`);
+// Exact digits with the reader's decimal sign.
+const exact = (usd) => usd.replace(".", (1.5).toLocaleString(document.documentElement.lang).charAt(1));
 const state = { key: null, ends: 0, messages: [], running: null };
 
 async function key() {
@@ -105,7 +107,7 @@ async function account(request, stopped) {
   find("no-runs").hidden = true;
   what.textContent = words.counting;
   const told = await receipt(request);
-  price.textContent = told ? `$${told.charge.usd}` : "–";
+  price.textContent = told ? `$${exact(told.charge.usd)}` : "–";
   const tokens = told ? `${told.tokens.input + told.tokens.cached_input} → ${told.tokens.output}` : "";
   what.textContent = `${stopped ? words.stopped : words.done} · ${told?.model ?? ""} · ${tokens} ${words.tokens}`;
 }
