@@ -12,7 +12,7 @@ from django.urls import URLPattern, path
 
 from accounts import audit
 from accounts.models import AuditEvent
-from billing import admin_customers, admin_earnings, admin_funding, incidents
+from billing import admin_customers, admin_earnings, admin_funding, admin_suspense, incidents
 from billing.adminrows import ReadOnlyAdmin, RowAdmin
 from billing.adminsteps import Step, SteppedAdmin, Taken
 from billing.models import (
@@ -37,7 +37,7 @@ REVIEWED: Final = "call.reviewed"
 # All other incidents end by themselves when what they tell of is over.
 ENDED_BY_HAND: Final = (Alert.Kind.SETTLEMENT_REFUSED, Alert.Kind.PAYMENT_UNMATCHED)
 # Django looks for modules of this name only: it brings the others along.
-__all__ = ["admin_customers", "admin_funding"]
+__all__ = ["admin_customers", "admin_funding", "admin_suspense"]
 
 
 @admin.register(Account)

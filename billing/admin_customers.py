@@ -262,7 +262,7 @@ class Owing(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Customer]) -> QuerySet[Customer]:
         """Return those with a debt."""
-        return queryset.filter(owed__gt=0) if self.value() else queryset
+        return queryset.filter(pk__in=selectors_customers.owing()) if self.value() else queryset
 
 
 @admin.register(Customer)

@@ -39,7 +39,7 @@ class ReasonedForm(AnyModelForm):
 
     def clean(self) -> dict[str, Any]:
         """Refuse to write over what somebody else changed since; the admin site's transaction."""
-        answers = cast("dict[str, Any]", super().clean() or self.cleaned_data)
+        answers: dict[str, Any] = super().clean() or self.cleaned_data
         if self.instance.pk and not self.instance._state.adding:
             rows = type(self.instance)._base_manager.select_for_update(no_key=True)
             stored = rows.filter(pk=self.instance.pk).first()

@@ -241,6 +241,19 @@ class Transfer(models.Model):
         return f"{self.kind} {self.source}"
 
 
+class Suspended(Transfer):
+    """A transfer into suspense, as staff see it: money that arrived and is nobody's."""
+
+    class Meta:
+        proxy = True
+        ordering: ClassVar = ["-id"]
+        default_permissions: ClassVar = ["view"]
+        verbose_name = "suspended payment"
+
+    def __str__(self) -> str:
+        return self.reference or str(self.source)
+
+
 class Price(models.Model):
     """
     One version of a price, in pico-dollars; never changed, superseded by a newer version.
@@ -420,6 +433,7 @@ __all__ = [
     "StripeCustomer",
     "StripeEntry",
     "StripeEvent",
+    "Suspended",
     "TokenPackage",
     "TopUp",
     "Transfer",

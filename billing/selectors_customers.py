@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Final
 
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 
 from accounts.models import ApiKey, AuditEvent, Membership
@@ -79,9 +80,14 @@ def customers() -> QuerySet[Customer]:
     )
 
 
-def _dollars(amount: F, *, kind: str) -> Coalesce:
+def _dollars(amount: Combinable, *, kind: str) -> Coalesce:
     rows = Account.objects.filter(workspace=OuterRef("pk"), kind=kind, asset=ledger.USD)
     return Coalesce(Subquery(rows.annotate(amount=amount).values("amount")[:1]), 0)
+
+
+def owing() -> QuerySet[Customer]:
+    """Customers with a debt."""
+    return Customer.objects.filter(claims__owed__gt=F("claims__repaid"))
 
 
 def _debt() -> Subquery:

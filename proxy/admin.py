@@ -181,6 +181,10 @@ def _close(taken: Taken) -> str:
     return "The status page says that it is over."
 
 
+def _lock(incident: Incident) -> None:
+    Incident.objects.select_for_update(no_key=True).get(pk=incident.pk)
+
+
 def _no_close(incident: Incident) -> str:
     if incident.ended_at is not None:
         return "It is over."
@@ -194,7 +198,7 @@ CLOSE = Step(
     permission="proxy.change_incident",
     run=_close,
     facts=facts,
-    lock=lambda incident: Incident.objects.select_for_update(no_key=True).get(pk=incident.pk),
+    lock=_lock,
     refusal=_no_close,
 )
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
@@ -117,7 +117,7 @@ def read(*, now: datetime) -> Mapping[str, Health]:
 
 def _used(now: datetime) -> dict[str, Used]:
     since = now - HOUR
-    bounds = {
+    bounds: dict[str, Any] = {
         "since": UUID(int=int(since.timestamp() * 1000) << 80),
         "first": since.astimezone(UTC).date(),
         # The day of a call is its admission's, by a clock that may be ahead of ours.
@@ -126,7 +126,7 @@ def _used(now: datetime) -> dict[str, Used]:
     }
     with connection.cursor() as cursor:
         cursor.execute(ATTEMPTS, bounds)
-        return {row[0]: Used(*row[1:5], last=_time(UUID(row[5]))) for row in cursor.fetchall()}
+        return {row[0]: Used(*row[1:5], _time(UUID(row[5]))) for row in cursor.fetchall()}
 
 
 def _time(request_id: UUID) -> datetime:

@@ -46,7 +46,7 @@ def model() -> Model:
     return model
 
 
-def set_price(subject: str, role: str, **rates: int) -> None:
+def set_price(subject: str, role: str, **rates: Any) -> None:
     prices.set_price(subject=subject, role=role, rates=Rates(**rates), now=PAST)
 
 
