@@ -125,11 +125,11 @@ def ask_replacement(*, offered: Offer, by: Staff, reason: str) -> Approval:
 
 def _replace(order: Order) -> Mapping[str, Any]:
     asked = order.payload
-    text = crypto.unseal(bytes.fromhex(asked["sealed"]), asked["sealed_with"]).decode()
     try:
+        text = crypto.unseal(bytes.fromhex(asked["sealed"]), asked["sealed_with"]).decode()
         # Again: the payload may be of another hand, or another key is in use meanwhile.
         offered = offer(text=text, path=asked["path"], first_address=asked["first_address"])
-    except ValueError as error:
+    except (ValueError, crypto.UnreadableSecret) as error:
         raise Invalid(str(error)) from None
     now = timezone.now()
     ExtendedKey.objects.filter(retired_at=None).update(retired_at=now)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from accounts import members
 from accounts.models import AuditEvent, User, Workspace
@@ -72,6 +73,17 @@ class TestCryptoView:
         assert shown["conversion"] == "manual"
         [deposit] = ask(browser, "GET", "deposits")[1]["data"]
         assert (deposit["amount"], deposit["state"]) == ("5.5", "kept")
+
+    def test_what_arrived_stays_listed_where_chains_are_taken_no_more(
+        self, shop: Counter, browser: Client, owner: User, settings: Settings
+    ) -> None:
+        arrive(shop, owner, 5_500_000)
+        settings.CHAINS_FILE = ""
+
+        status, page = ask(browser, "GET", "deposits")
+
+        assert status == 200
+        assert [each["symbol"] for each in page["data"]] == ["USDC"]
 
     def test_every_change_is_in_the_audit_log(
         self, shop: Counter, browser: Client, owner: User

@@ -125,6 +125,16 @@ class TestAskReplacement:
             wallets._replace(Order(asked.payload, "Lost", asked.source, Staff(bert)))
         assert ExtendedKey.objects.get().path == wallet.PATH
 
+    def test_one_that_was_sealed_under_a_key_that_is_gone_is_refused(
+        self, settings: Settings
+    ) -> None:
+        set_key()
+        anna, bert = (staffing.member(f"{n}@example.com", superuser=True) for n in ("a", "b"))
+        asked = wallets.ask_replacement(offered=other_offer(), by=Staff(anna), reason="Lost")
+        settings.ENCRYPTION_KEYS = {"another": bytes(32)}
+        with pytest.raises(Invalid, match="has no key"):
+            approvals.approve(approval=asked, by=Staff(bert))
+
     def test_a_key_that_is_in_use_meanwhile_is_refused_the_second_time(self) -> None:
         set_key()
         anna, bert = (staffing.member(f"{n}@example.com", superuser=True) for n in ("a", "b"))
