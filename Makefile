@@ -72,11 +72,11 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command 'make lock'
 lock: $(DEV)
 	$(LOCK) pyproject.toml -o requirements.txt
-messages: $(EMBEDDED) $(DEV)
-	$(BIN)/python -m tests.i18n.messages
-
 	$(LOCK) --group embedded -c requirements.txt -o requirements-embedded.txt
 	$(LOCK) --group dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt
+
+messages: $(EMBEDDED) $(DEV)
+	$(BIN)/python -m tests.i18n.messages
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 13) or sys.exit( \
