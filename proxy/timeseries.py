@@ -66,6 +66,7 @@ def series(*, breakdown: Breakdown, measure: Measure) -> Series:
         "kind": kind,
         "unit": measure.unit,
         "day": _("Day (UTC)"),
+        "ms": _("%(number)s ms"),
         "days": [_moment(day) for day in breakdown.days],
         "series": drawn,
     }

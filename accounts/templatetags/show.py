@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 from django import template
 from django.utils.formats import get_format
+from django.utils.translation import gettext as _
 
 from common import money
 
@@ -37,6 +38,12 @@ def grouped(number: int | str) -> str:
     sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
     thousands = f"{int(digits):,}".replace(",", str(get_format("THOUSAND_SEPARATOR")))
     return f"{sign}{thousands}{decimal(point)}{part}"
+
+
+@register.filter
+def ms(number: int) -> str:
+    """How long something took, in thousandths of a second."""
+    return _("%(number)s ms") % {"number": grouped(number)}
 
 
 @register.filter

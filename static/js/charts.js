@@ -8,7 +8,7 @@ const language = document.documentElement.lang || "en";
 const UNITS = {
   usd: (value) => "$" + value.toLocaleString(language, { minimumFractionDigits: 2, maximumFractionDigits: 9 }),
   count: (value) => value.toLocaleString(language),
-  ms: (value) => `${value.toLocaleString(language)} ms`,
+  ms: (value, facts) => facts.ms.replace("%(number)s", value.toLocaleString(language)),
 };
 
 // Dates as the table beside it writes them: 2030-01-31 in English.
@@ -26,7 +26,7 @@ function stacked(series) {
 }
 
 function options(facts, width, order) {
-  const say = UNITS[facts.unit];
+  const say = (value) => UNITS[facts.unit](value, facts);
   const bars = facts.kind === "bars";
   const axis = { stroke: ink("base-content"), grid: { stroke: ink("base-300"), width: 1 }, ticks: { show: false } };
   return {

@@ -8,6 +8,7 @@ from typing import Final
 from accounts.scopes import Role, Scope
 
 SIGNATURE: Final = "Tollgate\n%(site_domain)s"
+MILLISECONDS: Final = "%(number)s ms"
 # Texts that are the same in a language as in the source, each on purpose.
 SAME: Final[dict[str, frozenset[str]]] = {
     "de": frozenset(
@@ -16,7 +17,7 @@ SAME: Final[dict[str, frozenset[str]]] = {
         Scopes Status Team Tokens URL Webhook Webhooks Workspace Workspaces
         """.split()
     )
-    | {SIGNATURE},
+    | {SIGNATURE, MILLISECONDS},
     "ru": frozenset({"API", "OpenAPI", "URL", SIGNATURE}),
 }
 # Words of Latin letters on Russian pages.
