@@ -123,6 +123,9 @@ MEANINGS = {
     "TOPUP_MAX_USD": "the largest payment",
     "TOPUP_DAILY_USD": "the most that a workspace pays in a day",
     "TOPUP_FIRST_DAILY_USD": "the same as long as it is new",
+    "TOPUP_ATTEMPTS_PER_HOUR": "payments that a workspace, or a person, may begin in an hour",
+    "TOPUP_NEW_CARDS_PER_DAY": "cards that a workspace, or a person, may use first in a day",
+    "TOPUP_WORKSPACES_PER_CARD": "new workspaces that one card may pay for within 30 days",
     "WEBHOOK_ALLOWED_TARGETS": (
         "`host:port` that webhooks may reach although they are not public, or by http; "
         "comma-separated"
@@ -130,9 +133,6 @@ MEANINGS = {
     "CHAINS_FILE": "the YAML of EVM chains whose coins are taken; empty: none",
     "CHAIN_LOOK_S": "how often each chain is looked at",
 }
-    "TOPUP_ATTEMPTS_PER_HOUR": "payments that a workspace, or a person, may begin in an hour",
-    "TOPUP_NEW_CARDS_PER_DAY": "cards that a workspace, or a person, may use first in a day",
-    "TOPUP_WORKSPACES_PER_CARD": "new workspaces that one card may pay for within 30 days",
 
 
 @dataclass(frozen=True, slots=True)
