@@ -130,7 +130,8 @@ def arrived(*, address: DepositAddress | None) -> QuerySet[Deposit]:
 
 def row(deposit: Deposit) -> Row:
     """Return a deposit as people read it."""
-    token = config.tokens().get(deposit.asset)
+    # What arrived stays on record where chains are taken no more.
+    token = config.tokens().get(deposit.asset) if config.configured() else None
     return Row(
         id=deposit.public_id,
         asset=deposit.asset,
@@ -147,4 +148,6 @@ def row(deposit: Deposit) -> Row:
 
 
 def _chains() -> dict[int, str]:
-    return {chain.id: chain.name for chain in config.current().chains}
+    return (
+        {chain.id: chain.name for chain in config.current().chains} if config.configured() else {}
+    )
