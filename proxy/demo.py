@@ -15,6 +15,7 @@ from typing import Literal
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.mfa.utils import decrypt
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.utils import timezone
 from msgspec import Struct
@@ -31,6 +32,9 @@ from proxy.models import Model, Provider
 
 EMAIL = "demo@example.com"
 STAFF_EMAIL = "staff@example.com"
+# Larger sums take two: this one approves what the other asks, and the other way round.
+SECOND_STAFF_EMAIL = "second@example.com"
+BILLING_GROUP = "billing"
 SANDBOX = "sandbox"
 PAID_NANOS = money.nanos_from_usd("20")
 GRANTED_TOKENS = 10_000
@@ -61,6 +65,9 @@ class Demo(Struct, frozen=True):
     staff_email: str
     staff_password: str
     staff_totp_secret: str
+    second_staff_email: str
+    second_staff_password: str
+    second_staff_totp_secret: str
 
 
 @transaction.atomic
@@ -75,6 +82,7 @@ def seed(*, previous: Mapping[str, str], sandbox_url: str, sandbox_token: str) -
     if not (staff.is_staff and staff.is_superuser):
         staff.is_staff = staff.is_superuser = True
         staff.save(update_fields=["is_staff", "is_superuser"])
+    second, second_password = _second_staff(previous.get("second_staff_password", ""))
     workspace = signup.welcome(user=user)
     _fund(workspace)
     _sell_tokens()
@@ -87,6 +95,9 @@ def seed(*, previous: Mapping[str, str], sandbox_url: str, sandbox_token: str) -
         staff_email=STAFF_EMAIL,
         staff_password=staff_password,
         staff_totp_secret=_totp_secret(staff),
+        second_staff_email=SECOND_STAFF_EMAIL,
+        second_staff_password=second_password,
+        second_staff_totp_secret=_totp_secret(second),
     )
 
 
@@ -99,6 +110,15 @@ def _person(email: str, name: str, password: str) -> tuple[User, str]:
         return signup.register(email=email, password=password, name=name, verified=True), password
     user.set_password(password)
     user.save(update_fields=["password"])
+    return user, password
+
+
+def _second_staff(password: str) -> tuple[User, str]:
+    user, password = _person(SECOND_STAFF_EMAIL, "Second staff", password)
+    if not user.is_staff:
+        user.is_staff = True
+        user.save(update_fields=["is_staff"])
+        user.groups.set(Group.objects.filter(name=BILLING_GROUP))
     return user, password
 
 

@@ -20,6 +20,7 @@ def welcome(*, folder: Path) -> str:
     """Return the lines to print once everything answers."""
     demo = json.loads((folder / "demo.json").read_text())
     staff = f"{demo['staff_email']}  {demo['staff_password']}"
+    second = f"{demo['second_staff_email']}  {demo['second_staff_password']}"
     return f"""
 Tollgate is running.
 
@@ -27,6 +28,7 @@ Tollgate is running.
   demo login  {demo["email"]}  {demo["password"]}
   staff       {demo["base_url"]}/admin/
   staff login {staff}  TOTP secret {demo["staff_totp_secret"]}
+  and another {second}  TOTP secret {demo["second_staff_totp_secret"]}
   API key     {demo["api_key"]}
 
 Try it:

@@ -118,6 +118,9 @@ class TestSeedDemo:
             "staff_email",
             "staff_password",
             "staff_totp_secret",
+            "second_staff_email",
+            "second_staff_password",
+            "second_staff_totp_secret",
         }
 
     def test_a_broken_file_is_as_good_as_none(self, tmp_path: Path, settings: Settings) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import uuid
+
 import msgspec
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 
-from accounts import keys, signup
+from accounts import approvals, keys, signup
+from accounts.actors import Staff
 from accounts.models import ApiKey, User, Workspace
-from billing import ledger
+from billing import ledger, orders
 from billing.models import Price
 from proxy import catalogue, demo
 from proxy.demo import Demo
@@ -48,6 +51,23 @@ class TestSeed:
         assert authenticator.type == Authenticator.Type.TOTP
         assert len(code) == 6
         assert isinstance(authenticator.wrap(), TOTP)
+
+    def test_a_second_one_approves_what_the_first_one_asks(self) -> None:
+        seeded = seed()
+        first = User.objects.get(email=seeded.staff_email)
+        second = User.objects.get(email=seeded.second_staff_email)
+        assert second.check_password(seeded.second_staff_password)
+        order = orders.grant(
+            workspace=Workspace.objects.get(public_id=seeded.workspace_id),
+            asset="USD",
+            amount=500 * 10**9,
+            reason="A try",
+            by=Staff(first),
+            source=uuid.uuid4(),
+        )
+        assert order.approval is not None
+        done = approvals.approve(approval=order.approval, by=Staff(second))
+        assert done.state == "approved"
 
     def test_the_sandbox_is_for_sale(self) -> None:
         seed()
