@@ -67,6 +67,7 @@ class AuditEvent(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["workspace", "-id"], name="accounts_auditevent_page"),
             models.Index(fields=["target", "-id"], name="accounts_auditevent_target"),
+            models.Index(fields=["workspace", "action", "-id"], name="accounts_auditevent_action"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(
