@@ -184,6 +184,15 @@ class TestBookSession:
 
 
 class TestBookIntent:
+    def test_its_page_is_found_where_nobody_wrote_down_which_it_was(self, ada: Payer) -> None:
+        top_up = ada.ask()
+        ada.complete(top_up)
+        TopUp.objects.update(session_id=None)
+        booking.book_intent(ada.fake.all("payment_intent")[0]["id"])
+        top_up.refresh_from_db()
+        assert (top_up.status, ada.cents) == (TopUp.Status.PAID, 2000)
+        assert top_up.invoice_url
+
     @pytest.mark.parametrize(("currency", "asset"), [("usd", "USD"), ("jpy", "JPY")])
     def test_money_that_nobody_asked_for_is_kept_in_suspense(
         self, ada: Payer, currency: str, asset: str

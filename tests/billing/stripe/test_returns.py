@@ -122,6 +122,14 @@ class TestRefunds:
         assert (ada.cents, claims.debt(workspace_id=ada.workspace.pk)) == (200, 0)
         assert sound()
 
+    def test_the_charges_event_alone_tells_of_all_its_refunds(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.fake.do("refund", id=top_up.intent_id, amount=300)
+        ada.fake.do("refund", id=top_up.intent_id, amount=200)
+        tell(ada, "charge.refunded")
+        assert (ada.cents, Claim.objects.count()) == (1500, 2)
+        assert sound()
+
     def test_tax_goes_back_with_the_credit_to_the_last_nano_dollar(
         self, ada: Payer, settings: Settings
     ) -> None:

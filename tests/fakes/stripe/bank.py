@@ -206,6 +206,7 @@ class Bank:
         )
         self.move("refund", made, -amount)
         self.tell("refund.created", made)
+        self.tell("charge.refunded", charge)
         return made
 
     def end_refund(self, refund: Body, status: str) -> None:
