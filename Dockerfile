@@ -43,5 +43,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/livez', timeout=4)"]
 CMD ["uvicorn", "config.asgi:application", "--host=0.0.0.0", "--port=8000", "--loop=uvloop", \
-     "--http=httptools", "--ws=none", "--no-proxy-headers", "--no-server-header", \
+     "--http=config.protocol:HttpProtocol", "--ws=none", "--no-proxy-headers", "--no-server-header", \
      "--no-access-log", "--timeout-keep-alive=75", "--timeout-graceful-shutdown=5"]

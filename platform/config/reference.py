@@ -87,6 +87,7 @@ MEANINGS = {
     "FIRST_BYTE_TIMEOUT_S": "a provider's silence before an answer",
     "IDLE_TIMEOUT_S": "a provider's silence within a stream",
     "DRAIN_TIMEOUT_S": "reading on after a caller hung up",
+    "HEAD_TIMEOUT_S": "the headers of a request must have arrived",
     "BODY_TIMEOUT_S": "a request body must have arrived",
     "KEEPALIVE_S": "silence after which a stream gets a comment",
     "STREAM_PACE_S": (

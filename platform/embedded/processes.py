@@ -19,7 +19,10 @@ def sandbox(*, environment: Mapping[str, str], folder: Path, port: int) -> Progr
     """Return the sandbox provider."""
     return Program(
         name="sandbox",
-        command=[*_uvicorn("proxy.sandbox.app:app", host=ports.LOOPBACK, port=port)],
+        command=[
+            *_uvicorn("proxy.sandbox.app:app", host=ports.LOOPBACK, port=port),
+            "--http=httptools",
+        ],
         environment={**environment, "SANDBOX_LOG": str(folder / "sandbox-calls.jsonl")},
         folder=ROOT,
         port=port,
@@ -34,6 +37,8 @@ def web(*, environment: Mapping[str, str], host: str, port: int) -> Program:
         # Streams get a moment to end; what is cut then is settled on what was delivered.
         command=[
             *_uvicorn("config.asgi:application", host=host, port=port),
+            # Nothing need stand in front of it here, so it bounds headers itself.
+            "--http=config.protocol:HttpProtocol",
             "--timeout-graceful-shutdown=5",
         ],
         environment={"SHUTDOWN_GRACE_S": "5", **environment},
@@ -79,7 +84,6 @@ def _uvicorn(application: str, *, host: str, port: int) -> list[str]:
         f"--host={host}",
         f"--port={port}",
         "--loop=uvloop",
-        "--http=httptools",
         "--ws=none",
         # Nothing stands in front of it here: such headers would be forged.
         "--no-proxy-headers",

@@ -204,7 +204,8 @@ class Gateway(Process):
             "uvicorn",
             "tests.chaos.points:application",
         ]
-        command += ["--port", str(self.port), "--loop", "uvloop", "--http", "httptools"]
+        command += ["--port", str(self.port), "--loop", "uvloop"]
+        command += ["--http", "config.protocol:HttpProtocol"]
         command += ["--log-level", "warning", "--no-access-log", "--no-proxy-headers"]
         super().__init__(
             [*command, "--timeout-keep-alive=75", "--timeout-graceful-shutdown=5"],

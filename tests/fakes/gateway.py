@@ -14,6 +14,7 @@ import uvicorn
 from django.conf import settings
 
 from config.asgi import Application
+from config.protocol import HttpProtocol
 from tests.fakes.ports import free_port
 
 
@@ -27,7 +28,7 @@ class GatewayServer:
             host="127.0.0.1",
             port=0,
             loop="uvloop",
-            http="httptools",
+            http=HttpProtocol,
             ws="none",
             lifespan="on",
             proxy_headers=False,
@@ -101,7 +102,8 @@ class GatewayProcess:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-W", "ignore", "-m", "uvicorn", "config.asgi:application"),
-                *("--port", str(self.port), "--loop", "uvloop", "--http", "httptools"),
+                *("--port", str(self.port), "--loop", "uvloop"),
+                *("--http", "config.protocol:HttpProtocol"),
                 *("--log-level", "warning", "--no-access-log", "--no-proxy-headers"),
                 "--timeout-keep-alive=75",
                 *self._flags,

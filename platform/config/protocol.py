@@ -1,0 +1,129 @@
+"""
+HTTP/1.1 as uvicorn reads it, with bounds on what comes before a request: its time and its size.
+
+uvicorn waits for headers for ever, takes them of any size, and puts the trailers of a chunked body
+among the headers. A proxy in front bounds the first two as well; this is for servers without one,
+and for the day when the proxy is not what it should be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Final
+
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LARGEST_HEAD_BYTES: Final = 32 * 1024
+
+
+class HeadTooLarge(Exception):
+    """What comes before the body is larger than any client of ours sends."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection; ``uvicorn --http config.protocol:HttpProtocol``."""
+
+    def __init__(self, *args: Any, **terms: Any) -> None:
+        super().__init__(*args, **terms)
+        # Between a request's first byte and the end of its headers.
+        self.begun = False
+        self.in_body = False
+        self.fed = self.head_bytes = 0
+        self.refusal = HTTPStatus.BAD_REQUEST
+        self.patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Wait for a first request, but not for ever."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; what does not get as far as a request in time ends the connection."""
+        self.fed += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self.begun and self.fed > LARGEST_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self.patience is None and (self.begun or not self._answering()):
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        """Count anew."""
+        self.begun, self.in_body, self.head_bytes = True, False, 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the address."""
+        self.head_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is none (RFC 9110, 6.5.1)."""
+        if not self.in_body:
+            self.head_bytes += len(name) + len(value)
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """
+        Begin with the request.
+
+        :raises HeadTooLarge: to the parser, which refuses
+        """
+        self._stop_waiting()
+        self.begun, self.in_body, self.fed = False, True, 0
+        if self.head_bytes > LARGEST_HEAD_BYTES:
+            self.refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise HeadTooLarge
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Be ready for the next request."""
+        self.in_body, self.fed = False, 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be understood, by the status that says why."""
+        self._refuse(self.refusal)
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self.patience = self.loop.call_later(settings.HEAD_TIMEOUT_S, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self.patience is not None:
+            self.patience.cancel()
+            self.patience = None
+
+    def _give_up(self) -> None:
+        self.patience = None
+        if self._answering():
+            # Half of the next request came while this one is served; that is no haste.
+            self._wait()
+        elif self.begun:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._stop_waiting()
+        if self.transport.is_closing():
+            return
+        if not self._answering():
+            text = f"{status.phrase}.".encode()
+            self.transport.write(
+                f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+                "content-type: text/plain; charset=utf-8\r\n"
+                f"content-length: {len(text)}\r\nconnection: close\r\n\r\n".encode()
+                + text
+            )
+        self.transport.close()
