@@ -4,6 +4,7 @@
 # make test-peers     tests that need more: Chromium, node, other clients
 # make compatibility  docs/compatibility.md, from a run of every client
 # make check          format, lint, types, import contracts, migrations in step
+# make audit          what advisories know about the locked packages (asks the network)
 # make bench          beside LiteLLM and Portkey, on large data, with idle streams
 # make chaos          everything killed and cut off under load, then an audit of the money
 # make assets         the stylesheet and scripts (needs node)
@@ -57,6 +58,9 @@ check: $(EMBEDDED) $(DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+
+audit: $(DEV)
+	$(BIN)/python .ci/audit.py
 
 bench: $(EMBEDDED) $(DEV)
 	$(BIN)/python -m tests.bench.run $(ARGS)
