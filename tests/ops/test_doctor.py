@@ -48,7 +48,7 @@ class Trouble:
 
     def redis(self) -> None:
         client = redis_client()
-        told = {"redis_version": "7.2", "maxmemory": 1, "maxmemory_policy": "allkeys-lru"}
+        told = {"redis_version": "8.2.2", "maxmemory": 1, "maxmemory_policy": "allkeys-lru"}
         self.patch.setattr(client, "info", lambda: told)
 
     def clock(self) -> None:
