@@ -95,3 +95,25 @@ def test_no_request_changes_the_configuration() -> None:
                 assert not written.startswith("settings."), (place, written)
                 if written.startswith("os.environ"):
                     assert place in WRITES_ENVIRONMENT, place
+
+
+def test_each_secret_has_one_purpose() -> None:
+    # Who reads a secret: the rest of the product cannot use it for something else.
+    purposes = {
+        "SECRET_KEY": {"platform/config/startup.py"},
+        "ENCRYPTION_KEYS": {
+            *("platform/config/startup.py", "platform/common/crypto.py", "proxy/resealing.py")
+        },
+        "KEY_PEPPERS": {
+            *("platform/config/startup.py", "accounts/", "proxy/health.py"),
+            "proxy/management/commands/restore.py",
+        },
+        "STRIPE_WEBHOOK_SECRETS": {"platform/config/startup.py", "billing/"},
+    }
+    found = set()
+    for place, module in modules():
+        for node in ast.walk(module):
+            if isinstance(node, ast.Attribute) and node.attr in purposes:
+                found.add(node.attr)
+                assert place.startswith(tuple(purposes[node.attr])), (place, node.attr)
+    assert found == set(purposes)
