@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from accounts.templatetags.show import grouped
 from billing import pricing
-from billing.pricing import Rates
+from billing.pricing import Rates, Tokens
 from common import money
 from proxy.receipts import Price, Receipt
 
@@ -30,38 +30,52 @@ def items(receipt: Receipt) -> list[Item]:
     """What was counted at a price; a part that was not used is left out."""
     if receipt.price is None or receipt.state == "pending":
         return []
-    rates = _rates(receipt.price)
+    tokens = Tokens(
+        input=receipt.input_tokens,
+        cached=receipt.cached_tokens,
+        cache_write=receipt.cache_write_tokens,
+        output=receipt.output_tokens,
+        pictures=receipt.pictures,
+        searches=receipt.searches,
+        size=receipt.picture_size,
+        quality=receipt.picture_quality,
+    )
+    return priced(rates=_rates(receipt.price), tokens=tokens, called=bool(receipt.cost))
+
+
+def priced(*, rates: Rates, tokens: Tokens, called: bool = True) -> list[Item]:
+    """
+    What counts how much of a price; a part that is not used is left out.
+
+    :raises billing.pricing.Unpriced: no price for pictures of this size and quality
+    """
     per_million = _("per million tokens")
-    tokens = [
-        (_("Input tokens"), receipt.input_tokens, rates.prompt),
-        (_("Cached input tokens"), receipt.cached_tokens, rates.cached),
-        (_("Tokens written to the cache"), receipt.cache_write_tokens, rates.written),
-        (_("Output tokens"), receipt.output_tokens, rates.completion),
+    parts = [
+        (_("Input tokens"), tokens.input, rates.prompt),
+        (_("Cached input tokens"), tokens.cached, rates.cached),
+        (_("Tokens written to the cache"), tokens.cache_write, rates.written),
+        (_("Output tokens"), tokens.output, rates.completion),
     ]
     found = [
-        Item(
-            label, count, f"${grouped(_usd(pico * PER_MILLION))} {per_million}", _usd(count * pico)
-        )
-        for label, count, pico in tokens
+        Item(label, count, f"${_usd(pico * PER_MILLION)} {per_million}", _usd(count * pico))
+        for label, count, pico in parts
         if count
     ]
-    return found + [_piece(*part) for part in _pieces(receipt, rates) if part[1]]
+    return found + [_piece(*part) for part in _pieces(tokens, rates, called) if part[1]]
 
 
-def _pieces(receipt: Receipt, rates: Rates) -> list[tuple[str, int, int]]:
-    calls = 1 if rates.per_call and receipt.cost else 0
+def _pieces(tokens: Tokens, rates: Rates, called: bool) -> list[tuple[str, int, int]]:
+    calls = 1 if rates.per_call and called else 0
     found = [
         (_("Calls"), calls, rates.per_call or 0),
-        (_("Web searches"), receipt.searches, rates.web_search or 0),
+        (_("Web searches"), tokens.searches, rates.web_search or 0),
     ]
-    if receipt.pictures and rates.image:
+    if tokens.pictures and rates.image:
         # The size and quality that were priced; what is open costs what the dearest costs.
-        price = pricing.picture_picos(
-            rates=rates, size=receipt.picture_size, quality=receipt.picture_quality
-        )
-        found.append((_("Images"), receipt.pictures, price))
-    elif receipt.pictures:
-        found[0] = (_("Images"), receipt.pictures, rates.per_call or 0)
+        price = pricing.picture_picos(rates=rates, size=tokens.size, quality=tokens.quality)
+        found.append((_("Images"), tokens.pictures, price))
+    elif tokens.pictures:
+        found[0] = (_("Images"), tokens.pictures, rates.per_call or 0)
     return found
 
 

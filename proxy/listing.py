@@ -68,13 +68,20 @@ def pricing_of(model: Model) -> dict[str, Any]:
     """
     Return prices as exact decimal strings in USD.
 
-    Tokens by the thousand, pictures by the piece, ``request`` for what each call costs.
+    Tokens by the thousand, pictures and searches by the piece, ``request`` for what each call
+    costs. What is not priced apart costs what a prompt token costs, and is left out.
     """
     rates = model.rates
     prices: dict[str, Any] = {}
     if model.kind != "image":
         prices["prompt"] = per_thousand(rates.prompt)
         prices["completion"] = per_thousand(rates.completion)
+        if rates.cached_prompt is not None:
+            prices["input_cache_read"] = per_thousand(rates.cached_prompt)
+        if rates.cache_write is not None:
+            prices["input_cache_write"] = per_thousand(rates.cache_write)
+        if rates.web_search is not None:
+            prices["web_search"] = usd(rates.web_search)
     if model.kind == "image":
         prices["image"] = {
             size: {quality: usd(pico) for quality, pico in by_quality.items()}

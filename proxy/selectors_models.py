@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
+
 from billing.models import Price
 from common import money
 from proxy.models import Model
@@ -56,14 +58,15 @@ class ModelRow:
         }
 
 
+def on_sale() -> QuerySet[Model]:
+    """Every model that is switched on and has a working route, by slug."""
+    rows = Model.objects.filter(enabled=True, routes__enabled=True, routes__provider__enabled=True)
+    return rows.distinct().order_by("slug")
+
+
 def models_for_sale(*, now: datetime) -> list[ModelRow]:
     """Every model that is switched on, has a working route and a price."""
-    models = (
-        Model.objects.filter(enabled=True, routes__enabled=True, routes__provider__enabled=True)
-        .distinct()
-        .order_by("slug")
-        .prefetch_related("aliases")
-    )
+    models = on_sale().prefetch_related("aliases")
     prices = _prices(slugs=[model.slug for model in models], now=now)
     return [_row(model, prices[model.slug]) for model in models if model.slug in prices]
 

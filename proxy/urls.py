@@ -6,6 +6,7 @@ from django.urls import path, register_converter
 
 from proxy import (
     views,
+    views_calculator,
     views_docs,
     views_exports,
     views_keys,
@@ -63,6 +64,8 @@ urlpatterns = [
     ),
     path("models", views_models.models, name="models"),
     path("models.json", views_models.models_json, name="models_json"),
+    path("pricing", views_calculator.public, name="calculator"),
+    path("dashboard/pricing", views_calculator.inside, name="dashboard_calculator"),
     path("openapi/gateway.json", views_openapi.gateway, name="gateway_openapi"),
     path("openapi/management.json", views_openapi.management, name="management_openapi"),
     path("docs", views_docs.docs, name="docs"),

@@ -178,10 +178,13 @@ class Generation(Struct):
 
 
 class Pricing(Struct):
-    """US dollars: tokens by the thousand, pictures by size and quality, each request."""
+    """US dollars: tokens by the thousand, pictures by size and quality, each search and request."""
 
     prompt: Money | None = None
     completion: Money | None = None
+    input_cache_read: Money | None = None
+    input_cache_write: Money | None = None
+    web_search: Money | None = None
     image: dict[str, dict[str, Money]] | None = None
     request: Money | None = None
 
