@@ -128,7 +128,8 @@ def receipt(request: HttpRequest, seat: Seat, request_id: str) -> HttpResponse:
     try:
         row = receipts.read(request_id=found, workspace_id=seat.workspace.pk)
     except ApiError:
-        raise Http404 from None
+        shown = {"request_id": ids.form("req_", found)}
+        return render(request, "dashboard/logs/missing.html", shown, status=404)
     context = {
         "receipt": row,
         "told": receipts.describe(row),

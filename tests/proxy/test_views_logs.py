@@ -140,5 +140,11 @@ class TestReceipt:
         bob = pages.person("bob")
         row = pages.closed_request(pages.make_key(bob), pages.home(bob))
 
-        text(alice, f"/{ids.form('req_', row.id)}", status=404)
+        assert "no-receipt" in text(alice, f"/{ids.form('req_', row.id)}", status=404)
         text(alice, "/req_nonsense", status=404)
+
+    def test_a_refused_call_has_none_and_is_told_why(self, alice: User) -> None:
+        page = text(alice, f"/{ids.form('req_', ids.request_id())}", status=404)
+
+        assert 'data-testid="no-receipt"' in page
+        assert "/docs/errors" in page
