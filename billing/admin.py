@@ -13,7 +13,8 @@ from django.urls import URLPattern, path
 from accounts import audit
 from accounts.models import AuditEvent
 from billing import admin_customers, admin_earnings, admin_funding, admin_suspense, incidents
-from billing.adminrows import ReadOnlyAdmin, RowAdmin
+from billing.adminforms import ReasonedAdmin
+from billing.adminrows import ReadOnlyAdmin
 from billing.adminsteps import Step, SteppedAdmin, Taken
 from billing.models import (
     CONTRADICTION,
@@ -220,9 +221,10 @@ class ConversionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(TokenPackage)
-class TokenPackageAdmin(RowAdmin):
+class TokenPackageAdmin(ReasonedAdmin):
     """What tokens cost; past purchases keep their own terms."""
 
+    noun = "package"
     list_display = (
         "slug", "name", "tokens", "bonus_tokens", "bonus_days", "price_usd", "enabled",
     )  # fmt: skip

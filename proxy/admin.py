@@ -5,18 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model as AnyModel
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 
 from accounts import audit
 from billing.adminforms import ReasonedAdmin, facts
 from billing.adminrows import ReadOnlyAdmin
-from billing.adminsteps import Step, Stepping, Taken
+from billing.adminsteps import Step, SteppedAdmin, Stepping, Taken
 from common import money
-from proxy import admin_calls, admin_catalogue, admin_providers
+from proxy import admin_calls, admin_catalogue, admin_providers, books, reconciliation
 from proxy.models import (
     Attempt,
     CatalogueVersion,
@@ -85,6 +87,23 @@ class TaskHeartbeatAdmin(ReadOnlyAdmin):
 
     list_display = ("name", "at", "report")
 
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that says whether the books are right."""
+        view = self.admin_site.admin_view(self.books_view)
+        return [path("books/", view, name="proxy_taskheartbeat_books"), *super().get_urls()]
+
+    def books_view(self, request: HttpRequest) -> HttpResponse:
+        """Show the invariants with their history, and what others' books say."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Books",
+            "books": books.read(today=datetime.now(UTC).date()),
+        }
+        return TemplateResponse(request, "admin/proxy/books.html", context)
+
 
 @admin.register(CatalogueVersion)
 class CatalogueVersionAdmin(ReadOnlyAdmin):
@@ -115,10 +134,39 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
     exclude = ("digest", "fingerprint", "answer")
 
 
+def _ask_again(taken: Taken) -> str:
+    report: ProviderReport = taken.row
+    audit.record(
+        action="provider.report_asked",
+        by=taken.by,
+        target=audit.Target(report.provider.slug, str(report.day)),
+        workspaces=[None],
+        after={"status": report.status, "reason": taken.reason},
+    )
+    return "The provider is asked."
+
+
+def _asked(taken: Taken) -> str:
+    report: ProviderReport = taken.row
+    found = reconciliation.compare(provider=report.provider, day=report.day)
+    return f"Its report of {report.day}: {found.status}. {found.problem}".strip()
+
+
+ASK_AGAIN = Step(
+    name="ask",
+    title="Compare again",
+    text="Ask the provider for this day's bill again and compare it with what we count now.",
+    permission="accounts.resolve_calls",
+    run=_ask_again,
+    follow=_asked,
+)
+
+
 @admin.register(ProviderReport)
-class ProviderReportAdmin(ReadOnlyAdmin):
+class ProviderReportAdmin(SteppedAdmin):
     """What providers say their days have cost, beside what we counted."""
 
+    steps = (ASK_AGAIN,)
     list_display = (
         "day",
         "provider",

@@ -92,6 +92,7 @@ OWN = {
     "accounts_user_impersonate": SUPPORT,
     "billing_customer_ledger": ALL,
     "billing_usage_earnings": ALL,
+    "proxy_taskheartbeat_books": ALL,
     "billing_customer_grant": BILLING,
     "billing_customer_correct": BILLING,
     "billing_customer_limits": MONEY,
@@ -112,6 +113,7 @@ OWN = {
     "proxy_unknowncall_let_go": BILLING,
     "proxy_model_price": CATALOGUE,
     "proxy_provider_try": CATALOGUE,
+    "proxy_providerreport_ask": BILLING,
     "proxy_incident_close": CATALOGUE,
 }
 # For whoever comes: they lead in and out.
@@ -126,8 +128,8 @@ def pages() -> Iterator[tuple[str, str]]:
             yield pattern.name or "", str(pattern.pattern)
             continue
         for page in pattern.url_patterns:
-            # The old address of a row, which leads to the new one.
-            if page.name:
+            # Without a name: the old address of a row, which leads to the new one.
+            if isinstance(page, URLPattern) and page.name:
                 yield page.name, str(page.pattern)
 
 
@@ -161,7 +163,7 @@ def somebody(role: str) -> User:
 
 
 def address(name: str) -> str:
-    captured = {
+    captured: dict[str, dict[str, Any]] = {
         "app_list": {"app_label": "billing"},
         "view_on_site": {"content_type_id": 0, "object_id": 0},
         "auth_user_password_change": {"id": 0},

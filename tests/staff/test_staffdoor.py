@@ -92,6 +92,15 @@ class TestWithoutAFactor:
         assert re.search(r"\b\d{8}\b", shown.content.decode())
         assert client.get("/admin/").status_code == 200
 
+    def test_whoever_did_not_prove_the_address_is_asked_to(self, client: Client) -> None:
+        root = User.objects.create_superuser("root@example.com", PASSWORD)
+        client.post("/login", {"login": root.email, "password": PASSWORD})
+        EmailAddress.objects.get_or_create(user=root, email=root.email, defaults={"primary": True})
+        led = client.get("/admin/", follow=True)
+        assert (led.status_code, led.request["PATH_INFO"]) == (200, "/accounts/2fa/")
+        assert client.get("/accounts/email/").status_code == 200
+        assert client.get("/admin/").status_code == 302
+
 
 class TestWithAFactorThatWasNotUsed:
     @pytest.mark.parametrize("path", PAGES)
