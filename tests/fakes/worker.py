@@ -12,6 +12,9 @@ from types import TracebackType
 from celery import current_app
 from django.conf import settings
 
+# A child that was about to begin may take background.START_TIMEOUT_S, then three DRAIN_S.
+LONGEST_STOP_S = 60
+
 
 class WorkerProcess:
     """``with WorkerProcess() as worker: ... worker.kill()``."""
@@ -66,7 +69,10 @@ class WorkerProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(30)
+                self._process.wait(LONGEST_STOP_S)
             except subprocess.TimeoutExpired:
+                # Celery prints what each of its threads does.
+                os.killpg(self._process.pid, signal.SIGUSR1)
+                time.sleep(1)
                 self.kill()
                 raise
