@@ -10,17 +10,18 @@ Ignored type-arg: these classes are generic in the stubs only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.http.response import HttpResponseBase
 
-from accounts import keys, members, service_accounts, signup, workspaces
+from accounts import audit, keys, members, service_accounts, signins, signup, workspaces
 from accounts.actors import Staff
 from accounts.errors import Refused
 from accounts.models import (
@@ -93,6 +94,13 @@ class ReadOnly(Kept):
         return False
 
 
+def person_facts(user: User) -> dict[str, Any]:
+    """What staff may change about a person."""
+    names = ("name", "language", "time_zone", "is_active", "is_staff", "is_superuser")
+    groups = sorted(user.groups.values_list("name", flat=True))
+    return {**audit.facts(user, *names), "groups": groups}
+
+
 class NewUserForm(BaseUserCreationForm):  # type: ignore[type-arg]
     """A person by address and password."""
 
@@ -148,17 +156,36 @@ class UserAdmin(Ruled, Impersonable, Kept, StockUserAdmin):  # type: ignore[type
 
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
-    ) -> HttpResponseBase:
+    ) -> HttpResponse:
         """Passwords are set by their owners; superusers help where there is no other way."""
         if not getattr(request.user, "is_superuser", False):
             raise PermissionDenied
-        return super().user_change_password(request, id, form_url)
+        with transaction.atomic():
+            answer = super().user_change_password(request, id, form_url)
+            if answer.status_code == HTTPStatus.FOUND:
+                user = User.objects.get(pk=id)
+                signins.record("user.password_set", user=user, by=staff(request))
+        return answer
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Store, and give a new person what sign-up gives."""
+        form.instance_was = person_facts(User.objects.get(pk=obj.pk)) if change else None
         super().save_model(request, obj, form, change)
         if not change:
             signup.adopt(user=obj, verified=False)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Store the groups; what was changed, rights among it, is written down for staff."""
+        super().save_related(request, form, formsets, change)
+        user: User = form.instance
+        audit.record(
+            action="user.changed" if change else "user.added",
+            by=staff(request),
+            target=audit.Target(user.public_id, user.email),
+            workspaces=[None],
+            before=form.instance_was,
+            after=person_facts(user),
+        )
 
 
 @admin.register(Tier)
@@ -346,9 +373,18 @@ class ApiKeyWorkspaceAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg
 class AuditEventAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Who changed what, everywhere."""
 
-    list_display = ("at", "action", "target", "target_name", "actor", "user", "workspace")
+    list_display = (
+        "at",
+        "action",
+        "target",
+        "target_name",
+        "actor",
+        "user",
+        "impersonator",
+        "workspace",
+    )
     list_filter = ("actor", "action")
-    list_select_related = ("user", "workspace")
+    list_select_related = ("user", "impersonator", "workspace")
     search_fields = ("=target", "=request_id", "=workspace__public_id", "=user__email")
     show_full_result_count = False
 

@@ -37,6 +37,9 @@ class AuditEventSerializer(serializers.Serializer[Any]):
     target_name = serializers.CharField()
     before = serializers.DictField(allow_null=True)
     after = serializers.DictField(allow_null=True)
+    operator_in_place = serializers.BooleanField(
+        help_text="Whether it was the operator's staff, looking as the person."
+    )
     request_id = serializers.CharField()
     address = serializers.CharField()
 
@@ -48,6 +51,7 @@ class AuditEventSerializer(serializers.Serializer[Any]):
     def to_representation(self, instance: AuditEvent) -> dict[str, Any]:
         """Write one event; staff is not named."""
         staff = instance.actor == AuditEvent.Actor.STAFF
+        in_place = instance.impersonator_id is not None
         user = None if staff else instance.user
         account = instance.service_account
         return {
@@ -65,8 +69,9 @@ class AuditEventSerializer(serializers.Serializer[Any]):
             "target_name": instance.target_name,
             "before": instance.before,
             "after": instance.after,
+            "operator_in_place": in_place,
             "request_id": instance.request_id,
-            "address": "" if staff else instance.address,
+            "address": "" if staff or in_place else instance.address,
         }
 
 

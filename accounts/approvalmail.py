@@ -51,7 +51,8 @@ def _tell(approval: Approval, *, mark: str, template: str, to: Iterable[User]) -
 
 def _send(approval: Approval, person: User, template: str) -> None:
     context = {"approval": approval, "base_url": settings.BASE_URL}
-    with translation.override(person.language):
+    # Like the admin site, for staff: in English.
+    with translation.override(settings.LANGUAGE_CODE):
         subject, text = (
             render_to_string(f"account/email/{template}_{part}.txt", context)
             for part in ("subject", "message")

@@ -231,7 +231,7 @@ def decided_alone(*, person: User, workspace: Workspace, now: datetime) -> int:
 
 def has_second_factor(user: User) -> bool:
     """Whether somebody has set one up; whether they used it is the session's to know."""
-    return Authenticator.objects.filter(user=user, type__in=FACTORS).exists()
+    return bool(Authenticator.objects.filter(user=user, type__in=FACTORS).exists())
 
 
 def require_second_factor(user: User) -> None:

@@ -61,7 +61,7 @@ class Impersonating(MiddlewareMixin):
             return redirect("admin:index")
         request.impersonation = look  # type: ignore[attr-defined]
         request.user = look.customer
-        request.auser = partial(_itself, look.customer)  # type: ignore[method-assign, assignment]
+        request.auser = partial(_itself, look.customer)
         origin.begin(replace(origin.current(), impersonator_id=staff.pk))
         return None
 

@@ -115,6 +115,8 @@ def _actor(event: AuditEvent) -> str:
     if event.actor in (kinds.STAFF, kinds.OPERATOR):
         return _("the operator")
     owner = event.user.email if event.user else str(event.service_account or "")
+    if event.impersonator_id is not None:
+        return f"{owner} ({_('the operator')})"
     if event.actor == kinds.KEY and event.key is not None:
         return _("%(owner)s, with the key %(key)s") % {"owner": owner, "key": event.key.name}
     return owner

@@ -95,13 +95,10 @@ class ApprovalAdmin(Looked):
     ) -> HttpResponse:
         """Show a request; whoever may decide it sees the two buttons."""
         approval = self.get_object(request, object_id)
-        open_ = approval is not None and approval.state == Approval.State.PENDING
-        context = {
-            "may_decide": open_
-            and request.user.has_perm(approvals.DECIDE)
-            and approval.requester_id != request.user.pk,
-            "is_own": open_ and approval.requester_id == request.user.pk,
-        }
+        waits = approval if approval and approval.state == Approval.State.PENDING else None
+        own = waits is not None and waits.requester_id == request.user.pk
+        may = waits is not None and not own and request.user.has_perm(approvals.DECIDE)
+        context = {"may_decide": may, "is_own": own}
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
     def _deciding(self, decide: Callable[..., Approval]) -> Callable[..., HttpResponse]:

@@ -33,6 +33,7 @@ SET_UP: Final = frozenset(
         "account_email",
         "account_email_verification_sent",
         "account_confirm_email",
+        "mfa_index",
         "mfa_activate_totp",
         "mfa_add_webauthn",
     }

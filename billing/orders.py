@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
@@ -168,4 +168,4 @@ def _refund(order: Order) -> Mapping[str, Any]:
 def _workspace(order: Order) -> Workspace:
     if order.workspace is None or order.workspace.closed_at is not None:
         raise Conflict
-    return cast("Workspace", order.workspace)
+    return order.workspace

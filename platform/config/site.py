@@ -45,7 +45,7 @@ class StaffSite(AdminSite):
             to = reverse("admin:index")
         return staffdoor.lead(request, to=to)
 
-    def logout(
+    def logout(  # type: ignore[override]  # it leads on, and shows no page
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Sign out as everywhere else, which is written down."""
@@ -53,7 +53,7 @@ class StaffSite(AdminSite):
             get_adapter().logout(request)
         return HttpResponseRedirect(reverse("landing"))
 
-    def password_change(
+    def password_change(  # type: ignore[override]  # it leads on, and shows no page
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Change the password where everybody does."""

@@ -5,14 +5,17 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.contrib.messages import get_messages
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from accounts import keys, members, signup
-from accounts.models import ApiKey, Membership, ServiceAccount, Tier, User, Workspace
+from accounts.models import ApiKey, AuditEvent, Membership, ServiceAccount, Tier, User, Workspace
+from tests import staffing
 
 
 @pytest.fixture
@@ -116,6 +119,44 @@ class TestUserAdmin:
         rights = {"is_staff", "is_superuser", "groups"}
         assert rights <= set(page.get_readonly_fields(asked(rf, bob), bob))
         assert not rights & set(page.get_readonly_fields(asked(rf, root), bob))
+
+
+class TestRights:
+    def test_giving_them_is_written_down_with_before_and_after(
+        self, rf: RequestFactory, root: User, bob: User
+    ) -> None:
+        group = Group.objects.get(name="support")
+        values = {"name": "Bob", "language": "en", "time_zone": "UTC", "is_active": "on"}
+        given = {**values, "is_staff": "on", "groups": [group.pk]}
+        admin.site._registry[User].changeform_view(asked(rf, root, given), str(bob.pk))
+        event = AuditEvent.objects.get(action="user.changed", target=bob.public_id)
+        assert (event.user, event.workspace) == (root, None)
+        assert event.before == {"name": "", "is_staff": False, "groups": []}
+        assert event.after == {"name": "Bob", "is_staff": True, "groups": ["support"]}
+
+    def test_a_password_is_set_by_superusers_and_written_down(
+        self, rf: RequestFactory, root: User, alice: User, bob: User
+    ) -> None:
+        page = admin.site._registry[User]
+        fresh = "another-long-enough-pass"
+        values = {"password1": fresh, "password2": fresh, "usable_password": "true"}
+        bob.is_staff = True
+        with pytest.raises(PermissionDenied):
+            page.user_change_password(asked(rf, bob, values), str(alice.pk))  # type: ignore[attr-defined]  # Django's own
+        page.user_change_password(asked(rf, root, values), str(alice.pk))  # type: ignore[attr-defined]  # Django's own
+        alice.refresh_from_db()
+        assert alice.check_password(fresh)
+        assert AuditEvent.objects.get(action="user.password_set").user == root
+
+    def test_staff_are_changed_by_superusers_only(
+        self, rf: RequestFactory, root: User, alice: User, bob: User
+    ) -> None:
+        page = admin.site._registry[User]
+        helper = staffing.member("helper@example.com", group="support")
+        assert page.has_change_permission(asked(rf, helper), alice)
+        for other in (root, staffing.member("x@example.com")):
+            assert not page.has_change_permission(asked(rf, helper), other)
+            assert page.has_change_permission(asked(rf, root), other)
 
 
 class TestWorkspaceAdmin:

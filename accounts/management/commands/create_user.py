@@ -22,6 +22,11 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--verified", action="store_true", help="count the e-mail address as confirmed"
         )
+        parser.add_argument(
+            "--superuser",
+            action="store_true",
+            help="staff who may do everything, once they have set up a second factor",
+        )
 
     def answer(self, **options: Any) -> dict[str, Any]:
         """Create and name the user and the workspace."""
@@ -31,5 +36,8 @@ class Command(OperatorCommand):
             name=options["name"],
             verified=options["verified"],
         )
+        if options["superuser"]:
+            user.is_staff = user.is_superuser = True
+            user.save(update_fields=["is_staff", "is_superuser"])
         workspace = signup.welcome(user=user)
         return {"user_id": user.public_id, "workspace_id": workspace.public_id}

@@ -39,6 +39,11 @@ class TestCreateUser:
         run("create_user", "--email", "c@example.com", "--password", "a-long-pass-1", "--verified")
         assert signup.is_verified(User.objects.get(email="c@example.com"))
 
+    def test_it_can_make_the_first_one_of_the_staff(self) -> None:
+        run("create_user", "--email", "c@example.com", "--password", "a-long-pass-1", "--superuser")
+        user = User.objects.get(email="c@example.com")
+        assert (user.is_staff, user.is_superuser) == (True, True)
+
     def test_a_second_time_is_one_clear_line(self, alice: User) -> None:
         with pytest.raises(CommandError, match=r"^alice@example.com has an account already\.$"):
             run("create_user", "--email", alice.email, "--password", "a-long-pass-1")
