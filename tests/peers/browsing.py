@@ -138,3 +138,17 @@ def outcome(answer: httpx.Response) -> str:
     """The status of a call, and why it was refused."""
     reason = "" if answer.is_success else f" {answer.json()['error']['reason']}"
     return f"{answer.status_code}{reason}"
+
+
+def faults(page: Page, *, width: int, axe: str) -> list[str]:
+    """What is too wide, and what axe-core finds serious or critical."""
+    found = []
+    if page.evaluate("document.documentElement.scrollWidth") > width:
+        found.append(f"{page.url} is wider than {width} px")
+    # Evaluated by the debugger, so that the page's own policy stays as it is.
+    page.evaluate(axe)
+    for violation in page.evaluate("axe.run()")["violations"]:
+        if violation["impact"] in ("serious", "critical"):
+            nodes = [node["html"][:200] for node in violation["nodes"]]
+            found.append(f"{page.url}: {violation['id']}: {nodes}")
+    return found

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests import product as products
-from tests.peers.browsing import Reader, call, link_in_mail, open_page, outcome
+from tests.peers.browsing import Reader, call, faults, link_in_mail, open_page, outcome
 from tests.product import Product
 
 ROOT = Path(__file__).resolve().parents[2]
-AXE = ROOT / "node_modules/axe-core/axe.min.js"
 PUBLIC = (
     "/",
     "/models",
@@ -59,16 +58,6 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     running = products.launch(folder=tmp_path_factory.mktemp("product") / "var")
     yield running
     running.interrupt()
-
-
-@pytest.fixture(scope="module")
-def axe(npm: str) -> str:
-    """axe-core as one script."""
-    if not AXE.exists():
-        subprocess.run(
-            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=ROOT, check=True
-        )
-    return AXE.read_text()
 
 
 @pytest.fixture
@@ -298,20 +287,6 @@ class TestLooks:
 
         assert wrong == []
         assert reader.complaints == []
-
-
-def faults(page: Page, *, width: int, axe: str) -> list[str]:
-    """What is too wide, and what axe-core finds serious or critical."""
-    found = []
-    if page.evaluate("document.documentElement.scrollWidth") > width:
-        found.append(f"{page.url} is wider than {width} px")
-    # Evaluated by the debugger, so that the page's own policy stays as it is.
-    page.evaluate(axe)
-    for violation in page.evaluate("axe.run()")["violations"]:
-        if violation["impact"] in ("serious", "critical"):
-            nodes = [node["html"][:200] for node in violation["nodes"]]
-            found.append(f"{page.url}: {violation['id']}: {nodes}")
-    return found
 
 
 class TestApiReference:

@@ -13,10 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from embedded import ports
 from tests import product as products
+from tests.peers.browsing import call, faults, open_page, outcome
 from tests.product import ROOT, Product, until
 
 ARRIVES_WITHIN_S = 90
@@ -39,31 +40,12 @@ def product(npm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prod
 
 
 @pytest.fixture
-def page(chromium: str, product: Product) -> Iterator[Page]:
-    expect.set_options(timeout=30_000)
-    demo = product.demo
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page = context.new_page()
-        complaints: list[str] = []
-
-        def hear(said: ConsoleMessage) -> None:
-            # The page of the processor is not ours.
-            if said.type == "error" and said.location["url"].startswith(demo["base_url"]):
-                complaints.append(said.text)
-
-        page.on("console", hear)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{demo['base_url']}/login")
-        page.get_by_label("Email").fill(demo["email"])
-        page.get_by_label("Password", exact=True).fill(demo["password"])
-        page.locator("#submit-login").click()
-        page.wait_for_url("**/dashboard")
-        yield page
-        browser.close()
-        assert complaints == []
+def page(browser: Browser, product: Product) -> Iterator[Page]:
+    reader = open_page(browser, product)
+    reader.sign_in(product.demo["email"], product.demo["password"])
+    yield reader.page
+    reader.context.close()
+    assert reader.complaints == []
 
 
 class TestTheCommand:
@@ -103,6 +85,19 @@ class TestTheDashboard:
         assert page.evaluate("window.notLoadedAgain") is True
         assert books_balance(product)
 
+    @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+    def test_its_crypto_section_shuts_nobody_out(
+        self, browser: Browser, product: Product, axe: str, width: int, scheme: Any
+    ) -> None:
+        look = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+        reader = open_page(browser, product, **look)
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        reader.go("/dashboard/billing")
+        expect(reader.page.get_by_test_id("crypto-qr")).to_be_visible()
+        assert faults(reader.page, width=width, axe=axe) == []
+        reader.context.close()
+        assert reader.complaints == []
+
 
 class TestRest:
     def test_a_card_and_three_coins_arrive_and_pay_for_calls(self, product: Product) -> None:
@@ -122,7 +117,7 @@ class TestRest:
             trust_env=False,
             timeout=30,
         ) as api:
-            assert call(product, key["key"]).status_code == 402
+            assert outcome(call(product, key["key"])) == "402 insufficient_balance"
             expected = top_up(api) - spend(product, key["key"])
             address = api.post("crypto/address").raise_for_status().json()["address"]
             for symbol, amount in COINS.items():
@@ -227,25 +222,10 @@ def arrived(api: httpx.Client) -> dict[str, str]:
     return {row["symbol"]: row["amount"] for row in rows if row["state"] == "converted"}
 
 
-def call(product: Product, key: str) -> httpx.Response:
-    """One paid call."""
-    return httpx.post(
-        f"{product.demo['openai_base_url']}/chat/completions",
-        headers={"authorization": f"Bearer {key}"},
-        json={
-            "model": "sandbox/lorem",
-            "messages": [{"role": "user", "content": "spend"}],
-            "max_tokens": 7,
-        },
-        trust_env=False,
-        timeout=30,
-    )
-
-
 def spend(product: Product, key: str) -> Decimal:
     """Make a call; return its price, by which the balance moved."""
     before = available(product, key)
-    answer = call(product, key)
+    answer = call(product, key, model="sandbox/lorem")
     assert answer.status_code == 200, answer.text
     price = Decimal(answer.headers["x-tollgate-cost"])
     assert price > 0
