@@ -85,6 +85,26 @@ def sums(*, workspaces: Sequence[Workspace], by: str, first: date, last: date) -
     return _lines(cells, _names(by, workspaces, cells))
 
 
+def daily(
+    *, workspaces: Sequence[Workspace], by: str, first: date, last: date
+) -> list[tuple[date, Line]]:
+    """
+    Every line of every day, the newest day first: what the file of a chart has.
+
+    :raises ValueError: by something that is no group
+    """
+    places = _places(workspaces, by)
+    if by == "day":
+        lines = sums(workspaces=workspaces, by=by, first=first, last=last)
+        return [(day, line) for line in lines for day in line.days]
+    cells = _cells(places, by, first, last)
+    names = _names(by, workspaces, cells)
+    found = [
+        (day, Line(*names.get(of, (str(of), "")), used, {day: used})) for of, day, used in cells
+    ]
+    return sorted(found, key=lambda row: (-row[0].toordinal(), *_dear(row[1].used), row[1].label))
+
+
 def top(
     *, workspace: Workspace, by: str, first: date, last: date, count: int = TOP_SHOWN
 ) -> list[Line]:

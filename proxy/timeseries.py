@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from django.utils.functional import Promise
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -25,7 +26,11 @@ class Measure:
     name: str
     title: str | Promise
     unit: str
-    of: Callable[[Used], int | float | None]
+    of: Callable[[Used], int | None]
+
+    def pixels(self, value: int | None) -> int | float | None:
+        """The value as a script draws it: a pixel needs no exact number, the table has it."""
+        return value / NANOS if value is not None and self.unit == "usd" else value
 
 
 def tokens(used: Used) -> int:
@@ -36,8 +41,7 @@ def tokens(used: Used) -> int:
 MEASURES: Final = {
     measure.name: measure
     for measure in (
-        # A pixel needs no exact number; the table has it.
-        Measure("cost", gettext_lazy("Spend"), "usd", lambda used: used.spent / NANOS),
+        Measure("cost", gettext_lazy("Spend"), "usd", lambda used: used.spent),
         Measure("requests", gettext_lazy("Requests"), "count", lambda used: used.requests),
         Measure("tokens", gettext_lazy("Tokens"), "count", tokens),
         Measure("latency", gettext_lazy("Mean latency"), "ms", lambda used: used.mean_latency_ms),
@@ -46,31 +50,59 @@ MEASURES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """A chart: its name for who does not see it, and what the script draws."""
+class Row:
+    """One day of a chart's table: exact values in the unit of the chart, nanos where it is usd."""
 
+    day: date
+    values: Sequence[int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A chart: its name for who does not see it, what the script draws, and the same elsewhere."""
+
+    name: str
     title: str
+    unit: str
     facts: Mapping[str, Any]
+    labels: Sequence[str]
+    rows: Sequence[Row]
+    query: str
+    groups: str
+
+    @property
+    def element(self) -> str:
+        """The id of the element with the facts."""
+        return f"chart-{self.name}"
 
 
 def series(*, breakdown: Breakdown, measure: Measure) -> Series:
     """Draw the dearest lines apart and the others as one; a mean is never stacked."""
     shown = _drawn(breakdown, measure)
+    table = [[_value(days.get(day), measure) for _, days in shown] for day in breakdown.days]
     drawn = [
-        {"label": label, "values": [_value(days.get(day), measure) for day in breakdown.days]}
-        for label, days in shown
+        {"label": label, "values": [measure.pixels(row[at]) for row in table]}
+        for at, (label, _days) in enumerate(shown)
     ]
-    kind = "lines" if measure.name == "latency" else "bars"
-    title = _("%(measure)s by day; the table below says the same") % {"measure": measure.title}
     facts = {
-        "kind": kind,
+        "kind": "lines" if measure.name == "latency" else "bars",
         "unit": measure.unit,
         "day": _("Day (UTC)"),
         "ms": _("%(number)s ms"),
         "days": [_moment(day) for day in breakdown.days],
         "series": drawn,
     }
-    return Series(title=title, facts=facts)
+    asked = {"since": breakdown.days[0].isoformat(), "until": breakdown.days[-1].isoformat()}
+    return Series(
+        name=measure.name,
+        title=_("%(measure)s by day; the table below says the same") % {"measure": measure.title},
+        unit=measure.unit,
+        facts=facts,
+        labels=[label for label, _days in shown],
+        rows=[Row(*each) for each in zip(breakdown.days, table, strict=True)],
+        query=urlencode(asked),
+        groups=breakdown.by,
+    )
 
 
 Drawn = tuple[str, Mapping[date, Used]]
@@ -93,7 +125,7 @@ def _others(breakdown: Breakdown) -> dict[date, Used]:
     }
 
 
-def _value(used: Used | None, measure: Measure) -> int | float | None:
+def _value(used: Used | None, measure: Measure) -> int | None:
     if used is None:
         return None if measure.name == "latency" else 0
     return measure.of(used)

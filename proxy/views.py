@@ -14,8 +14,10 @@ from accounts.seats import Seat, seated
 from billing import breakdowns
 from billing import selectors as billing_selectors
 from proxy import selectors
-from proxy.charts import spend_chart
 from proxy.selectors_keys import ending_keys
+from proxy.timeseries import MEASURES, series
+
+USUAL = "cost"
 
 
 @require_GET
@@ -25,13 +27,21 @@ def overview(request: HttpRequest, seat: Seat) -> HttpResponse:
     now = timezone.now()
     sums = billing_selectors.sums(workspace_id=seat.workspace.pk, now=now)
     week = partial(breakdowns.top, first=now.date() - timedelta(days=6), last=now.date())
+    month = breakdowns.read(
+        workspaces=[seat.workspace],
+        by="model",
+        first=now.date() - timedelta(days=billing_selectors.DAYS_SHOWN - 1),
+        last=now.date(),
+    )
+    measure = MEASURES.get(request.GET.get("show", ""), MEASURES[USUAL])
     context = {
         "top_models": week(workspace=seat.workspace, by="model"),
         "top_keys": week(workspace=seat.workspace, by="key"),
         "ending": ending_keys(seat=seat, now=now),
         "sums": sums,
         "banners": sums.banners(),
-        "chart": spend_chart(days=sums.days),
+        "chart": series(breakdown=month, measure=measure) if month.lines else None,
+        "measures": MEASURES.values(),
         "requests": selectors.last_requests(workspace_id=seat.workspace.pk, today=now.date()),
     }
     return render(request, "dashboard/overview.html", context)

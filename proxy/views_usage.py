@@ -19,6 +19,7 @@ from accounts import seats
 from accounts.scopes import Scope
 from accounts.seats import Seat, seated
 from billing import breakdowns
+from billing.breakdowns import Line
 from common import csvtext, money
 from proxy.forms import DayInput
 from proxy.timeseries import MEASURES, series
@@ -101,24 +102,27 @@ def usage(request: HttpRequest, seat: Seat) -> HttpResponse:
 @require_safe
 @seated
 def usage_csv(request: HttpRequest, seat: Seat) -> HttpResponse:
-    """The table of the page as a file."""
+    """The table of the page as a file; with ``per=day`` that of its chart."""
     seat.require(Scope.USAGE_READ)
     form = _form(request)
     if not form.is_valid():
         return render(request, "dashboard/usage/page.html", {"form": form}, status=400)
     asked = _asked(request, seat, form)
-    by = asked["by"]
-    rows = [[by, "id", *COLUMNS, "cost_usd"]]
-    rows += [
-        [line.label, line.public_id]
-        + [getattr(line.used, name) for name in COLUMNS]
-        + [money.usd(line.used.spent, at_least=6)]
-        for line in breakdowns.sums(**asked)
-    ]
+    by, per_day = asked["by"], request.GET.get("per") == "day"
+    rows: list[list[Any]] = [[*["day"] * per_day, by, "id", *COLUMNS, "cost_usd"]]
+    if per_day:
+        rows += [[day.isoformat(), *_cells(line)] for day, line in breakdowns.daily(**asked)]
+    else:
+        rows += [_cells(line) for line in breakdowns.sums(**asked)]
     name = f"usage-{asked['first']}-{asked['last']}-by-{by}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     text = csvtext.lines(rows)
     return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _cells(line: Line) -> list[Any]:
+    counts = [getattr(line.used, name) for name in COLUMNS]
+    return [line.label, line.public_id, *counts, money.usd(line.used.spent, at_least=6)]
 
 
 def _form(request: HttpRequest) -> UsageForm:

@@ -55,7 +55,7 @@ class TestUsage:
         page = text(alice)
 
         assert 'data-testid="chart"' in page
-        assert page.count("$0.000000123") == 2  # the model's line and the total
+        assert page.count("$0.000000123") == 3  # the day of the chart, the model's line, the total
         assert "test/model" in page
 
     @pytest.mark.parametrize("by", ["model", "key", "workspace", "day"])
