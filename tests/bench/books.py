@@ -15,8 +15,8 @@ import django
 
 COUNTS = """
 select (select count(*) from billing_usage where state = 'settled'),
-       (select coalesce(sum(charged), 0)::bigint from billing_usage),
-       (select sum(credits_posted - debits_posted)::bigint from billing_account
+       (select coalesce(sum(charged), 0)::text from billing_usage),
+       (select sum(credits_posted - debits_posted)::text from billing_account
         where bounded and asset = 'USD'),
        (select count(*) from billing_hold),
        (select count(*) from billing_account
@@ -39,6 +39,8 @@ def main(verify: bool) -> dict[str, Any]:
     with invariants.patience(), connection.cursor() as cursor:
         cursor.execute(COUNTS)
         found: dict[str, Any] = dict(zip(NAMES, cursor.fetchone(), strict=True))
+    # Sums of 100,000 customers may pass a bigint.
+    found |= {name: int(found[name]) for name in ("charged", "balance")}
     if verify:
         began = time.monotonic()
         report = invariants.check()
