@@ -326,7 +326,7 @@ def _respond(declared: Operation, found: Any) -> Any:
 
 
 def _etag(shown: Mapping[str, Any]) -> dict[str, str]:
-    return {"ETag": f'"{shown["version"]}"'} if "version" in shown else {}
+    return {"ETag": f'"{shown["version"]}"'} if shown.get("version") else {}
 
 
 def _rows(declared: Operation) -> serializers.Serializer[Any]:

@@ -113,7 +113,11 @@ def profile(request: HttpRequest, seat: Seat) -> HttpResponse:
     form = ProfileForm(request.POST, instance=User.objects.get(pk=seat.user.pk))
     if not form.is_valid():
         return _page(request, seat, form)
-    saved = profiles.change(user=seat.user, given=form.cleaned_data)
+    try:
+        saved = profiles.change(user=seat.user, given=form.cleaned_data)
+    except Invalid as refusal:
+        form.add_error(refusal.param, refusal.message)
+        return _page(request, seat, form)
     with translation.override(saved.language):
         messages.success(request, _("Saved."))
     return redirect("settings")

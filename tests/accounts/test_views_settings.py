@@ -59,6 +59,14 @@ class TestProfile:
         assert answer.status_code == 400
         assert "Moon/Crater is not one of the available choices" in answer.content.decode()
 
+    def test_a_name_that_no_page_can_show_is_told(self, alice: User) -> None:
+        form = {"name": "Ali\u200bce", "language": "en", "time_zone": "UTC"}
+
+        answer = pages.browser(alice).post("/dashboard/settings/profile", form)
+
+        assert answer.status_code == 400
+        assert "printable characters" in answer.content.decode()
+
 
 class TestWorkspace:
     def test_it_is_renamed_by_who_may(
