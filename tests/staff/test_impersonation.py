@@ -4,8 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import IntegrityError, connection, transaction
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import URLResolver, get_resolver, reverse
 from django.utils import timezone
 
@@ -232,6 +233,20 @@ class TestWrites:
         desk.post("/dashboard/settings/workspace", {"name": "Corrected"})
         event = AuditEvent.objects.get(action="workspace.renamed")
         assert (event.user, event.actor, event.impersonator) == (carl, "user", anna)
+
+    def test_in_the_way_of_the_real_server_too(self, desk: Client, anna: User, carl: User) -> None:
+        look(desk, carl)
+        browser = AsyncClient()
+        browser.cookies = desk.cookies
+        send = async_to_sync(browser.post)
+        assert async_to_sync(browser.get)("/dashboard/settings").context["user"] == carl
+        send("/dashboard/settings/workspace", {"name": "Corrected"})
+        desk.post(reverse("impersonation_stop"))
+        client = AsyncClient()
+        client.force_login(carl)
+        async_to_sync(client.post)("/dashboard/settings/workspace", {"name": "Own"})
+        events = AuditEvent.objects.filter(action="workspace.renamed").order_by("pk")
+        assert [event.impersonator for event in events] == [anna, None]
 
     def test_elsewhere_nobody_else_is_named(self, carl: User) -> None:
         pages.browser(carl).post("/dashboard/settings/workspace", {"name": "Own"})
