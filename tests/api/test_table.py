@@ -20,6 +20,7 @@ OTHERS: Final = (
         "api/v1",
         "docs",
         "impersonation/",
+        "staff/",
         "legal/",
         "openapi/",
         "readyz",
