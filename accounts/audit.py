@@ -81,6 +81,40 @@ def record(
     return len(events)
 
 
+def decided(
+    *,
+    action: str,
+    by: By,
+    target: Target,
+    workspace: Workspace | int | None,
+    before: Facts,
+    after: Facts,
+    reason: str,
+) -> None:
+    """
+    Write a decision of staff down: what changed for its workspace, and why for staff to read.
+
+    :raises RuntimeError: outside a transaction, where the change could be kept without it
+    """
+    if workspace is not None:
+        record(
+            action=action,
+            by=by,
+            target=target,
+            workspaces=[workspace],
+            before=before,
+            after=after,
+        )
+    record(
+        action=action,
+        by=by,
+        target=target,
+        workspaces=[None],
+        before={**before, "reason": None},
+        after={**after, "reason": reason},
+    )
+
+
 def differing(
     before: Facts | None, after: Facts | None
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

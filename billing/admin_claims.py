@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from django.db import connection
+
 from accounts import audit
 from accounts.approvals import Submitted
 from billing import claims, ledger, orders, queue, refunds
@@ -14,6 +16,7 @@ from billing.topups import NANOS_PER_CENT
 from common import money
 
 MOVE_MONEY: Final = "accounts.move_money"
+IN_LEDGER: Final = "The customer reads it in the ledger."
 
 
 class RefundForm(StepForm):
@@ -24,10 +27,19 @@ class RefundForm(StepForm):
     def __init__(self, *arguments: Any, row: TopUp, **named: Any) -> None:
         super().__init__(*arguments, row=row, **named)
         self.fields["amount"].initial = refunds.refundable_cents(row)
+        self.fields["reason"].help_text = IN_LEDGER
 
 
-def _lock(row: TopUp | Claim) -> None:
-    ledger.lock_homes(workspace_id=row.workspace_id, assets=(ledger.USD,))
+def _lock(claim: Claim) -> None:
+    ledger.lock_homes(workspace_id=claim.workspace_id, assets=(ledger.USD,))
+
+
+def _one_by_one(top_up: TopUp) -> None:
+    # Not the accounts: orders lock them after what they lock themselves.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"refund {top_up.public_id}"]
+        )
 
 
 def _refundable(top_up: TopUp) -> dict[str, Any]:
@@ -67,7 +79,7 @@ def _ask_again(taken: Taken) -> str:
         action="refund.asked_again",
         by=taken.by,
         target=audit.Target(refund.public_id, refund.top_up.public_id),
-        workspaces=[refund.top_up.workspace_id],
+        workspaces=[None],
         after={"status": refund.status, "reason": taken.reason},
     )
     queue.after_commit("send_refund", refund.pk)
@@ -86,13 +98,14 @@ def _decide(taken: Taken, action: str) -> Claim:
     """Write down what a decision changed of a claim; it is made already."""
     before: Claim = taken.row
     claim = Claim.objects.get(pk=before.pk)
-    audit.record(
+    audit.decided(
         action=action,
         by=taken.by,
         target=audit.Target(claim.external_id[:64], claim.top_up.public_id),
-        workspaces=[claim.workspace_id],
+        workspace=claim.workspace_id,
         before=_claim_facts(before),
-        after=_claim_facts(claim) | {"reason": taken.reason},
+        after=_claim_facts(claim),
+        reason=taken.reason,
     )
     return claim
 
@@ -117,7 +130,7 @@ REFUND = Step(
     form=RefundForm,
     run=_refund,
     facts=_refundable,
-    lock=_lock,
+    lock=_one_by_one,
     refusal=_no_refund,
 )
 ASK_AGAIN = Step(

@@ -16,7 +16,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from billing import freezing, ledger, limits, orders, selectors_customers
-from billing.admin_claims import told
+from billing.admin_claims import IN_LEDGER, told
 from billing.adminsteps import Step, StepForm, SteppedAdmin, Taken
 from billing.forms import UsdField
 from billing.models import Customer
@@ -43,6 +43,10 @@ class AmountForm(StepForm):
     asset = forms.ChoiceField(choices=ASSET_CHOICES)
     amount = SignedField(max_length=40, help_text="Dollars, e.g. 2.50, or whole tokens.")
     signed = False
+
+    def __init__(self, *arguments: Any, row: Customer, **named: Any) -> None:
+        super().__init__(*arguments, row=row, **named)
+        self.fields["reason"].help_text = IN_LEDGER
 
     def clean(self) -> dict[str, Any]:
         """Read the amount in units of its asset."""

@@ -69,6 +69,11 @@ class ReasonedAdmin(RowAdmin):
     # The word for such rows in the audit log.
     noun: ClassVar[str] = "row"
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Ask why at the end."""
+        names = list(super().get_fields(request, obj))
+        return sorted(names, key=lambda name: name == "reason")
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save, and write down what changed."""
         super().save_model(request, obj, form, change)

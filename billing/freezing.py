@@ -15,6 +15,7 @@ from billing.models import Account
 
 FROZEN: Final = "workspace.frozen"
 UNFROZEN: Final = "workspace.unfrozen"
+ACTIONS: Final = (FROZEN, UNFROZEN)
 
 
 def freeze(*, workspace: Workspace, reason: str, by: Actor) -> None:
@@ -44,19 +45,21 @@ def _set(workspace: Workspace, *, frozen: bool, reason: str, by: Actor) -> None:
     Account.objects.filter(pk=home.pk).update(frozen=frozen)
     if not frozen:
         claims.decide(workspace_id=workspace.pk)
-    audit.record(
+    audit.decided(
         action=FROZEN if frozen else UNFROZEN,
         by=by,
         target=audit.Target(workspace.public_id, workspace.name),
-        workspaces=[workspace],
+        workspace=workspace,
         before={"frozen": home.frozen},
-        after={"frozen": frozen, "reason": reason},
+        after={"frozen": frozen},
+        reason=reason,
     )
 
 
-def last_change(*, workspace: Workspace) -> AuditEvent | None:
-    """The last time that staff froze or unfroze a workspace."""
+def frozen_by_staff(*, workspace: Workspace) -> AuditEvent | None:
+    """How staff froze a workspace, with the reason; None where they did not, or undid it."""
     events = AuditEvent.objects.filter(
-        target=workspace.public_id, action__in=(FROZEN, UNFROZEN)
+        target=workspace.public_id, action__in=ACTIONS, workspace=None
     ).select_related("user")
-    return events.order_by("-id").first()
+    last = events.order_by("-id").first()
+    return last if last is not None and last.action == FROZEN else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 
@@ -103,7 +103,7 @@ def card(*, customer: Customer, today: date) -> Card:
         funds=_funds(customer),
         window=Window.of(home, today=today),
         frozen=bool(home and home.frozen),
-        frozen_by=freezing.last_change(workspace=customer),
+        frozen_by=freezing.frozen_by_staff(workspace=customer),
         members=list(customer.memberships.select_related("user").order_by("id")[:MOST_SHOWN]),
         keys=_keys(customer),
         claims=list(customer.claims.order_by("-id")[:MOST_SHOWN]),
@@ -114,12 +114,16 @@ def card(*, customer: Customer, today: date) -> Card:
             .order_by("-id")[:MOST_SHOWN]
         ),
         alerts=list(customer.alerts.filter(closed_at=None).order_by("-id")[:MOST_SHOWN]),
-        events=list(
-            AuditEvent.objects.filter(workspace=customer)
-            .select_related("user")
-            .order_by("-id")[:MOST_SHOWN]
-        ),
+        events=_events(customer),
     )
+
+
+def _events(customer: Customer) -> list[AuditEvent]:
+    """What was changed; of what staff froze, the entry that says why."""
+    theirs = Q(workspace=customer) & ~Q(action__in=freezing.ACTIONS)
+    ours = Q(workspace=None, target=customer.public_id)
+    events = AuditEvent.objects.filter(theirs | ours).select_related("user")
+    return list(events.order_by("-id")[:MOST_SHOWN])
 
 
 def _funds(customer: Customer) -> list[Funds]:

@@ -116,11 +116,12 @@ def _resolve(
     if not new:
         raise Conflict
     incidents.end(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=row.reference[:128])
-    audit.record(
+    audit.decided(
         action="suspense.credited" if workspace else "suspense.given_back",
         by=by,
         target=audit.Target(str(row.source), row.reference or "suspense"),
-        workspaces=[workspace],
-        before={"amount": words(row), "waiting": True, "reason": None},
-        after={"amount": words(row), "waiting": False, "reason": reason},
+        workspace=workspace,
+        before={"waiting": words(row)},
+        after={"waiting": None},
+        reason=reason,
     )

@@ -35,7 +35,6 @@ else:
     RowInline = admin.TabularInline  # Django's own class cannot be subscripted
 
 VERSIONS: Final = 50
-PER_MILLION: Final = 10**6
 TOKENS: Final = {
     "prompt": "Prompt",
     "completion": "Completion",
@@ -288,7 +287,7 @@ def summary(rates: Rates) -> str:
 
 def per_million(pico: int) -> str:
     """Dollars per million of what costs so many pico-dollars each."""
-    return money.usd_from_pico(pico * PER_MILLION)
+    return money.usd_from_pico(pico * margins.PER_MILLION)
 
 
 @admin.register(ModelAlias)

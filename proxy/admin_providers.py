@@ -124,7 +124,6 @@ class ProviderAdmin(Stepping, ReasonedAdmin):
         "slug", "kind", "enabled", "has_api_key", "breaker", "error_rate", "latency",
         "today_usd", "month_usd", "drift", "last_used",
     )  # fmt: skip
-    list_filter = ("kind", "enabled")
     search_fields = ("slug",)
     readonly_fields = ("has_api_key", "updated_at")
 

@@ -12,10 +12,11 @@ from billing import prices
 from billing.models import Price
 from billing.prices import Version
 from billing.pricing import Rates
+from common import money
 from proxy.models import Model, Route
 
-TOKENS: Final = ("prompt", "completion", "cached_prompt", "cache_write")
 PIECES: Final = ("per_call", "web_search")
+PER_MILLION: Final = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,19 @@ class Part:
         if self.sale == 0:
             return None
         return (Decimal(self.sale - self.cost) * 100 / self.sale).quantize(Decimal("0.01"))
+
+    @property
+    def sale_usd(self) -> str:
+        """The price in dollars: per million tokens, or each."""
+        return self._usd(self.sale)
+
+    @property
+    def cost_usd(self) -> str:
+        """The cost in dollars: per million tokens, or each."""
+        return self._usd(self.cost)
+
+    def _usd(self, pico: int) -> str:
+        return money.usd_from_pico(pico * PER_MILLION if self.per_token else pico)
 
     @property
     def loses(self) -> bool:

@@ -87,13 +87,14 @@ def _resolve(call: Call, closing: Closing, *, action: str, reason: str, by: Staf
     if verdict not in sweep.CLOSED:
         raise Conflict
     usage = Usage.objects.get(pk=call.id)
-    audit.record(
+    audit.decided(
         action=action,
         by=by,
         target=audit.Target(ids.form("req_", call.id), call.model),
-        workspaces=[usage.workspace_id],
-        before={"state": "expired", "charged": "0", "reason": None},
-        after=_facts(usage) | {"reason": reason},
+        workspace=usage.workspace_id,
+        before={"state": "expired", "charged": "0"},
+        after=_facts(usage),
+        reason=reason,
     )
     return usage
 

@@ -101,7 +101,9 @@ class TestClaims:
         take(staff, reverse("admin:billing_claim_release", args=[dispute.pk]), reason="A friend")
         assert not frozen(one)
         assert ledger.balance(workspace_id=one.workspace.pk, asset="USD").paid == 20 * USD
-        written = AuditEvent.objects.get(action="claim.released")
+        written = AuditEvent.objects.get(action="claim.released", workspace=None)
+        theirs = AuditEvent.objects.get(action="claim.released", workspace=one.workspace)
+        assert theirs.after == {"status": "reversed", "froze": False}
         assert written.before == {"status": "open", "froze": True, "reason": None}
         assert written.after == {"status": "reversed", "froze": False, "reason": "A friend"}
         assert invariants.check().ok

@@ -91,6 +91,8 @@ class TestFreeze:
         )
         assert written.user is not None
         assert written.user.email == "boss@example.com"
+        theirs = AuditEvent.objects.get(action="workspace.frozen", workspace=one.workspace)
+        assert theirs.after == {"frozen": True}
         assert "Odd traffic" in staff.get(url(one, "change")).content.decode()
 
     def test_and_admitted_again(self, one: Customer, staff: Client) -> None:
