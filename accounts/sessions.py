@@ -28,7 +28,8 @@ class SessionsAdapter(DefaultUserSessionsAdapter):  # type: ignore[misc]  # alla
 def of(*, user: User) -> QuerySet[UserSession]:
     """The sessions of a person that still work."""
     UserSession.objects.purge_and_list(user)
-    return UserSession.objects.filter(user=user).select_related("user")
+    found: QuerySet[UserSession] = UserSession.objects.filter(user=user).select_related("user")
+    return found
 
 
 def end(*, user: User, session_id: str) -> None:
