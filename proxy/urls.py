@@ -7,6 +7,7 @@ from django.urls import path, register_converter
 from proxy import (
     views,
     views_calculator,
+    views_components,
     views_docs,
     views_exports,
     views_keys,
@@ -66,6 +67,7 @@ urlpatterns = [
     path("models.json", views_models.models_json, name="models_json"),
     path("pricing", views_calculator.public, name="calculator"),
     path("dashboard/pricing", views_calculator.inside, name="dashboard_calculator"),
+    path("staff/components", views_components.components, name="components"),
     path("openapi/gateway.json", views_openapi.gateway, name="gateway_openapi"),
     path("openapi/management.json", views_openapi.management, name="management_openapi"),
     path("docs", views_docs.docs, name="docs"),
