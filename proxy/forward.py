@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import httpx
 import structlog
@@ -24,13 +25,14 @@ from billing.pricing import Tokens
 from common import ids
 from common.errors import NO_RETRY, ApiError, retry_advice, retry_headers
 from proxy import admission, idempotency, limits, routing, streams
+from proxy.admission import Hold
 from proxy.auth import Caller
 from proxy.dispatch import complete, since_ms, unforeseen
 from proxy.endings import evidence_of, fail, hung_up, quarantined
 from proxy.exchange import Exchange, usd
 from proxy.guard import Incoming
 from proxy.hangup import Hangup, HungUp
-from proxy.routing import Leg
+from proxy.routing import Leg, Offer
 from proxy.surfaces.base import Outcome, Surface
 from proxy.upstreams import trouble as troubles
 from proxy.upstreams.base import UpstreamTrouble
@@ -241,14 +243,9 @@ async def admit(
         offer = routing.awake(offer, runtime.breakers)
     stream = incoming.id if call.stream else None
     tokens = limits.reservation(caller, offer)
-    headers = await runtime.limiter.take(caller, tokens=tokens, stream=stream)
-    try:
-        hold = await admission.take(runtime, incoming, caller, offer, asset=surface.asset)
-    except BaseException as error:
-        runtime.limiter.give_back(caller, tokens=tokens, stream=stream)
-        if isinstance(error, ApiError):
-            error.headers = {**headers, **error.headers}
-        raise
+    headers, hold = await counted_and_held(
+        runtime, incoming, surface, caller, offer, tokens=tokens, stream=stream
+    )
     if hold.output_limit is not None:
         headers["x-tollgate-max-tokens"] = str(hold.output_limit)
     return Exchange(
@@ -262,6 +259,51 @@ async def admit(
         headers=headers,
         reserved_tokens=tokens,
     )
+
+
+async def counted_and_held(
+    runtime: Runtime,
+    incoming: Incoming,
+    surface: Surface,
+    caller: Caller,
+    offer: Offer,
+    *,
+    tokens: int,
+    stream: UUID | None,
+) -> tuple[dict[str, str], Hold]:
+    """
+    Count a request against its key's rates and hold its money; both or neither.
+
+    Far from a limit Redis and PostgreSQL are asked at once, near it Redis first: what it
+    refuses then costs the ledger nothing. Returns the headers of the limits and the hold.
+
+    :raises KeyChanged: the caller's key was changed since it was read
+    :raises ApiError: refused, for the rate before the money
+    """
+    limiter, hold = runtime.limiter, None
+    counting = asyncio.create_task(limiter.take(caller, tokens=tokens, stream=stream))
+    try:
+        if not limiter.is_at_ease(caller, tokens=tokens, stream=stream):
+            await counting
+        hold = await admission.take(runtime, incoming, caller, offer, asset=surface.asset)
+        return await counting, hold
+    except BaseException as error:
+        if hold is not None:
+            runtime.till.void(hold.ask, day=hold.day, reason="rate_limited")
+
+        def give_back(ended: asyncio.Task[dict[str, str]]) -> None:
+            if not ended.cancelled() and ended.exception() is None:
+                limiter.give_back(caller, tokens=tokens, stream=stream)
+
+        if isinstance(error, asyncio.CancelledError):
+            counting.cancel()
+            counting.add_done_callback(give_back)
+            raise
+        headers = await counting
+        give_back(counting)
+        if isinstance(error, ApiError):
+            error.headers = {**headers, **error.headers}
+        raise
 
 
 async def serve_whole(exchange: Exchange, hangup: Hangup) -> None:

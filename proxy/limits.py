@@ -8,9 +8,11 @@ from common.errors import NO_RETRY, ApiError, retry_advice, retry_headers
 from proxy.auth import Caller
 from proxy.quotas import (
     LEASE_US,
+    MOST_REMEMBERED,
     NO_REQUESTS,
     NO_SLOTS,
     NO_TOKENS,
+    OK,
     Demand,
     Level,
     Quota,
@@ -25,6 +27,8 @@ MINUTE_S = 60
 # this part of the key's tokens per minute, or a small key could make one call at a time.
 USUAL_OUTPUT_TOKENS = 1000
 USUAL_PART = 10
+# Room for so many more calls like this one is far from a limit.
+EASE = 10
 
 
 class Limiter:
@@ -32,6 +36,8 @@ class Limiter:
 
     def __init__(self, quotas: Quotas) -> None:
         self.quotas = quotas
+        # What each key had left when it was last looked at.
+        self.seen: dict[str, Level] = {}
 
     async def take(
         self, caller: Caller, *, tokens: int = 0, stream: UUID | None = None
@@ -46,12 +52,28 @@ class Limiter:
         quota = quota_of(caller)
         refuse_zero(quota)
         level = await self._ask(quota, requests=1, tokens=tokens, stream=stream)
+        self._see(quota, level)
         headers = limit_headers(quota, level)
         if level.verdict in (NO_REQUESTS, NO_TOKENS):
             raise rate_limited(level, headers)
         if level.verdict == NO_SLOTS:
             raise too_many_streams(quota, headers)
         return headers
+
+    def is_at_ease(self, caller: Caller, *, tokens: int, stream: UUID | None) -> bool:
+        """Tell whether a refusal is unlikely, by what this process saw last."""
+        quota = quota_of(caller)
+        level = self.seen.get(quota.owner)
+        if level is None or level.verdict != OK or (stream is not None and quota.slots is not None):
+            return False
+        return (quota.rpm is None or level.left >= EASE) and (
+            quota.tpm is None or level.tokens_left >= EASE * max(1, tokens)
+        )
+
+    def _see(self, quota: Quota, level: Level) -> None:
+        if len(self.seen) >= MOST_REMEMBERED:
+            self.seen.clear()
+        self.seen[quota.owner] = level
 
     async def peek(self, caller: Caller) -> dict[str, str]:
         """Return the headers of a key as it stands, for answers that count against nothing."""

@@ -323,10 +323,10 @@ class Till:
                 return Fate.LATER
         return Fate.REFUSED if is_refused(closing, settled) else Fate.DONE
 
-    def void(self, ask: Ask, *, day: date | None = None) -> None:
+    def void(self, ask: Ask, *, day: date | None = None, reason: str = "abandoned") -> None:
         """Give back whatever a request holds."""
         day = day or today(ask.id)
-        self.settle(Closing(Bill(id=ask.id, day=day, state="voided", reason="abandoned")))
+        self.settle(Closing(Bill(id=ask.id, day=day, state="voided", reason=reason)))
 
     def _give_back(self, ask: Ask, granted: Granted) -> None:
         if granted.v == "ok":

@@ -254,6 +254,46 @@ class TestStreamsAtOnce:
             assert there.post(CHAT, json=hello(stream=True)).status_code == 429
 
 
+class TestHoldAndRateAtOnce:
+    def test_what_the_rate_refuses_holds_nothing_and_reaches_nobody(
+        self, gateway: GatewayServer, shop: Shop, upstream: FakeUpstream
+    ) -> None:
+        """Far from its limit a key's rate and money are asked at once, and both must agree."""
+        _, secret = shop.new_key(rpm=30)
+        with gateway.client(secret) as client, ThreadPoolExecutor(40) as pool:
+            first = [client.post(CHAT, json=hello()) for _ in range(2)]
+            rest = list(pool.map(lambda _: client.post(CHAT, json=hello()), range(60)))
+        statuses = sorted(response.status_code for response in (*first, *rest))
+
+        answered = statuses.count(200)
+        # A slow machine lets the bucket refill by a few.
+        assert 30 <= answered <= 45
+        assert set(statuses) == {200, 429}
+        assert len(upstream.calls) == answered
+        deadline = time.monotonic() + 20
+        while shop.holds and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert shop.holds == 0
+        assert sum(row.charged > 0 for row in shop.usage) == answered
+        assert {row.reason for row in shop.usage if row.state == "voided"} <= {"rate_limited"}
+
+    def test_money_is_refused_without_using_the_rate(
+        self, gateway: GatewayServer, shop: Shop
+    ) -> None:
+        _, secret = shop.new_key(rpm=30)
+        with gateway.client(secret) as client:
+            before = [client.post(CHAT, json=hello()) for _ in range(2)][-1]
+            shop.take("9.99996")
+            dear = client.post(CHAT, json=hello("test/call"))
+            shop.fund("1")
+            after = client.post(CHAT, json=hello())
+
+        assert dear.status_code == 402
+        assert dear.headers["x-ratelimit-limit-requests"] == "30"
+        left = [int(each.headers["x-ratelimit-remaining-requests"]) for each in (before, after)]
+        assert left[0] - left[1] <= 1
+
+
 class TestWithoutRedis:
     def test_each_process_allows_its_share(self, shop: Shop) -> None:
         with override_settings(REDIS_URL=NOBODY), GatewayServer() as gateway:
