@@ -41,19 +41,17 @@ class Slot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.pid = 0
-        self.number = -1
-        self.file = -1
+        self.number, self.file = self._take()
+        os.register_at_fork(after_in_child=self._leave)
 
     def __call__(self) -> int:
-        """Return the number."""
-        if self.pid != os.getpid():
-            if self.file >= 0:
-                # The parent's: its lock is not ours to keep.
-                os.close(self.file)
-            self.number, self.file = self._take()
-            self.pid = os.getpid()
+        """Return the number; asked at every count."""
         return self.number
+
+    def _leave(self) -> None:
+        # The parent's: its lock is not ours to keep.
+        os.close(self.file)
+        self.number, self.file = self._take()
 
     def _take(self) -> tuple[int, int]:
         for number in count():
@@ -97,7 +95,6 @@ def begin() -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         slot = Slot(folder)
-        slot()
     except OSError as error:
         log.error("Figures are not counted across processes", error=str(error))
         return
