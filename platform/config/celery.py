@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init
+from celery.signals import beat_init, celeryd_init, worker_ready, worker_shutting_down
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# How soon a worker gives the figures of a machine whose gateway has ended.
+TAKEN_OVER_WITHIN_S = 5.0
 
 app = Celery("tollgate")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -26,3 +30,38 @@ def refuse_if_unfit(**kwargs: object) -> None:
 
     if problems := startup.problems():
         raise SystemExit("This configuration cannot be started. " + " ".join(problems))
+
+
+_over = threading.Event()
+
+
+@worker_ready.connect
+def give_figures(**kwargs: object) -> None:
+    """
+    Give the figures of this machine where no gateway does.
+
+    The worker's own process answers, after its children were forked: they count in files of their
+    own, and none of them has the address or a connection of the one who answers.
+    """
+    from django.conf import settings
+
+    if settings.METRICS_PORT:
+        _over.clear()
+        threading.Thread(target=_keep_open, name="figures", daemon=True).start()
+
+
+@worker_shutting_down.connect
+def give_no_more_figures(**kwargs: object) -> None:
+    """Leave the address to another process."""
+    _over.set()
+
+
+def _keep_open() -> None:
+    from common import metrics
+    from proxy.vitals import Vitals
+
+    endpoint = metrics.Endpoint(Vitals())
+    while not _over.is_set():
+        endpoint.open()
+        _over.wait(TAKEN_OVER_WITHIN_S)
+    endpoint.close()

@@ -10,9 +10,11 @@ import pytest
 from django.conf import settings
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fakes.gateway import GatewayProcess
+from tests.fakes.gateway import GatewayProcess, GatewayServer
 from tests.fakes.ports import free_port
 from tests.fakes.upstream import FakeUpstream
+from tests.fakes.worker import WorkerProcess
+from tests.proxy import neuralbox
 from tests.proxy.conftest import (  # noqa: F401 - fixtures
     Shop,
     add_model,
@@ -42,9 +44,19 @@ def value(figures: Figures, name: str, **labels: str) -> float:
     return figures.get((f"tollgate_{name}", tuple(sorted(labels.items()))), 0.0)
 
 
+def made(figures: Figures) -> float:
+    """Return how many generations were settled."""
+    wanted = {("surface", "generate"), ("state", "settled")}
+    return sum(
+        count
+        for (name, labels), count in figures.items()
+        if name == "tollgate_closings_total" and wanted <= set(labels)
+    )
+
+
 def until_given(port: int) -> None:
     """Wait until somebody gives figures."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             scrape(port)
@@ -121,3 +133,27 @@ def test_no_figure_names_a_customer_and_no_port_is_open_unasked(
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
     for secret in ("canary", shop.secret, shop.workspace.public_id, shop.key.public_id):
         assert secret not in text
+
+
+def test_a_worker_without_a_gateway_gives_the_figures_of_its_children(
+    shop: Shop,  # noqa: F811
+    upstream: FakeUpstream,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    neuralbox.give(shop.workspace, 300)
+    port = free_port()
+    environment = {"METRICS_PORT": str(port), "METRICS_DIR": str(tmp_path / "metrics")}
+    with GatewayServer() as gateway, WorkerProcess(**environment):
+        until_given(port)
+        assert made(scrape(port)) == 0
+        body = {"model": "test/tokens", "messages": [{"role": "user", "content": "Hi"}]}
+        with gateway.client(shop.secret) as client:
+            # More than one child has something to count.
+            asked = [client.post(neuralbox.URL, json=body | {"async": True}) for _ in range(6)]
+            for each in asked:
+                told = neuralbox.ended(client, each.json()["id"], within_s=60)
+                assert told["status"] == "completed", told
+        assert made(scrape(port)) == len(asked)
+        assert value(scrape(port), "database_up") == 1
+    with pytest.raises(httpx.TransportError):
+        scrape(port)
