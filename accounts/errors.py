@@ -9,7 +9,8 @@ gettext where they are raised. The management API and the gateway speak English.
         │   └── NotVerified     the person's e-mail address is not proved
         ├── ForeignWorkspace    a workspace the person is no member of       workspace_forbidden
         ├── Missing             nothing of that id can be seen from here     not_found
-        └── Conflict            a change to something that changed meanwhile version_conflict
+        ├── Conflict            a change to something that changed meanwhile version_conflict
+        └── Hasty               an address that tries too often              rate_limited
 """
 
 from __future__ import annotations
@@ -68,3 +69,10 @@ class Conflict(Refused):
             _("It was changed since you read it. Read it again and repeat your change."),
             param="version",
         )
+
+
+class Hasty(Refused):
+    """An address that tries something too often."""
+
+    def __init__(self) -> None:
+        super().__init__("rate_limited", _("That was too often. Try again in an hour."))

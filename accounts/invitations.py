@@ -24,13 +24,17 @@ from django.utils.translation import gettext as _
 
 from accounts import actors, audit, keybounds, members, scopes
 from accounts.actors import Actor
-from accounts.errors import Forbidden, Invalid, Missing
+from accounts.errors import Forbidden, Hasty, Invalid, Missing
 from accounts.models import Invitation, Membership, User, Workspace
 from accounts.scopes import Role
 from accounts.seats import role_name
+from common import tries
 
 GOOD_FOR: Final = timedelta(days=7)
 MOST_OPEN: Final = 200
+# From one address, within an hour.
+MOST_SENT: Final = 100
+MOST_UNKNOWN: Final = 30
 
 
 @transaction.atomic
@@ -39,6 +43,7 @@ def create(*, workspace: Workspace, email: str, role: str, by: Actor) -> Invitat
     Invite whoever reads the mail of an address; an open invitation of the same is replaced.
 
     :raises Forbidden: the one who invites may not, or may not give that role
+    :raises Hasty: too many were sent from here
     :raises Invalid: no address, an unknown role, a member already, or too many are open
     """
     address, wanted = _address(email), _role(role)
@@ -51,6 +56,7 @@ def create(*, workspace: Workspace, email: str, role: str, by: Actor) -> Invitat
         _end(earlier, by=by)
     if pending(workspace=workspace).count() >= MOST_OPEN:
         raise Invalid(_("At most %(most)d invitations are open at once.") % {"most": MOST_OPEN})
+    _send_no_more_than_so_many()
     token = secrets.token_urlsafe(32)
     invitation = Invitation.objects.create(
         workspace=workspace,
@@ -76,9 +82,11 @@ def resend(*, invitation: Invitation, by: Actor) -> Invitation:
     Send another link for an open invitation, good for a week again; the one before is dead.
 
     :raises Forbidden: the one who asks may not give that role
+    :raises Hasty: too many were sent from here
     :raises Invalid: it was accepted or taken back before
     """
     found = _open(invitation, by=by)
+    _send_no_more_than_so_many()
     keybounds.require_unbound(by=by, workspace=found.workspace)
     token = secrets.token_urlsafe(32)
     found.digest, found.expires_at = _digest(token), timezone.now() + GOOD_FOR
@@ -87,6 +95,12 @@ def resend(*, invitation: Invitation, by: Actor) -> Invitation:
     _record("invitation.resent", found, by=by)
     transaction.on_commit(lambda: _mail(found, token), robust=True)
     return found
+
+
+def _send_no_more_than_so_many() -> None:
+    # Mail to strangers in our name: whoever has an account may not send it without end.
+    if tries.note("invitations-sent") > MOST_SENT:
+        raise Hasty
 
 
 def _open(invitation: Invitation, *, by: Actor) -> Invitation:
@@ -120,13 +134,17 @@ def by_token(*, token: str, now: datetime) -> Invitation:
     """
     The open invitation behind a link.
 
+    :raises Hasty: this address has tried too many that are none
     :raises Missing: there is none, or its time is over
     """
+    if tries.made("unknown-invitations") >= MOST_UNKNOWN:
+        raise Hasty
     found = Invitation.objects.select_related("workspace", "invited_by").filter(
         digest=_digest(token), accepted_at=None, revoked_at=None, expires_at__gt=now
     )
     invitation = found.filter(workspace__closed_at=None).first()
     if invitation is None:
+        tries.note("unknown-invitations")
         raise Missing(_("The invitation is not good any more. Ask for a new one."))
     return invitation
 

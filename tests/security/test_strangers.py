@@ -9,7 +9,8 @@ from django.core import mail
 from django.test import Client
 from pytest_django import Settings
 
-from accounts import keytext, signup
+from accounts import invitations, keytext, signup
+from accounts.models import Invitation, Workspace
 from proxy.strangers import Strangers
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
@@ -81,3 +82,69 @@ class TestPeople:
         for _ in range(12):
             client.post("/password/reset", {"email": "a@example.com"})
         assert len(mail.outbox) <= 5
+
+
+class TestInvitations:
+    @pytest.fixture
+    def owner(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Client:
+        monkeypatch.setattr(invitations, "MOST_SENT", 3)
+        monkeypatch.setattr(invitations, "MOST_UNKNOWN", 4)
+        settings.TRUSTED_PROXIES = 1
+        user = signup.register(email="a@example.com", password="a-long-pass-word", verified=True)
+        client = Client(headers={"x-forwarded-for": "192.0.2.1"})
+        client.force_login(user)
+        return client
+
+    def invite(self, client: Client, number: int, **headers: str) -> None:
+        body = {"email": f"n{number}@example.com", "role": "viewer"}
+        client.post("/dashboard/team/invite", body, headers=headers)
+
+    def test_an_address_sends_so_many_within_an_hour(self, owner: Client) -> None:
+        mail.outbox.clear()
+        for number in range(6):
+            self.invite(owner, number)
+        assert len(mail.outbox) == 3
+        self.invite(owner, 7, **{"x-forwarded-for": "192.0.2.2"})
+        assert len(mail.outbox) == 4, "addresses are told apart"
+
+    def test_sending_again_counts_as_well_and_says_so(self, owner: Client) -> None:
+        workspace = Workspace.objects.get()
+        self.invite(owner, 1)
+        again = f"/api/v1/invitations/{Invitation.objects.get().public_id}/resend"
+        owner.get("/dashboard/team")
+        headers = {
+            "x-workspace-id": workspace.public_id,
+            "x-csrftoken": owner.cookies["csrftoken"].value if "csrftoken" in owner.cookies else "",
+        }
+        answers = [
+            owner.post(again, "{}", content_type="application/json", headers=headers)
+            for _ in range(4)
+        ]
+        statuses = [answer.status_code for answer in answers]
+        assert statuses == [200, 200, 429, 429], [answer.content for answer in answers]
+        assert answers[-1].json()["error"]["reason"] == "rate_limited"
+
+    def test_an_address_that_guesses_waits(self, owner: Client) -> None:
+        self.invite(owner, 1)
+        good = mail.outbox[-1].body.partition("/invitations/")[2].split()[0]
+        stranger = Client(headers={"x-forwarded-for": "192.0.2.9"})
+        statuses = [
+            stranger.get(f"/invitations/{secrets.token_urlsafe(32)}").status_code for _ in range(6)
+        ]
+        assert statuses == [404, 404, 404, 404, 429, 429]
+        assert stranger.get(f"/invitations/{good}").status_code == 429, "not even the right one"
+        assert (
+            Client(headers={"x-forwarded-for": "192.0.2.8"}).get(f"/invitations/{good}").status_code
+            == 200
+        )
+
+    def test_without_redis_nobody_is_kept_out(self, owner: Client, settings: Settings) -> None:
+        mail.outbox.clear()
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": "redis://127.0.0.1:1/0",
+            }
+        }
+        self.invite(owner, 1)
+        assert len(mail.outbox) == 1
