@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 # What anybody may open: the front, the documentation, prices, signing up and in.
 OPEN = {
-    *("/", "/login", "/signup", "/models", "/models.json", "/status", "/readyz"),
+    *("/", "/login", "/signup", "/models", "/models.json", "/pricing", "/status", "/readyz"),
     *("/docs", "/docs/x", "/docs/api", "/openapi/gateway.json", "/openapi/management.json"),
     *("/legal/x", "/invitations/x", "/webhooks/stripe", "/language", "/impersonation/stop"),
     *("/admin/login/", "/admin/logout/"),
