@@ -16,6 +16,7 @@ TIMES = int(os.environ.get("BENCH_TIMES", "50"))
 # A `name:` stands for what exists: a key, the newest request, a webhook.
 PAGES = (
     "/dashboard",
+    "/dashboard?show=latency",
     "/dashboard/keys",
     "/dashboard/keys/{key}",
     "/dashboard/usage",
@@ -38,6 +39,7 @@ PAGES = (
     "/dashboard/settings/webhooks",
     "/dashboard/quickstart",
     "/dashboard/playground",
+    "/dashboard/pricing",
     "/models",
     "/status",
 )

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = (
     "/",
     "/models",
+    "/pricing",
     "/docs/quickstart",
     "/docs/surfaces",
     "/docs/errors",
@@ -36,6 +37,8 @@ PRIVATE = (
     "/dashboard/quickstart",
     "/dashboard/playground",
     "/dashboard/usage",
+    "/dashboard/usage?by=key&show=latency",
+    "/dashboard/pricing",
     "/dashboard/logs",
     "/dashboard/exports",
     "/dashboard/billing",

@@ -44,7 +44,10 @@ class Bought:
 
 def sell_everything(dice: random.Random, add_model: AddModel, provider: Provider) -> None:
     """Models at random prices: what is not priced apart, what is, calls, searches, pictures."""
-    pico = lambda: dice.randrange(1, 5_000_000)  # noqa: E731
+
+    def pico() -> int:
+        return dice.randrange(1, 5_000_000)
+
     add_model("test/plain", rates=Rates(prompt=pico(), completion=pico()))
     add_model(
         "test/parts",
