@@ -6,7 +6,12 @@ import base64
 import json
 import os
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import httpx
 import pytest
 from django.apps import apps
 from django.conf import settings
@@ -15,7 +20,7 @@ from django.db import models
 from django.test import Client
 from pytest_django import Settings
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from common import crypto
 from proxy import resealing
 from proxy.models import Provider
@@ -137,6 +142,104 @@ def test_pepper_and_encryption_key_are_replaced_under_load(
     with GatewayProcess(ENCRYPTION_KEY=ring(only), KEY_PEPPER=ring(peppers)) as last:
         assert call(last.url, shop.secret) == 200
     assert crypto.unseal(bytes(sealed.api_key_encrypted), "e-next") == b"upstream-key"
+
+
+@contextmanager
+def load(*urls: str, secret: str) -> Iterator[list[int]]:
+    """Calls to each address while the block runs; what they were answered."""
+    ApiKey.objects.update(rpm=100_000)
+    over, statuses = threading.Event(), list[int]()
+
+    def call_on(url: str) -> None:
+        while not over.is_set():
+            statuses.append(call(url, secret))
+
+    threads = [threading.Thread(target=call_on, args=(url,)) for url in urls]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_providers_key_is_replaced_under_load(
+    shop: Shop,  # noqa: F811
+    upstream: FakeUpstream,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(
+        "providers:\n"
+        f"  - {{slug: first, kind: openai, base_url: {upstream.base_url}, api_key: next-key}}\n"
+    )
+
+    def uses_the_next_one(url: str) -> bool:
+        upstream.reset()
+        call(url, shop.secret)
+        return {each.headers["authorization"] for each in upstream.calls} == {"Bearer next-key"}
+
+    with (
+        GatewayProcess() as one,
+        GatewayProcess() as two,
+        load(one.url, two.url, secret=shop.secret) as statuses,
+    ):
+        call_command("load_catalogue", str(file), verbosity=0)
+        deadline = time.monotonic() + 30
+        while not all(uses_the_next_one(each.url) for each in (one, two)):
+            assert time.monotonic() < deadline, "the old one is still used"
+    assert len(statuses) > 2
+    assert set(statuses) == {200}
+
+
+def test_the_secret_key_is_replaced_while_people_look_at_pages(settings: Settings) -> None:
+    user = User.objects.create_user(email="a@example.com", password="a-long-pass-word")
+    client = Client()
+    client.force_login(user)
+    name = settings.SESSION_COOKIE_NAME
+    # First each process learns to read the new one, then one after the other writes with it.
+    old, new = settings.SECRET_KEY, "n" * 50
+    with (
+        GatewayProcess(SECRET_KEY=old, SECRET_KEY_FALLBACKS=new) as before,
+        GatewayProcess(SECRET_KEY=new, SECRET_KEY_FALLBACKS=old) as after,
+        httpx.Client(trust_env=False, timeout=20, follow_redirects=False) as browser,
+    ):
+        browser.cookies.set(name, client.cookies[name].value, domain="127.0.0.1")
+        for each in (before, after, before, after, after, before, after):
+            answer = browser.get(f"{each.url}/api/v1/me")
+            assert answer.status_code == 200, answer.text
+        # It was the session that let them in.
+        browser.cookies.clear()
+        assert browser.get(f"{after.url}/api/v1/me").status_code == 401
+
+
+# Each row of SECURITY.md, and where it is done while the product is at work.
+ROTATED = {
+    "`ENCRYPTION_KEY`": ("ops/test_rotation.py", "test_pepper_and_encryption_key_are_replaced"),
+    "`KEY_PEPPER`": ("ops/test_rotation.py", "test_pepper_and_encryption_key_are_replaced"),
+    "`SECRET_KEY`": ("ops/test_rotation.py", "test_the_secret_key_is_replaced_while"),
+    "a provider's API key": ("ops/test_rotation.py", "test_a_providers_key_is_replaced"),
+    "`STRIPE_WEBHOOK_SECRETS`": (
+        "billing/stripe/test_events.py",
+        "test_either_secret_is_good_while_one_replaces_the_other",
+    ),
+    "the secret of a customer's webhook": ("accounts/test_webhooks.py", "webhooks.rotate_secret("),
+    "a wallet's xpub": (
+        "billing/chains/test_wallets.py",
+        "test_nothing_changes_before_a_second_person_approves",
+    ),
+}
+
+
+def test_every_secret_that_the_policy_names_has_its_test() -> None:
+    text = (settings.BASE_DIR / "SECURITY.md").read_text()
+    table = text.partition("## Rotate secrets")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")]
+    assert set(ROTATED) == {row.removeprefix("| ") for row in rows[1:]}
+    for path, name in ROTATED.values():
+        assert name in (settings.BASE_DIR / "tests" / path).read_text(), name
 
 
 def test_who_is_signed_in_stays_so_while_the_old_secret_key_is_a_fallback(
