@@ -197,8 +197,8 @@ def write_lists(figures: dict[str, Any]) -> str:
     return (
         f"## Lists of a workspace with {figures['keys']:,} keys and {figures['calls']:,} calls\n\n"
         "Whole requests through Django, one after the other, pages as Server-Timing tells it;\n"
-        "calls are spread evenly over keys, 5 models and 60 days. The run fails where the p95 of a\n"
-        f"list is over {figures['limit_ms']} ms, or of a page over {figures['page_limit_ms']} ms."
+        "calls are spread evenly over keys, 5 models and 60 days. The run fails where the p95 of\n"
+        f"a list is over {figures['limit_ms']} ms, or of a page over {figures['page_limit_ms']} ms."
         "\n\n" + table(["", "address", "p50", "p95"], rows) + noted(figures)
     )
 
