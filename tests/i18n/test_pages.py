@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 from django.utils.translation import override
 
-from accounts import invitations, service_accounts, webhooks
+from accounts import invitations, keys, service_accounts, webhooks
 from accounts.models import User, Workspace
-from billing import grants
+from billing import grants, limits
 from billing.models import TopUp
+from common import ids
+from proxy import exports
 from tests import pages
 from tests.i18n import catalogues, names, reading
 
 pytestmark = pytest.mark.django_db
-PUBLIC: Final = ("/", "/models", "/status", "/docs/quickstart", "/docs/api")
+PUBLIC: Final = ("/", "/models", "/pricing", "/status", "/docs/quickstart", "/docs/api")
 DOORS: Final = ("/login", "/signup", "/accounts/password/reset/")
 MINE: Final = (
     "/dashboard",
@@ -33,6 +37,7 @@ MINE: Final = (
     "/dashboard/logs?id=nothing",
     "/dashboard/exports",
     "/dashboard/billing",
+    "/dashboard/pricing",
     "/dashboard/limits",
     "/dashboard/team",
     "/dashboard/team/audit",
@@ -82,6 +87,16 @@ def furnish(user: User, home: Workspace) -> tuple[str, ...]:
     key = pages.make_key(user, name="№ 1")
     grants.grant(workspace=home, asset="USD", amount=5 * 10**9, reason="№ 3", by=user)
     request = pages.closed_request(key, home, model=model.slug, provider="№ 4")
+    keys.disable(key=pages.make_key(user, name="№ 5"), by=user)
+    pages.make_key(user, name="№ 6", expires_at=timezone.now() + timedelta(days=2), rpm=5)
+    for facts in (
+        {"status": 429, "reason": "rate_limited", "cost": 0, "charged": 0},
+        {"cancelled": True, "stream": True},
+        {"unknown": True, "source": "checkpoint"},
+    ):
+        pages.closed_request(key, home, model=model.slug, provider="№ 4", **facts)
+    exports.create(workspace=home, kind="logs", query={}, rows_expected=None, by=user)
+    limits.set_workspace_caps(workspace=home, daily=0, monthly=0, by=user)
     invitations.create(workspace=home, email="carol@example.com", role="viewer", by=user)
     service_accounts.create(workspace=home, name="№ 2", role="developer", by=user)
     webhook, _ = webhooks.create(
@@ -92,7 +107,7 @@ def furnish(user: User, home: Workspace) -> tuple[str, ...]:
     )
     return (
         f"/dashboard/keys/{key.public_id}",
-        f"/dashboard/logs/req_{request.id.hex}",
+        f"/dashboard/logs/{ids.form('req_', request.id)}",
         f"/dashboard/settings/webhooks/{webhook.public_id}",
     )
 
@@ -107,6 +122,7 @@ def everything(language: str) -> list[tuple[str, str]]:
     owner = speaker(old, language)
     found += owner.read("/accounts/reauthenticate/")
     owner.client.post("/accounts/reauthenticate/", {"password": pages.PASSWORD})
+    assert {owner.client.get(path).status_code for path in more} == {200}
     found += owner.read(*PUBLIC, *MINE, *OF_ALLAUTH, *more)
     return found
 
