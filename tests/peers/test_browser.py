@@ -208,6 +208,18 @@ class TestUsage:
         assert answer.headers["x-request-id"] in download.value.path().read_text()
 
 
+class TestCalculator:
+    def test_the_price_follows_what_is_typed(self, reader: Reader) -> None:
+        page = reader.page
+        reader.go("/pricing")
+        address = page.url
+        page.get_by_test_id("calculator-model").select_option("sandbox/echo")
+        page.get_by_test_id("calculator-output").fill("1000000")
+
+        expect(page.get_by_test_id("quote")).to_have_text("$2.001000")
+        assert page.url == address
+
+
 class TestTeam:
     def test_a_colleague_is_invited_and_joins(
         self, browser: Browser, reader: Reader, product: Product
