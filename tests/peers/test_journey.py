@@ -136,7 +136,7 @@ class Journey:
         expect(chart.locator("canvas")).to_be_visible()
         source = self.reader.page.locator(f"#{chart.get_attribute('data-chart')}")
         facts: dict[str, Any] = json.loads(source.text_content() or "")
-        return sum(series["values"][-1] for series in facts["series"])
+        return float(sum(series["values"][-1] for series in facts["series"]))
 
     def hit_the_cap(self) -> None:
         """A cap of the workspace is felt by the next call, and taken away again."""

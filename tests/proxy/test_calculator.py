@@ -126,7 +126,7 @@ def calculated(browser: Client, bought: Bought) -> Decimal:
 def listed(pricing: dict[str, Any], used: dict[str, Any]) -> Decimal:
     """What it costs by the prices of /v1/models, in plain decimal arithmetic."""
     counts = dict.fromkeys(COUNTS, 0) | used
-    total = Decimal(pricing.get("request", "0"))
+    total: Decimal = Decimal(pricing.get("request", "0"))
     for name, price in (
         ("input", "prompt"),
         ("cached", "input_cache_read"),
