@@ -30,7 +30,7 @@ SHORTEST_REASON: Final = 3
 SEEN: Final = frozenset(
     {
         *("landing", "docs", "chapter", "api_docs", "gateway_openapi", "management_openapi"),
-        *("models", "models_json", "status", "legal"),
+        *("models", "models_json", "calculator", "dashboard_calculator", "status", "legal"),
         *("overview", "usage", "usage_csv", "logs", "receipt", "keys", "key"),
         *("billing", "crypto_live", "top_up", "limits", "team", "audit_log", "settings"),
         *("webhooks", "webhook"),
