@@ -49,6 +49,10 @@ class PersonalRecordSerializer(serializers.Serializer[Any]):
     sessions = serializers.ListField(child=serializers.DictField())
     memberships = serializers.ListField(child=serializers.DictField())
     keys = serializers.ListField(child=serializers.DictField())
+    invitations = serializers.ListField(child=serializers.DictField())
+    webhooks = serializers.ListField(child=serializers.DictField())
+    service_accounts = serializers.ListField(child=serializers.DictField())
+    looked_at_by_support = serializers.ListField(child=serializers.DictField())
     consents = serializers.ListField(child=serializers.DictField())
     changes = serializers.ListField(child=serializers.DictField())
 

@@ -7,8 +7,19 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
+from django.db.models import Q
 
-from accounts.models import ApiKey, AuditEvent, Consent, Membership, User
+from accounts.models import (
+    ApiKey,
+    AuditEvent,
+    Consent,
+    Impersonation,
+    Invitation,
+    Membership,
+    ServiceAccount,
+    User,
+    WebhookEndpoint,
+)
 
 MOST_EVENTS = 10_000
 
@@ -41,8 +52,26 @@ def record(*, user: User) -> dict[str, Any]:
         ),
         "keys": list(
             ApiKey.objects.filter(user=user).values(
-                "public_id", "name", "created_at", "expires_at", "deleted_at"
+                "public_id", "name", "ips", "created_at", "expires_at", "deleted_at"
             )
+        ),
+        "invitations": list(
+            Invitation.objects.filter(Q(email=user.email) | Q(accepted_by=user)).values(
+                "workspace__public_id", "email", "role", "created_at", "accepted_at"
+            )
+        ),
+        "webhooks": list(
+            WebhookEndpoint.objects.filter(workspace__personal_of=user).values(
+                "public_id", "url", "events", "created_at"
+            )
+        ),
+        "service_accounts": list(
+            ServiceAccount.objects.filter(workspace__personal_of=user).values(
+                "public_id", "name", "created_at"
+            )
+        ),
+        "looked_at_by_support": list(
+            Impersonation.objects.filter(customer=user).values("started_at", "ended_at")
         ),
         "consents": list(
             Consent.objects.filter(user=user).values("document", "digest", "at", "address")

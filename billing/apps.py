@@ -23,7 +23,8 @@ class BillingConfig(AppConfig):
     def ready(self) -> None:
         """Add what money needs to the events of accounts, which knows nothing of money."""
         from accounts import keybounds, keystore, signup, workspaces
-        from billing import alerts, grants, limits, orders, suspense
+        from accounts.erasure import on_erased
+        from billing import alerts, erasure, grants, limits, orders, suspense
         from billing.chains import wallets
 
         _once(workspaces.on_created, open_accounts)
@@ -33,6 +34,7 @@ class BillingConfig(AppConfig):
         _once(keybounds.on_person, limits.narrower)
         _once(signup.on_verified, grants.welcome)
         _once(alerts.on_raised, tell_webhooks)
+        _once(on_erased, erasure.forget)
         orders.register()
         suspense.register()
         wallets.register()

@@ -26,7 +26,7 @@ from billing.chains.rpc import RpcError
 from billing.chains.transfers import Disagreement
 from billing.models import Alert, ChainCursor
 from billing.models_funding import Refund, TopUp
-from billing.stripe import events, payouts, polling
+from billing.stripe import customers, events, payouts, polling
 from billing.stripe.client import StripeError
 
 log = structlog.get_logger(__name__)
@@ -171,7 +171,7 @@ def top_up_automatically() -> None:
 
 @shared_task
 def poll_payments() -> None:
-    """Find what no webhook told: waiting events, open payments and refunds, debts."""
+    """Find what no webhook told: events, open payments and refunds, debts; forget the departed."""
     if topups.processor().missing():
         return
     with suppress(StripeError):
@@ -179,6 +179,7 @@ def poll_payments() -> None:
     for event_id in events.due(now=datetime.now(UTC)):
         events.book(event_id=event_id)
     polling.open_payments(now=datetime.now(UTC))
+    customers.forget_departed()
 
 
 @shared_task

@@ -13,8 +13,11 @@ class ProxyConfig(AppConfig):
 
     def ready(self) -> None:
         """Hear when the books were checked; billing knows nothing of the status page."""
+        from accounts.erasure import on_erased
         from billing import invariants
-        from proxy import status
+        from proxy import erasure, status
 
         if status.note_books not in invariants.on_checked:
             invariants.on_checked.append(status.note_books)
+        if erasure.forget not in on_erased:
+            on_erased.append(erasure.forget)

@@ -1,4 +1,5 @@
--- The audit log is append-only, whoever asks.
+-- The audit log is append-only, whoever asks. When an account has ended, what names the person
+-- may be blanked, and nothing else: who did what, when and to which id stays.
 
 create or replace function accounts_refuse_change() returns trigger
 language plpgsql as $$
@@ -8,5 +9,58 @@ begin
 end $$;
 
 create or replace trigger accounts_auditevent_append_only
-before update or delete or truncate on accounts_auditevent
+before delete or truncate on accounts_auditevent
 for each statement execute function accounts_refuse_change();
+
+create or replace function accounts_auditevent_guard() returns trigger
+language plpgsql as $$
+declare
+    erased bigint := nullif(current_setting('tollgate.erased_user', true), '');
+begin
+    if (new.id, new.public_id, new.at, new.workspace_id, new.action, new.actor, new.user_id,
+        new.key_id, new.service_account_id, new.impersonator_id, new.target, new.request_id)
+       is distinct from
+       (old.id, old.public_id, old.at, old.workspace_id, old.action, old.actor, old.user_id,
+        old.key_id, old.service_account_id, old.impersonator_id, old.target, old.request_id)
+       or new.target_name not in ('', old.target_name)
+       or new.address not in ('', old.address)
+       or (new.before is not null and new.before is distinct from old.before)
+       or (new.after is not null and new.after is distinct from old.after)
+       or not exists (select from accounts_user u
+                      where u.id = erased and not u.is_active and not u.is_staff)
+    then
+        raise exception '% is append-only: % refused', tg_table_name, tg_op
+            using errcode = 'restrict_violation';
+    end if;
+    return new;
+end $$;
+
+create or replace trigger accounts_auditevent_kept
+before update on accounts_auditevent
+for each row execute function accounts_auditevent_guard();
+
+-- Blank what names somebody whose account ends, while their address is still known: all of their
+-- personal workspace, and elsewhere their own name, mail address and network addresses.
+create or replace function accounts_audit_forget(person_id bigint) returns void
+language plpgsql as $$
+declare
+    person accounts_user;
+    home bigint;
+begin
+    select * into strict person from accounts_user where id = person_id;
+    select w.id into home from accounts_workspace w where w.personal_of_id = person_id;
+    perform set_config('tollgate.erased_user', person_id::text, true);
+
+    update accounts_auditevent e set target_name = '', before = null, after = null
+    where e.workspace_id = home or e.target = person.public_id
+       or strpos(lower(concat(e.before, e.after)), person.email) > 0;
+
+    update accounts_auditevent e set target_name = ''
+    where e.target_name = person.email
+       or (e.target_name = person.name and e.target like any (array['mem\_%', 'usr\_%']));
+
+    update accounts_auditevent e set address = ''
+    where e.address <> '' and (e.user_id = person_id or e.target = person.public_id);
+
+    perform set_config('tollgate.erased_user', '', true);
+end $$;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
@@ -10,9 +11,12 @@ from accounts import audit
 from accounts.actors import Actor
 from accounts.models import Membership, Workspace
 from accounts.scopes import Role
+from billing import erasure
 from billing.models_funding import AutoTopUp, SavedCard, StripeCustomer
-from billing.stripe.client import Body, connect, id_of, plain, refusals
+from billing.stripe.client import Body, Refused, StripeError, connect, id_of, plain, refusals
 from common import ids
+
+log = structlog.get_logger(__name__)
 
 
 def ensure(*, workspace: Workspace) -> str:
@@ -56,6 +60,24 @@ def forget(*, customer_id: str) -> None:
         detached_at=timezone.now()
     )
     row.delete()
+
+
+def forget_departed() -> int:
+    """Delete at Stripe the customers whose accounts have ended; return how many are left."""
+    left = 0
+    for row in erasure.departed():
+        try:
+            with refusals():
+                connect().v1.customers.delete(row.customer_id)
+        except StripeError as error:
+            if not (isinstance(error, Refused) and error.code == "resource_missing"):
+                log.warning("A customer is not deleted at Stripe yet", why=str(error))
+                left += 1
+                continue
+        forget(customer_id=row.customer_id)
+        # An event that came late may have told what the card is called.
+        erasure.blank_cards(workspace_id=row.workspace_id)
+    return left
 
 
 def sync_customer(*, customer_id: str) -> None:

@@ -7,9 +7,10 @@ from django.core import mail
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts import erasure
 from accounts.errors import Invalid, NotVerified
 from billing import autotopups, notices, topups
-from billing.models_funding import AutoTopUp, SavedCard, TopUp
+from billing.models_funding import AutoTopUp, SavedCard, StripeCustomer, TopUp
 from billing.stripe import booking, cards
 from billing.stripe.client import Away
 from billing.tasks import poll_payments, reconcile_payments, top_up_automatically
@@ -192,3 +193,33 @@ class TestReconcile:
         ada.fake.do("stray", amount=700, currency="usd")
         reconcile_payments()
         assert "suspense" in kinds()
+
+
+class TestAnAccountThatEnded:
+    def test_leaves_no_customer_and_no_card_at_stripe(self, ada: Payer) -> None:
+        ada.save_card()
+        erasure.erase(user=ada.user)
+
+        poll_payments()
+        poll_payments()
+
+        assert all(each.get("deleted") for each in ada.fake.all("customer"))
+        assert not StripeCustomer.objects.exists()
+        assert set(SavedCard.objects.values_list("brand", "last4")) == {("", "")}
+
+    def test_is_forgotten_even_where_stripe_knows_no_such_customer(self, ada: Payer) -> None:
+        ada.save_card()
+        erasure.erase(user=ada.user)
+        StripeCustomer.objects.update(customer_id="cus_unknown")
+
+        poll_payments()
+
+        assert not StripeCustomer.objects.exists()
+
+    def test_of_those_who_stay_nothing_is_forgotten(self, ada: Payer) -> None:
+        ada.save_card()
+
+        poll_payments()
+
+        assert StripeCustomer.objects.count() == 1
+        assert [each.get("deleted") for each in ada.fake.all("customer")] == [None]

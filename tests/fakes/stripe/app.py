@@ -106,11 +106,18 @@ class Fake:
             self.wrong.append(f"{method} {path}: {why}")
             raise Failure(400, "parameter_unknown", why)
         expand = wanted.pop("expand", [])
+        if method == "DELETE" and path.startswith("customers/"):
+            return self._checked(self._customer_gone(path.split("/")[1]))
         found = self._made(path, wanted) if method == "POST" else self._read(path, wanted)
         for each in expand:
             if not description.expandable(found, each):
                 self.wrong.append(f"{method} {path}: {each} cannot be expanded")
         return self._checked(self.bank.expand(found, expand))
+
+    def _customer_gone(self, name: str) -> Body:
+        self.bank.tell("customer.deleted", self.bank.get(name, "customer"))
+        self.bank.objects[name] = {"id": name, "object": "customer", "deleted": True}
+        return self.bank.objects[name]
 
     def _checked(self, found: Body) -> Body:
         shown: Body = public(found)
@@ -288,9 +295,7 @@ class Fake:
             case "fail_payout":
                 bank.fail_payout(bank.objects[said["id"]])
             case "delete_customer":
-                bank.tell("customer.deleted", bank.objects[said["id"]])
-                gone = {"id": said["id"], "object": "customer", "deleted": True}
-                bank.objects[said["id"]] = gone
+                self._customer_gone(said["id"])
             case "state":
                 objects = {name: self._checked(each) for name, each in bank.objects.items()}
                 return {"objects": objects, "calls": self.calls, "wrong": self.wrong}
