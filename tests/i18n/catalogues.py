@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract, extract_python
@@ -59,8 +59,8 @@ def _is_page(path: Path) -> bool:
 
 
 def django_template(
-    fileobj: IO[bytes], keywords: Any, comment_tags: Any, options: Any
-) -> Iterator[tuple[int, str, Any, list[str]]]:
+    fileobj: Any, keywords: Any, comment_tags: Any, options: Any
+) -> Iterator[tuple[int, str | tuple[str, ...], list[str], str | None]]:
     """Extract from a template, by way of the Python that Django makes of it."""
     python = templatize(fileobj.read().decode())
     # What was text is now words of X; without their indentation they are Python's names.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 from django.utils.translation import get_language
 
@@ -82,8 +83,9 @@ class TestAlerts:
         assert TOLD[kind, language][0] in title
         assert TOLD[kind, language][1] in text
         assert HELLO[language] in text
-        html = mail.outbox[0].alternatives[0][0]  # type: ignore[attr-defined]
-        assert f'<html lang="{language}">' in html
+        message = mail.outbox[0]
+        assert isinstance(message, EmailMultiAlternatives)
+        assert f'<html lang="{language}">' in str(message.alternatives[0][0])
         assert get_language() == "en"
 
     def test_each_reader_gets_their_own(self, speaker: Callable[[str], User]) -> None:
