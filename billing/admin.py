@@ -181,7 +181,6 @@ class UsageAdmin(SteppedAdmin):
     )  # fmt: skip
     list_filter = ("state", "source", "unknown", Quarantine, Uncollected)
     search_fields = ("=id",)
-    date_hierarchy = "day"
     change_list_template = "admin/billing/usage_list.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Usage]:

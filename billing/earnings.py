@@ -19,6 +19,7 @@ from billing import summaries
 from billing.summaries import MEASURES, By, Group, Used
 
 MOST_SHOWN: Final = 20
+SHOWN: Final = ("requests", "errors", "unknown", "spent", "uncollected", "upstream_cost")
 FAILED: Final = """
 select provider, model, reason, count(*) from billing_usage
 where day between %(first)s and %(last)s and (status is null or status >= 400)
@@ -71,7 +72,8 @@ class Earnings:
 
 def read(*, first: date, last: date) -> Earnings:
     """Read the days from first to last."""
-    groups = summaries.used(by=[By.DAY, By.MODEL, By.PROVIDER], first=first, last=last)
+    by = [By.DAY, By.MODEL, By.PROVIDER]
+    groups = summaries.used(by=by, first=first, last=last, measures=SHOWN)
     days = {line.name: line for line in _lines(groups, lambda key: key[0].isoformat())}
     whole = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     return Earnings(
@@ -107,7 +109,9 @@ def _customers(first: date, last: date) -> list[Line]:
     wanted = [key[0] for key in keys]
     if not wanted:
         return []
-    groups = summaries.used(by=[By.WORKSPACE], first=first, last=last, workspace_id=wanted)
+    groups = summaries.used(
+        by=[By.WORKSPACE], first=first, last=last, workspace_id=wanted, measures=SHOWN
+    )
     used = {group.key[0]: group.used for group in groups}
     names = dict(Workspace.objects.filter(pk__in=wanted).values_list("pk", "name"))
     return [Line(names.get(each, str(each)), used.get(each, Used()), each) for each in wanted]

@@ -144,18 +144,21 @@ def used(
     first: date,
     last: date,
     workspace_id: int | Sequence[int] | None = None,
+    measures: Sequence[str] = MEASURES,
     **equal: Narrow,
 ) -> list[Group]:
     """
     Sum usage of some days into groups; ``equal`` narrows it, e.g. ``key_id=1, asset="USD"``.
 
-    Without a workspace it is that of all of them, for staff.
+    Without a workspace it is that of all of them, for staff. What is not among ``measures`` is
+    not summed, and 0.
 
     :raises ValueError: a name to narrow by that usage is not summed by
     """
     narrowed = _narrowed(workspace_id, equal)
-    rows = _read(_statement(by=by, narrowed=narrowed), narrowed, first=first, last=last)
-    return [_group(row, len(by)) for row in rows]
+    statement = _statement(by=by, narrowed=narrowed, measures=measures)
+    rows = _read(statement, narrowed, first=first, last=last)
+    return [_group(row, len(by), measures) for row in rows]
 
 
 def dearest(
@@ -291,5 +294,6 @@ def _table(names: Collection[By]) -> str:
     return "billing_usageday" if By.KEY in names else "billing_usagemodel"
 
 
-def _group(row: Sequence[Any], keys: int) -> Group:
-    return Group(key=tuple(row[1 : keys + 1]), used=Used(*row[keys + 1 :]))
+def _group(row: Sequence[Any], keys: int, measures: Sequence[str]) -> Group:
+    used = Used(**dict(zip(measures, row[keys + 1 :], strict=True)))
+    return Group(key=tuple(row[1 : keys + 1]), used=used)

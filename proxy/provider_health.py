@@ -126,7 +126,10 @@ def _used(now: datetime) -> dict[str, Used]:
     }
     with connection.cursor() as cursor:
         cursor.execute(ATTEMPTS, bounds)
-        return {row[0]: Used(*row[1:5], _time(UUID(row[5]))) for row in cursor.fetchall()}
+        return {
+            slug: Used(calls, failed, median_ms, slow_ms, _time(UUID(newest)))
+            for slug, calls, failed, median_ms, slow_ms, newest in cursor.fetchall()
+        }
 
 
 def _time(request_id: UUID) -> datetime:
@@ -136,7 +139,9 @@ def _time(request_id: UUID) -> datetime:
 def _spend(today: date) -> tuple[dict[str, Spend], dict[str, date]]:
     """What providers cost, and the last day of this month on which each was used."""
     first = today.replace(day=1)
-    groups = summaries.used(by=[By.PROVIDER, By.DAY], first=first, last=today)
+    by = [By.PROVIDER, By.DAY]
+    wanted = ("requests", "upstream_cost")
+    groups = summaries.used(by=by, first=first, last=today, measures=wanted)
     month: dict[str, int] = defaultdict(int)
     day: dict[str, int] = defaultdict(int)
     last: dict[str, date] = {}

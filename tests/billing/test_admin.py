@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -45,7 +47,8 @@ class TestReadOnlyAdmin:
         page = staff.get(reverse(f"admin:billing_{name}_changelist"))
         assert page.status_code == 200
         assert staff.get(reverse(f"admin:billing_{name}_add")).status_code == 403
-        row = admin.site.get_model_admin(model).get_queryset(rf.get("/")).first()  # type: ignore[type-var]
+        page_of: Any = admin.site.get_model_admin(model)
+        row = page_of.get_queryset(rf.get("/")).first()
         if row is not None:
             url = reverse(f"admin:billing_{name}_change", args=[row.pk])
             assert staff.get(url).status_code == 200
