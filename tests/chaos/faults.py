@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -94,10 +94,17 @@ def lose_machine(scene: Scene) -> None:
     gateway = scene.rng.choice(scene.gateways)
     plan = Plan(scene.market.far, "chaos/plain", stream=False, wish=SLOW)
     with ThreadPoolExecutor(SLOW_CALLS) as pool:
-        for _ in range(SLOW_CALLS):
-            pool.submit(call_once, plan, url=gateway.url, book=scene.book)
+        calls: list[Future[None]] = []
         theirs = Hold.objects.filter(workspace_id=scene.market.far.workspace_pk)
-        until(lambda: theirs.count() == SLOW_CALLS, what="slow calls")
+
+        def under_way() -> bool:
+            # Asked again where they fail: the gateway may still be starting after another fault.
+            calls[:] = [call for call in calls if not call.done()]
+            for _ in range(SLOW_CALLS - len(calls)):
+                calls.append(pool.submit(call_once, plan, url=gateway.url, book=scene.book))
+            return theirs.count() == SLOW_CALLS
+
+        until(under_way, what="slow calls")
         connection.close()
         scene.stores.kill_postgres()
     left = spool.kept_ids(gateway.spool)
