@@ -81,7 +81,8 @@ def remembered(server: redis.Redis) -> Iterator[tuple[str, bytes]]:
         yield "the name of a key in Redis", name
         yield f"Redis {name!r}", server.dump(name) or b""
         # Long texts are compressed in a dump: as they are read, too.
-        kind = server.type(name).decode()
+        kind = server.type(name)
+        kind = kind if isinstance(kind, str) else kind.decode()
         yield f"Redis {name!r}", repr(READ[kind](server, name)).encode()
 
 
