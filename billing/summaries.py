@@ -223,7 +223,14 @@ def total(*, first: date, last: date, workspace_id: int | None = None, **equal: 
 
     :raises ValueError: a name to narrow by that usage is not summed by
     """
-    groups = used(by=[By.ASSET], first=first, last=last, workspace_id=workspace_id, **equal)
+    groups = used(
+        by=[By.ASSET],
+        first=first,
+        last=last,
+        workspace_id=workspace_id,
+        measures=MEASURES,
+        **equal,
+    )
     rows = [[getattr(group.used, name) for name in MEASURES] for group in groups]
     return Used(*map(sum, zip(*rows, strict=True))) if rows else Used()
 
