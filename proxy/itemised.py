@@ -7,7 +7,6 @@ from typing import Final
 
 from django.utils.translation import gettext as _
 
-from accounts.templatetags.show import grouped
 from billing import pricing
 from billing.pricing import Rates, Tokens
 from common import money
@@ -22,7 +21,8 @@ class Item:
 
     label: str
     count: int
-    unit: str
+    price: str
+    per: str
     amount: str
 
 
@@ -57,7 +57,7 @@ def priced(*, rates: Rates, tokens: Tokens, called: bool = True) -> list[Item]:
         (_("Output tokens"), tokens.output, rates.completion),
     ]
     found = [
-        Item(label, count, f"${_usd(pico * PER_MILLION)} {per_million}", _usd(count * pico))
+        Item(label, count, _usd(pico * PER_MILLION), per_million, _usd(count * pico))
         for label, count, pico in parts
         if count
     ]
@@ -80,7 +80,7 @@ def _pieces(tokens: Tokens, rates: Rates, called: bool) -> list[tuple[str, int, 
 
 
 def _piece(label: str, count: int, pico: int) -> Item:
-    return Item(label, count, f"${grouped(_usd(pico))}", _usd(count * pico))
+    return Item(label, count, _usd(pico), "", _usd(count * pico))
 
 
 def _rates(price: Price) -> Rates:

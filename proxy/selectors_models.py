@@ -115,5 +115,5 @@ def _images(price: Price) -> list[tuple[str, str, str]]:
     return [
         (size, quality, money.usd_from_pico(int(pico)))
         for size, qualities in sorted((price.image or {}).items())
-        for quality, pico in qualities.items()
+        for quality, pico in sorted(qualities.items(), key=lambda each: int(each[1]))
     ]
