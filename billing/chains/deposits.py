@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -74,7 +74,9 @@ def book(seen: Seen, *, chain: Chain, doubt: Deposit.Doubt = Deposit.Doubt.NONE)
     :raises Contradiction: it was booked with another amount
     """
     # One at a time for an address: what is below the minimum is added up.
-    DepositAddress.objects.select_for_update(no_key=True).get(pk=seen.address.pk)
+    # Read anew: what is wanted of deposits may have changed since the look at the chain began.
+    rows = DepositAddress.objects.select_for_update(no_key=True, of=("self",))
+    seen = replace(seen, address=rows.select_related("workspace").get(pk=seen.address.pk))
     before = Deposit.objects.filter(**seen.key).first()
     if before is not None:
         _same(before, seen)
