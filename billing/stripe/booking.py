@@ -117,7 +117,9 @@ def book_intent(intent_id: str) -> TopUp | None:
         intent = plain(connect().v1.payment_intents.retrieve(intent_id, {"expand": INTENT_PARTS}))
     top_up = _find(intent.get("metadata"))
     if top_up is not None and top_up.method == TopUp.Method.CHECKOUT:
-        session_id = top_up.session_id or _session_of(intent_id)
+        # Of a second payment the page is another one than that which is written down.
+        known = top_up.session_id if top_up.intent_id in (None, intent_id) else None
+        session_id = known or _session_of(intent_id)
         if session_id:
             return book_session(session_id)
     if intent.get("status") in FINISHED:
@@ -192,6 +194,9 @@ def _credit(top_up: TopUp, paid: Paid) -> bool:
         return False
     now = TopUp.objects.select_for_update().get(pk=top_up.pk)
     if now.status == TopUp.Status.PAID:
+        if now.intent_id != paid.intent["id"]:
+            # Both were seen before either was booked.
+            _suspend(paid.intent, f"{now.public_id}: a second payment")
         return False
     new = topups.credit_once(
         Income(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from django.utils import timezone
@@ -11,12 +10,9 @@ from django.utils import timezone
 from billing import autotopups
 from billing.models_funding import SavedCard, TopUp
 from billing.stripe import booking, checkout, customers, taxes
-from billing.stripe.client import Declined, Refused, connect, id_of, plain, refusals
+from billing.stripe.client import KEY_LASTS, Declined, Refused, connect, id_of, plain, refusals
 
 log = structlog.get_logger(__name__)
-
-# Stripe forgets an idempotency key after a day: until then the same call is the same payment.
-KEY_LASTS: Final = timedelta(hours=23)
 
 
 def charge(*, top_up: TopUp) -> None:

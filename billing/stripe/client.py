@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from django.conf import settings
 
 API_VERSION: Final = "2026-10-28.endive"
 TIMEOUT_S: Final = 15.0
+# Stripe forgets an idempotency key after a day: until then the same call is the same thing.
+KEY_LASTS: Final = timedelta(hours=23)
 Body = dict[str, Any]
 # Each call is a line at INFO; what fails is told by ourselves.
 logging.getLogger("stripe").setLevel(logging.WARNING)

@@ -23,7 +23,9 @@ def open_payments(*, now: datetime) -> int:
     waiting = TopUp.objects.filter(status=TopUp.Status.PENDING).filter(
         Q(polled_at=None) | Q(polled_at__lt=now - PAUSE)
     )
-    failures = sum(_sync(top_up, now) for top_up in waiting.order_by("id")[:MOST])
+    # Who waited longest for an answer comes first: pages that nobody pays stay open for a day.
+    longest = F("polled_at").asc(nulls_first=True)
+    failures = sum(_sync(top_up, now) for top_up in waiting.order_by(longest, "id")[:MOST])
     failures += sum(_send(each) for each in _open_refunds())
     for workspace_id in _debtors():
         claims.repay(workspace_id=workspace_id)

@@ -10,7 +10,16 @@ from django.utils import timezone
 from billing import claims, incidents, refunds
 from billing.models import Alert
 from billing.models_funding import Claim, Refund, TopUp
-from billing.stripe.client import Body, Refused, StripeError, connect, id_of, plain, refusals
+from billing.stripe.client import (
+    KEY_LASTS,
+    Body,
+    Refused,
+    StripeError,
+    connect,
+    id_of,
+    plain,
+    refusals,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +36,7 @@ def send(*, refund: Refund) -> None:
     """
     Send a refund, or ask what became of it; sent again it is the same refund.
 
-    :raises billing.stripe.client.Away: what became of it is not known yet
+    :raises billing.stripe.client.StripeError: what became of it is not known yet
     """
     refund = Refund.objects.select_related("top_up").get(pk=refund.pk)
     if refund.status != Refund.Status.PENDING:
@@ -36,29 +45,50 @@ def send(*, refund: Refund) -> None:
         book_refund(refund.external_id)
         return
     try:
-        with refusals():
-            made = connect().v1.refunds.create(
-                {
-                    "payment_intent": refund.top_up.intent_id or "",
-                    "amount": refund.amount_cents,
-                    "metadata": {"refund": refund.public_id},
-                },
-                {"idempotency_key": refund.public_id},
-            )
+        refund_id = _sent_before(refund) or _create(refund)
     except Refused as refusal:
+        if refusal.code == "key":
+            # It says nothing of the refund, which an earlier call may have made.
+            raise
         refunds.fail(refund=refund, why=refusal.code or "refused")
         return
-    Refund.objects.filter(pk=refund.pk).update(external_id=made.id)
-    book_refund(made.id)
+    Refund.objects.filter(pk=refund.pk).update(external_id=refund_id)
+    book_refund(refund_id)
+
+
+def _create(refund: Refund) -> str:
+    with refusals():
+        made = connect().v1.refunds.create(
+            {
+                "payment_intent": refund.top_up.intent_id or "",
+                "amount": refund.amount_cents,
+                "metadata": {"refund": refund.public_id},
+            },
+            {"idempotency_key": refund.public_id},
+        )
+    return made.id
+
+
+def _sent_before(refund: Refund) -> str:
+    """Find a refund whose key may be forgotten; sending it again could pay twice."""
+    if timezone.now() - refund.created_at <= KEY_LASTS:
+        return ""
+    with refusals():
+        wanted = {"payment_intent": refund.top_up.intent_id or "", "limit": 100}
+        found = plain(connect().v1.refunds.list(wanted))  # type: ignore[arg-type]  # a plain dict
+    marked = [each for each in found["data"] if _mark(each) == refund.public_id]
+    return id_of(marked[0]) if marked else ""
+
+
+def _mark(found: Body) -> str:
+    return str((found.get("metadata") or {}).get("refund") or "none")
 
 
 def book_refund(refund_id: str) -> None:
     """Book what became of a refund, whoever made it."""
     with refusals():
         found = plain(connect().v1.refunds.retrieve(refund_id))
-    ours = Refund.objects.select_related("top_up").filter(
-        public_id=(found.get("metadata") or {}).get("refund") or "none"
-    )
+    ours = Refund.objects.select_related("top_up").filter(public_id=_mark(found))
     refund = ours.first()
     if refund is None:
         _book_foreign(found)

@@ -18,6 +18,17 @@ from tests.fakes.stripe.process import DECLINED
 pytestmark = pytest.mark.django_db
 
 
+def intent_of(top_up: TopUp, name: str) -> dict[str, Any]:
+    """A payment intent that is paid and agrees with what was asked for."""
+    return {
+        "id": name,
+        "currency": "usd",
+        "amount_received": top_up.amount_cents,
+        "livemode": False,
+        "metadata": {"workspace": top_up.workspace.public_id},
+    }
+
+
 class TestBookSession:
     def test_what_was_paid_is_credited_to_the_cent(self, ada: Payer) -> None:
         top_up = ada.pay(2345)
@@ -181,6 +192,19 @@ class TestBookSession:
         assert not SavedCard.objects.exists()
         card = ada.save_card()
         assert (card.last4, card.brand) == ("4242", "visa")
+
+
+class TestASecondPayment:
+    def test_of_two_at_once_one_is_credited_and_one_is_kept_in_suspense(self, ada: Payer) -> None:
+        top_up = ada.ask()
+        first = booking.Paid(intent_of(top_up, "pi_first"))
+        second = booking.Paid(intent_of(top_up, "pi_second"))
+        seen_before = TopUp.objects.get(pk=top_up.pk)
+        assert booking.book_paid(top_up, first)
+        assert not booking.book_paid(seen_before, second)
+        assert kinds() == ["top_up", "suspense"]
+        assert (ada.cents, house("suspense")) == (2000, 2000)
+        assert sound()
 
 
 class TestBookIntent:

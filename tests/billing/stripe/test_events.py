@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from billing.models import Transfer
 from billing.models_funding import AutoTopUp, StripeEvent, TopUp
-from billing.stripe import events
+from billing.stripe import events, polling
 from billing.tasks import poll_payments
 from tests.billing.stripe import payer
 from tests.billing.stripe.payer import Payer, body_of, deliver, sign, sound
@@ -73,7 +75,7 @@ class TestReceive:
     def test_what_was_written_anew_after_signing_is_refused(self, body: bytes) -> None:
         assert post(json.dumps(json.loads(body), indent=1).encode(), sign(body)) == 400
 
-    @pytest.mark.parametrize("signature", ["", "t=1", "v1=x", "t=now,v1=x", "\x7f"])
+    @pytest.mark.parametrize("signature", ["", "t=1", "v1=x", "t=now,v1=x", "\x7f", "t=1,v1=\xe9"])
     def test_what_is_not_signed_is_refused(self, body: bytes, signature: str) -> None:
         assert post(body, signature) == 400
 
@@ -169,6 +171,17 @@ class TestPolling:
         ada.complete(ada.ask())
         poll_payments()
         assert ada.cents == 2000
+
+    def test_pages_that_nobody_pays_keep_no_other_payment_waiting(
+        self, ada: Payer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(polling, "MOST", 1)
+        ada.ask()
+        ada.complete(ada.ask(1500))
+        now = timezone.now()
+        for minutes in (3, 6):
+            polling.open_payments(now=now + timedelta(minutes=minutes))
+        assert ada.cents == 1500
 
     def test_events_that_stripe_could_not_deliver_are_fetched(self, ada: Payer) -> None:
         top_up = ada.pay()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.errors import Invalid
@@ -11,6 +13,7 @@ from accounts.models import User
 from billing import claims, freezing, refunds
 from billing.models_funding import Claim, Refund, TopUp
 from billing.stripe import returns
+from billing.stripe.client import Refused
 from common.errors import ApiError
 from tests import pages
 from tests.billing.stripe.payer import CENT, Payer, deliver, house, kinds, sound
@@ -103,6 +106,27 @@ class TestRefunds:
         returns.send(refund=refund)
         assert len(ada.fake.all("refund")) == 1
         assert ada.cents == 1500
+
+    def test_after_a_day_it_is_looked_for_and_not_sent_again(self, ada: Payer) -> None:
+        refund = ask(ada, ada.pay(2000), 500)
+        ada.fake.do("refund", id=refund.top_up.intent_id, amount=500)
+        [gone] = ada.fake.all("refund")
+        facts = {"metadata": {"refund": refund.public_id}}
+        ada.fake.do("change", id=gone["id"], facts=facts)
+        Refund.objects.update(created_at=timezone.now() - timedelta(hours=24))
+        returns.send(refund=refund)
+        assert len(ada.fake.all("refund")) == 1
+        assert (ada.cents, ada.balance().held) == (1500, 0)
+
+    def test_a_key_that_is_replaced_frees_nothing(self, ada: Payer, settings: Settings) -> None:
+        refund = ask(ada, ada.pay(2000), 500)
+        ada.fake.do("knobs", key="sk_test_new")
+        with pytest.raises(Refused):
+            returns.send(refund=refund)
+        assert ada.balance().held == 500 * CENT
+        settings.STRIPE_SECRET_KEY = "sk_test_new"
+        returns.send(refund=refund)
+        assert (ada.cents, ada.balance().held) == (1500, 0)
 
     def test_one_that_stripe_refuses_frees_the_money(self, ada: Payer) -> None:
         top_up = ada.pay(2000)

@@ -197,7 +197,8 @@ class Fake:
             case ["events"]:
                 return _list([each for each in bank.all("event") if not each["_delivered"]])
             case ["refunds"]:
-                return _list([r for r in bank.all("refund") if r["charge"] == wanted["charge"]])
+                of = "charge" if "charge" in wanted else "payment_intent"
+                return _list([each for each in bank.all("refund") if each[of] == wanted[of]])
             case ["balance_transactions"]:
                 rows = bank.all("balance_transaction")
                 if "source" in wanted:
