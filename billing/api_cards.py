@@ -54,6 +54,7 @@ class CardsView(Endpoint):
     )
     def post(self, call: Call) -> dict[str, str]:
         """Where a person saves a card without a payment: no card's number comes here."""
+        topups.require_verified(call.by)
         return {"url": _ask(lambda: topups.processor().save_card(workspace=call.workspace))}
 
 

@@ -59,7 +59,10 @@ def choose(
     Switch automatic top-ups on or off, or change them; what stopped them is forgotten.
 
     :raises accounts.errors.Invalid: an amount out of bounds, or no card to charge
+    :raises accounts.errors.NotVerified: their address is not proved
     """
+    if enabled:
+        topups.require_verified(by)
     before = AutoTopUp.objects.select_for_update().filter(workspace=workspace).first()
     topups.check_amount(amount_cents)
     if monthly_limit_cents < amount_cents:
@@ -100,15 +103,20 @@ def _facts(wishes: AutoTopUp) -> dict[str, Any]:
 
 def begin_due(*, now: datetime) -> list[TopUp]:
     """Note a payment for each workspace that needs one; they are charged afterwards."""
-    wishes = AutoTopUp.objects.filter(
-        Q(retry_after=None) | Q(retry_after__lte=now), enabled=True
-    ).select_related("workspace__tier", "card")
-    begun = [_begin(each, now=now) for each in wishes.order_by("workspace_id")]
+    wishes = AutoTopUp.objects.filter(Q(retry_after=None) | Q(retry_after__lte=now), enabled=True)
+    low = [each.pk for each in wishes.order_by("workspace_id") if not _enough(each)]
+    begun = [_begin(workspace_id, now=now) for workspace_id in low]
     return [each for each in begun if each is not None]
 
 
-def _begin(wishes: AutoTopUp, *, now: datetime) -> TopUp | None:
+@transaction.atomic
+def _begin(workspace_id: int, *, now: datetime) -> TopUp | None:
+    # One at a time, by what is wanted now: who is second finds what the first has begun.
+    rows = AutoTopUp.objects.select_for_update(of=("self",)).select_related("workspace__tier")
+    wishes = rows.get(pk=workspace_id)
     workspace = wishes.workspace
+    if not wishes.enabled or _is_silent(wishes, now) or _is_open(workspace):
+        return None
     if _enough(wishes) or workspace.closed_at or _is_frozen(workspace):
         return None
     if spent_cents(workspace=workspace, now=now) + wishes.amount_cents > wishes.monthly_limit_cents:
@@ -125,6 +133,15 @@ def _begin(wishes: AutoTopUp, *, now: datetime) -> TopUp | None:
     except (IntegrityError, ApiError):
         # Another attempt is open, or the customer is to be slowed down.
         return None
+
+
+def _is_silent(wishes: AutoTopUp, now: datetime) -> bool:
+    return wishes.retry_after is not None and wishes.retry_after > now
+
+
+def _is_open(workspace: Workspace) -> bool:
+    open_ones = TopUp.objects.filter(workspace=workspace, status=TopUp.Status.PENDING)
+    return open_ones.filter(method=TopUp.Method.AUTO).exists()
 
 
 def _enough(wishes: AutoTopUp) -> bool:

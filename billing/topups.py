@@ -176,7 +176,7 @@ def ask(
     :raises common.errors.ApiError: too many attempts, or more than a new customer may pay a day
     """
     _require_ready()
-    _require_verified(by)
+    require_verified(by)
     home = ledger.lock_homes(workspace_id=workspace.pk, assets=(ledger.USD,))[0]
     if home.frozen:
         raise ApiError("workspace_frozen", _("The workspace is frozen; ask the operator."))
@@ -233,7 +233,12 @@ def _require_ready() -> None:
         raise Invalid(_("Cards are not taken here. %(missing)s") % {"missing": missing})
 
 
-def _require_verified(by: Actor) -> None:
+def require_verified(by: Actor) -> None:
+    """
+    Stop a person who has not proved their address.
+
+    :raises accounts.errors.NotVerified: they have not
+    """
     who = person_id(by)
     if who is not None:
         signup.require_verified(User.objects.get(pk=who))

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
-from django.db.models import Min, QuerySet, Sum
+from django.db.models import Min, Q, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -141,7 +141,9 @@ def _users(fingerprint: str, now: datetime) -> list[int]:
 
 
 def _check_sum(workspace: Workspace, amount_cents: int, now: datetime) -> None:
-    rows = TopUp.objects.filter(workspace=workspace, status=TopUp.Status.PAID)
+    # A saved card that is about to be charged is as good as paid; a page may be left unpaid.
+    charged = Q(status=TopUp.Status.PENDING, card__isnull=False)
+    rows = TopUp.objects.filter(Q(status=TopUp.Status.PAID) | charged, workspace=workspace)
     today = rows.filter(created_at__gt=now - DAY)
     paid = today.aggregate(sum=Sum("amount_cents"))["sum"] or 0
     most = daily_limit_cents(workspace=workspace)

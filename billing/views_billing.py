@@ -193,7 +193,12 @@ def set_auto(request: HttpRequest, seat: Seat) -> HttpResponse:
 @seated
 def save_card(request: HttpRequest, seat: Seat) -> HttpResponse:
     """Lead to where a card is saved without a payment."""
-    return _away(request, seat, lambda: topups.processor().save_card(workspace=seat.workspace))
+
+    def save() -> str:
+        topups.require_verified(seat.user)
+        return topups.processor().save_card(workspace=seat.workspace)
+
+    return _away(request, seat, save)
 
 
 @require_POST

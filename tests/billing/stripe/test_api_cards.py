@@ -5,8 +5,10 @@ from pytest_django import Settings
 
 from accounts.models import AuditEvent
 from billing.models_funding import AutoTopUp, SavedCard
+from tests import pages
 from tests.api.conftest import refusal, session
 from tests.billing.stripe.payer import Payer
+from tests.fakes.stripe.process import FakeStripe
 
 pytestmark = pytest.mark.django_db
 
@@ -17,6 +19,15 @@ class TestCards:
 
         for path, page in (("cards", "/c/"), ("billing-portal", "/p/portal")):
             assert program.post(path)["url"].startswith(ada.fake.url + page)
+
+    def test_an_unproved_address_saves_no_card(self, fake: FakeStripe) -> None:
+        eve = pages.person("eve", verified=False)
+
+        error = refusal(session(eve, pages.home(eve)).ask("POST", "cards"))
+        answer = pages.browser(eve).post("/dashboard/billing/cards")
+
+        assert (error["code"], answer.status_code, answer.url) == (403, 302, "/dashboard/billing")
+        assert fake.all("checkout.session") == []
 
     def test_a_removed_card_is_charged_no_more_and_it_is_written_down(self, ada: Payer) -> None:
         card = ada.save_card()

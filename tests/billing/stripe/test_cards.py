@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.core import mail
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts import erasure
@@ -15,6 +17,7 @@ from billing.stripe import booking, cards
 from billing.stripe.client import Away
 from billing.tasks import poll_payments, reconcile_payments, top_up_automatically
 from tests import pages
+from tests.billing.stripe import payer
 from tests.billing.stripe.payer import Payer, deliver, house, kinds, sound
 from tests.fakes.stripe.process import ASKS, DECLINED, FakeStripe
 
@@ -34,6 +37,26 @@ def card_of(one: Payer, number: str) -> SavedCard:
     one.fake.do("complete", id=session, number=number)
     booking.book_session(session)
     return SavedCard.objects.latest("id")
+
+
+def begin_elsewhere() -> list[TopUp]:
+    """Begin what is due on a connection of its own."""
+    try:
+        return autotopups.begin_due(now=timezone.now())
+    finally:
+        connection.close()
+
+
+def wait_for_a_lock() -> None:
+    """Wait until somebody waits for what this transaction has."""
+    deadline = time.monotonic() + 30
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("select count(*) from pg_locks where not granted")
+            if cursor.fetchone()[0]:
+                return
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 class TestCharge:
@@ -159,7 +182,27 @@ class TestAutoTopUp:
         assert not TopUp.objects.filter(method="auto").exists()
 
 
+@pytest.mark.django_db(transaction=True)
+class TestAtOnce:
+    def test_who_switches_it_off_while_it_is_begun_is_not_charged(self, fake: FakeStripe) -> None:
+        ada = payer.payer(fake)
+        wishes = ada.automatic(ada.save_card())
+        with ThreadPoolExecutor(1) as pool:
+            with transaction.atomic():
+                AutoTopUp.objects.filter(pk=wishes.pk).update(enabled=False)
+                begun = pool.submit(begin_elsewhere)
+                wait_for_a_lock()
+            assert begun.result(timeout=30) == []
+
+
 class TestAsk:
+    def test_an_unproved_address_has_no_card_charged_by_itself(self, ada: Payer) -> None:
+        card = ada.save_card()
+        ada.user = pages.person("eve", verified=False)
+        with pytest.raises(NotVerified):
+            ada.automatic(card)
+        assert not ada.automatic(card, enabled=False).enabled
+
     def test_an_unproved_address_pays_nothing(self, fake: FakeStripe) -> None:
         eve = pages.person("eve", verified=False)
         with pytest.raises(NotVerified):

@@ -54,6 +54,13 @@ class TestCheck:
         ada.pay(15000)
         assert ada.ask(5001)
 
+    def test_what_a_saved_card_is_about_to_be_charged_counts_as_paid(self, ada: Payer) -> None:
+        card = ada.save_card()
+        ada.ask(15000, card=card)
+        with pytest.raises(ApiError, match="within a day"):
+            ada.ask(4501, card=card)
+        assert ada.ask(4500, card=card)
+
     def test_many_attempts_are_slowed_down(self, ada: Payer, settings: Settings) -> None:
         settings.TOPUP_ATTEMPTS_PER_HOUR = 2
         ada.ask()
