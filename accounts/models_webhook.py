@@ -145,6 +145,7 @@ class WebhookDelivery(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name_plural = "webhook deliveries"
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
             models.Index(

@@ -359,6 +359,7 @@ class StripeEntry(models.Model):
     matched = models.BooleanField()
 
     class Meta:
+        verbose_name_plural = "Stripe entries"
         ordering: ClassVar = ["-at"]
 
     def __str__(self) -> str:
