@@ -8,9 +8,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 NUMBER: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 # https://owasp.org/www-community/attacks/CSV_Injection
-RISKY: Final = ("=", "+", "-", "@", "\t", "\r")
+RISKY: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> str:
@@ -21,13 +23,15 @@ def lines(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def cell(value: Any) -> str:
-    """One value; text that a spreadsheet would take for a formula is quoted."""
+    """One value; an object is JSON, and text that would be taken for a formula is quoted."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return cell("; ".join(cell(each) for each in value))
+    if isinstance(value, Mapping):
+        return msgspec.json.encode(value).decode()
     text = str(value)
     if text.startswith(RISKY) and not NUMBER.fullmatch(text):
         return "'" + text
