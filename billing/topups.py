@@ -245,7 +245,9 @@ def require_verified(by: Actor) -> None:
 
 
 def _priced(package: str) -> int:
-    found = TokenPackage.objects.filter(slug=package, enabled=True).first()
+    # Compared here: a form may send what the database cannot even be asked for.
+    on_sale = TokenPackage.objects.filter(enabled=True)
+    found = next((each for each in on_sale if each.slug == package), None)
     if found is None:
         words = _("No package %(package)r is on sale.")
         raise Invalid(words % {"package": package}, param="package")

@@ -64,7 +64,10 @@ def _page(request: HttpRequest, seat: Seat, **forms: Any) -> HttpResponse:
 
 def _lines(request: HttpRequest, seat: Seat, asset: str) -> dict[str, Any]:
     cursor = request.GET.get("after", "")
-    after = pagination.unseal("billing", cursor) if cursor else None
+    try:
+        after = pagination.unseal("billing", cursor) if cursor else None
+    except ApiError:
+        raise Http404 from None
     page = statement.read(
         workspace=seat.workspace, asset=asset, wanted=Wanted(PAGE, after), now=timezone.now()
     )

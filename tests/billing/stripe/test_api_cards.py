@@ -26,7 +26,8 @@ class TestCards:
         error = refusal(session(eve, pages.home(eve)).ask("POST", "cards"))
         answer = pages.browser(eve).post("/dashboard/billing/cards")
 
-        assert (error["code"], answer.status_code, answer.url) == (403, 302, "/dashboard/billing")
+        assert error["code"] == 403
+        assert (answer.status_code, answer.headers["location"]) == (302, "/dashboard/billing")
         assert fake.all("checkout.session") == []
 
     def test_a_removed_card_is_charged_no_more_and_it_is_written_down(self, ada: Payer) -> None:

@@ -79,6 +79,12 @@ class TestPage:
             assert answer.status_code == 400
         assert not TopUp.objects.exists()
 
+    def test_what_nobody_can_have_meant_is_no_fault_of_the_server(self, ada: Payer) -> None:
+        visitor = pages.browser(ada.user)
+        assert visitor.get("/dashboard/billing?after=x").status_code == 404
+        wanted = {"amount": "20", "package": "a\x00"}
+        assert visitor.post("/dashboard/billing/top-ups", wanted).status_code == 400
+
     def test_automatic_top_up_is_set_up(self, ada: Payer) -> None:
         card = ada.save_card()
         wanted = {"threshold": "10", "amount": "25", "monthly_limit": "100"}
