@@ -45,12 +45,23 @@ class Bounded:
             await self.application(scope, receive, send)
             return
         try:
+            check_address(incoming)
             body = await incoming.body(limit_bytes=LARGEST_BYTES)
         except ApiError as refusal:
             if not incoming.gone:
                 await refuse(incoming, refusal)
             return
         await self.application(scope, replayed(body, receive), send)
+
+
+def check_address(incoming: Incoming) -> None:
+    """
+    Look for null characters, which no address of ours has and PostgreSQL takes in no text.
+
+    :raises ApiError: there is one
+    """
+    if "\0" in incoming.path or b"%00" in incoming.scope["query_string"]:
+        raise ApiError("invalid_parameter", "The address contains a null character. Remove it.")
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

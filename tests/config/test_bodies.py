@@ -154,3 +154,19 @@ class TestApplication:
         exchange.asked(application)
 
         assert (exchange.status, exchange.read) == (413, 0)
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("path", "query"),
+        [("/top-ups/\0", b""), ("/api/v1/keys/a\0b", b""), ("/models", b"search=a%00b")],
+    )
+    def test_a_null_character_is_refused_before_the_database_sees_it(
+        self, path: str, query: bytes
+    ) -> None:
+        exchange = Exchange(b"", path=path)
+        exchange.scope |= {"method": "GET", "query_string": query}
+        exchange.asked(application)
+
+        assert exchange.status == 400
+        assert b"null character" in exchange.sent[1]["body"]
