@@ -41,17 +41,15 @@ class Bounded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, or refuse the request."""
         incoming = Incoming(scope, receive, send)
-        if incoming.body_read:
-            await self.application(scope, receive, send)
-            return
         try:
             check_address(incoming)
-            body = await incoming.body(limit_bytes=LARGEST_BYTES)
+            if not incoming.body_read:
+                receive = replayed(await incoming.body(limit_bytes=LARGEST_BYTES), receive)
         except ApiError as refusal:
             if not incoming.gone:
                 await refuse(incoming, refusal)
             return
-        await self.application(scope, replayed(body, receive), send)
+        await self.application(scope, receive, send)
 
 
 def check_address(incoming: Incoming) -> None:

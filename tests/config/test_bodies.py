@@ -165,7 +165,8 @@ class TestAddresses:
         self, path: str, query: bytes
     ) -> None:
         exchange = Exchange(b"", path=path)
-        exchange.scope |= {"method": "GET", "query_string": query}
+        exchange.scope["method"] = "GET"
+        exchange.scope["query_string"] = query
         exchange.asked(application)
 
         assert exchange.status == 400
