@@ -39,6 +39,13 @@ def person_id(by: Actor) -> int | None:
     return by.pk if isinstance(by, User) else None
 
 
+def service_account_id(by: Actor) -> int | None:
+    """The service account that acts or on whose behalf a key acts; None where it is none."""
+    if isinstance(by, KeyRecord):
+        return by.service_account_id
+    return by.pk if isinstance(by, ServiceAccount) else None
+
+
 def role_in(*, user: User, workspace: Workspace) -> Role | None:
     """The person's role; None for someone who is no member."""
     role = (

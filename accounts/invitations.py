@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from accounts import actors, audit, keybounds, members, scopes
 from accounts.actors import Actor
 from accounts.errors import Forbidden, Hasty, Invalid, Missing
-from accounts.models import Invitation, Membership, User, Workspace
+from accounts.models import Invitation, Membership, ServiceAccount, User, Workspace
 from accounts.scopes import Role
 from accounts.seats import role_name
 from common import tries
@@ -64,6 +64,7 @@ def create(*, workspace: Workspace, email: str, role: str, by: Actor) -> Invitat
         role=wanted,
         digest=_digest(token),
         invited_by_id=actors.person_id(by),
+        invited_by_service_id=actors.service_account_id(by),
         expires_at=timezone.now() + GOOD_FOR,
     )
     _record("invitation.created", invitation, by=by)
@@ -91,7 +92,8 @@ def resend(*, invitation: Invitation, by: Actor) -> Invitation:
     token = secrets.token_urlsafe(32)
     found.digest, found.expires_at = _digest(token), timezone.now() + GOOD_FOR
     found.invited_by_id = actors.person_id(by)
-    found.save(update_fields=["digest", "expires_at", "invited_by"])
+    found.invited_by_service_id = actors.service_account_id(by)
+    found.save(update_fields=["digest", "expires_at", "invited_by", "invited_by_service"])
     _record("invitation.resent", found, by=by)
     transaction.on_commit(lambda: _mail(found, token), robust=True)
     return found
@@ -159,14 +161,16 @@ def accept(*, token: str, user: User) -> Membership:
     :raises Missing: the link is not good any more
     """
     found = by_token(token=token, now=timezone.now())
+    # The workspace first, as whoever invites does; and no inviter goes while somebody accepts.
+    Workspace.objects.select_for_update(no_key=True).get(pk=found.workspace_id)
     locked = Invitation.objects.select_for_update(no_key=True).get(pk=found.pk)
-    if locked.accepted_at is not None or locked.revoked_at is not None:
+    ended = locked.accepted_at is not None or locked.revoked_at is not None
+    if ended or bytes(locked.digest) != _digest(token):
         raise Missing(_("The invitation is not good any more. Ask for a new one."))
     if user.email != found.email:
         words = _("The invitation is for %(email)s. Sign in with that address.")
         raise Forbidden(words % {"email": found.email})
-    if found.invited_by is not None:
-        _still_may(found)
+    _require_inviter(locked)
     membership = members.join(workspace=found.workspace, user=user, role=Role(found.role))
     locked.accepted_at, locked.accepted_by = timezone.now(), user
     locked.save(update_fields=["accepted_at", "accepted_by"])
@@ -174,14 +178,26 @@ def accept(*, token: str, user: User) -> Membership:
     return membership
 
 
-def _still_may(invitation: Invitation) -> None:
+def _require_inviter(invitation: Invitation) -> None:
+    """Prove that whoever sent the link may still give the role; an operator always may."""
+    by = _inviter(invitation)
+    if by is None:
+        return
     try:
-        members.require_to_grant(
-            by=invitation.invited_by, workspace=invitation.workspace, role=Role(invitation.role)
-        )
+        if isinstance(by, ServiceAccount) and by.disabled_at is not None:
+            raise Forbidden("disabled")
+        members.require_to_grant(by=by, workspace=invitation.workspace, role=Role(invitation.role))
     except Forbidden:
         words = _("Whoever invited you may not do so any more. Ask for another.")
         raise Forbidden(words) from None
+
+
+def _inviter(invitation: Invitation) -> User | ServiceAccount | None:
+    if invitation.invited_by_service_id is None:
+        return invitation.invited_by
+    # Locked: it is not disabled or lowered between this look and the membership.
+    accounts = ServiceAccount.objects.select_for_update(no_key=True)
+    return accounts.get(pk=invitation.invited_by_service_id)
 
 
 def _address(email: str) -> str:

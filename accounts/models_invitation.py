@@ -34,6 +34,10 @@ class Invitation(models.Model):
     invited_by = models.ForeignKey(
         "accounts.User", on_delete=models.PROTECT, null=True, related_name="+"
     )
+    # Set where its key invited: then no person did. Neither is set where an operator did.
+    invited_by_service = models.ForeignKey(
+        "accounts.ServiceAccount", on_delete=models.PROTECT, null=True, related_name="+"
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField()
     accepted_at = models.DateTimeField(null=True)
