@@ -12,22 +12,38 @@ create or replace trigger accounts_auditevent_append_only
 before delete or truncate on accounts_auditevent
 for each statement execute function accounts_refuse_change();
 
+-- Blanked is only what accounts_audit_forget blanks, in events that are the erased person's: of
+-- their personal workspace, about them, or with their name, mail address or network address.
 create or replace function accounts_auditevent_guard() returns trigger
 language plpgsql as $$
 declare
-    erased bigint := nullif(current_setting('tollgate.erased_user', true), '');
+    person accounts_user;
+    theirs boolean;
+    named boolean;
 begin
-    if (new.id, new.public_id, new.at, new.workspace_id, new.action, new.actor, new.user_id,
-        new.key_id, new.service_account_id, new.impersonator_id, new.target, new.request_id)
-       is distinct from
-       (old.id, old.public_id, old.at, old.workspace_id, old.action, old.actor, old.user_id,
-        old.key_id, old.service_account_id, old.impersonator_id, old.target, old.request_id)
-       or new.target_name not in ('', old.target_name)
-       or new.address not in ('', old.address)
-       or (new.before is not null and new.before is distinct from old.before)
-       or (new.after is not null and new.after is distinct from old.after)
-       or not exists (select from accounts_user u
-                      where u.id = erased and not u.is_active and not u.is_staff)
+    select u.* into person from accounts_user u
+    where u.id = nullif(current_setting('tollgate.erased_user', true), '')::bigint
+      and not u.is_active and not u.is_staff;
+    theirs := old.target = person.public_id
+        or strpos(lower(concat(old.before, old.after)), person.email) > 0
+        or exists (select from accounts_workspace w
+                   where w.id = old.workspace_id and w.personal_of_id = person.id);
+    named := theirs or old.target_name = person.email
+        or (old.target_name = person.name and old.target like any (array['mem\_%', 'usr\_%']));
+    if person.id is null
+       or (new.id, new.public_id, new.at, new.workspace_id, new.action, new.actor, new.user_id,
+           new.key_id, new.service_account_id, new.impersonator_id, new.target, new.request_id)
+          is distinct from
+          (old.id, old.public_id, old.at, old.workspace_id, old.action, old.actor, old.user_id,
+           old.key_id, old.service_account_id, old.impersonator_id, old.target, old.request_id)
+       or (new.target_name <> old.target_name and (new.target_name <> '' or named is not true))
+       or (new.before is distinct from old.before
+           and (new.before is not null or theirs is not true))
+       or (new.after is distinct from old.after
+           and (new.after is not null or theirs is not true))
+       or (new.address <> old.address
+           and (new.address <> ''
+                or (old.user_id = person.id or old.target = person.public_id) is not true))
     then
         raise exception '% is append-only: % refused', tg_table_name, tg_op
             using errcode = 'restrict_violation';

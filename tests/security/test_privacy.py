@@ -20,6 +20,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import (
+    audit,
     erasure,
     invitations,
     keys,
@@ -42,7 +43,7 @@ from accounts.models import (
 from billing import grants
 from billing.models import Alert, AlertPreference
 from billing.models_funding import AutoTopUp, SavedCard, TopUp
-from common import crypto, ids
+from common import crypto, ids, origin
 from proxy.models import Export, ExportPiece, Generation, IdempotencyKey
 from tests import pages
 
@@ -301,3 +302,33 @@ class TestTheAuditLog:
             cursor.execute("select set_config('tollgate.erased_user', %s, true)", [str(user.pk)])
             with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
                 cursor.execute(f"update accounts_auditevent set {change}")  # noqa: S608 - ours
+
+    @pytest.mark.parametrize("column", ["target_name", "before", "after", "address"])
+    def test_is_blanked_in_the_events_of_who_is_erased_alone(self, column: str) -> None:
+        """Every event that says something of somebody else stays as it is, column by column."""
+        empty = "null" if column in ("before", "after") else "''"
+        friend, user = pages.person("bob"), pages.person("ada")
+        club = workspaces.create(owner=friend, name="Club", by=friend)
+        with origin.during(origin.Origin(address="192.0.2.7")), transaction.atomic():
+            audit.record(
+                action="x.changed",
+                by=friend,
+                target=audit.Target("x_1", "theirs"),
+                workspaces=[club],
+                before={"role": "viewer"},
+                after={"role": "admin"},
+            )
+        event = AuditEvent.objects.get(target="x_1")
+        assert getattr(event, column)
+        erasure.erase(user=user)
+
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("select set_config('tollgate.erased_user', %s, true)", [str(user.pk)])
+            with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+                cursor.execute(
+                    f"update accounts_auditevent set {column} = {empty} where id = %s",  # noqa: S608 - ours
+                    [event.pk],
+                )
+
+        event.refresh_from_db()
+        assert getattr(event, column)
