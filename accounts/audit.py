@@ -2,11 +2,13 @@
 The audit log: who changed what, written in the transaction that makes the change.
 
 Values are masked by what callers pass: never a secret, never a key's text or digest. Of a
-change only the fields that differ are kept; a change that changes nothing is no event.
+change only the fields that differ are kept; a change that changes nothing is no event. URLs are
+kept without user names, passwords and queries: tokens of customers stand there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +32,8 @@ class Stranger:
 By = Actor | Stranger
 STRANGER: Final = Stranger()
 KEY: Final = ("name", "scopes", "models", "rpm", "tpm", "max_streams", "ips", "expires_at")
+URL_USER: Final = re.compile(r"(https?://)[^/?#\s]*@", re.IGNORECASE)
+URL_QUERY: Final = re.compile(r"(https?://[^?#\s]*[?#])\S+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def record(
             workspace_id=place.pk if isinstance(place, Workspace) else place,
             action=action,
             target=target.id,
-            target_name=target.name[:254],
+            target_name=_masked(target.name)[:254],
             before=was,
             after=became,
             request_id=where.request_id,
@@ -144,7 +148,12 @@ def _value(value: Any) -> Any:
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, set | frozenset):
         return sorted(value)
-    return value
+    return _masked(value) if isinstance(value, str) else value
+
+
+def _masked(text: str) -> str:
+    """The text, with what may be secret in its URLs replaced."""
+    return URL_QUERY.sub(r"\1***", URL_USER.sub(r"\1***@", text))
 
 
 def _actor(by: By) -> dict[str, Any]:

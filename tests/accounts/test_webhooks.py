@@ -74,6 +74,36 @@ class TestCreate:
             webhooks.create(workspace=home, url=URL, events=EVENTS, by=bob)
 
 
+class TestTheAuditLog:
+    def test_has_no_query_of_a_url(self, alice: User, home: Workspace) -> None:
+        first, second = (f"https://hooks.example.com/in?token=t0k3n-{n}" for n in (1, 2))
+        made, _ = webhooks.create(workspace=home, url=first, events=EVENTS, by=alice)
+        webhooks.update(endpoint=made, by=alice, url=second)
+        webhooks.delete(endpoint=made, by=alice)
+
+        events = AuditEvent.objects.filter(target=made.public_id).order_by("id")
+        said = [f"{event.target_name} {event.before} {event.after}" for event in events]
+        assert len(said) == 3, "another query is a change"
+        assert "t0k3n" not in "".join(said)
+        assert events[1].target_name == "https://hooks.example.com/in?***"
+
+    @pytest.mark.parametrize(
+        ("text", "kept"),
+        [
+            ("https://me:pass@host/path", "https://***@host/path"),
+            ("HTTP://me@host?a=b#c", "HTTP://***@host?***"),
+            ("https://host/path@home", "https://host/path@home"),
+            ("see https://h/?k=1 and me@host.example?", "see https://h/?*** and me@host.example?"),
+        ],
+    )
+    def test_has_no_secrets_of_urls(self, home: Workspace, text: str, kept: str) -> None:
+        where, target = [home], audit.Target("x_1", text)
+        audit.record(action="x", by=None, target=target, workspaces=where, after={"url": text})
+
+        event = AuditEvent.objects.get(target="x_1")
+        assert (event.target_name, event.after) == (kept, {"url": kept})
+
+
 class TestUpdate:
     def test_a_change_to_an_old_version_is_a_conflict(
         self, alice: User, endpoint: WebhookEndpoint
