@@ -218,9 +218,10 @@ def _key(call: Call, key_id: str) -> ApiKey:
 
 
 def _locked(call: Call, key_id: str) -> ApiKey:
-    """The key, with its row locked before its version is looked at."""
-    key = _key(call, key_id)
-    return ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
+    """The key, with its row and its caps locked before its version is looked at."""
+    key = ApiKey.objects.select_for_update(no_key=True).get(pk=_key(call, key_id).pk)
+    limits.lock_key_caps(key=key)
+    return key
 
 
 def _shape(call: Call, key: ApiKey, *, text: str | None = None) -> KeyShape:
@@ -265,7 +266,7 @@ def _set_caps(call: Call, key: ApiKey) -> None:
     body: Mapping[str, Any] = call.body
     if "daily_usd" not in body and "monthly_usd" not in body:
         return
-    daily, monthly = limits.key_caps(key=key)
+    daily, monthly = limits.lock_key_caps(key=key)
     try:
         limits.set_key_caps(
             key=key,

@@ -67,7 +67,7 @@ class LimitsView(Endpoint):
     )
     def patch(self, call: Call) -> dict[str, Any]:
         """Set the caps of the workspace; calls in flight are not touched."""
-        daily, monthly = limits.workspace_caps(workspace=call.workspace)
+        daily, monthly = limits.lock_workspace_caps(workspace=call.workspace)
         try:
             limits.set_workspace_caps(
                 workspace=call.workspace,

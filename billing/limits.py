@@ -55,8 +55,7 @@ def set_workspace_caps(
         )
     if not past_tier:
         _check(tiers=[workspace.tier], daily=daily, monthly=monthly)
-    ledger.open_accounts(workspace_id=workspace.pk)
-    home = ledger.lock_homes(workspace_id=workspace.pk, assets=(ledger.USD,))[0]
+    home = _lock_home(workspace)
     before = facts((home.day_cap, home.month_cap))
     versions.require(wanted=version, current=versions.of(before))
     Account.objects.filter(pk=home.pk).update(day_cap=daily, month_cap=monthly)
@@ -89,13 +88,12 @@ def set_key_caps(
     """
     _not_negative(daily, monthly)
     keyrights.require_to_change(by=by, key=key)
-    _require_within(by=by, before=key_caps(key=key), after=(daily, monthly))
+    before = lock_key_caps(key=key)
+    _require_within(by=by, before=before, after=(daily, monthly))
     if not past_tier:
         # A key without a cap of its own is still bounded by its workspace's: 0 stands for it.
         tiers = list(Tier.objects.filter(workspaces__api_keys=key))
         _check(tiers=tiers, daily=daily or 0, monthly=monthly or 0)
-    ledger.open_meter(key_id=key.pk)
-    meter = KeyMeter.objects.select_for_update(no_key=True).get(pk=key.pk)
     KeyMeter.objects.filter(pk=key.pk).update(day_cap=daily, month_cap=monthly)
     places = ApiKeyWorkspace.objects.filter(key=key).values_list("workspace_id", flat=True)
     audit.record(
@@ -103,7 +101,7 @@ def set_key_caps(
         by=by,
         target=audit.Target(key.public_id, key.name),
         workspaces=list(places),
-        before=facts((meter.day_cap, meter.month_cap)),
+        before=facts(before),
         after=facts((daily, monthly)),
     )
 
@@ -158,9 +156,27 @@ def workspace_caps(*, workspace: Workspace) -> tuple[int | None, int | None]:
     return Account.objects.values_list("day_cap", "month_cap").get(pk=home)
 
 
+def lock_workspace_caps(*, workspace: Workspace) -> Caps:
+    """Return a workspace's caps, locked: for who changes one of them and keeps the other."""
+    home = _lock_home(workspace)
+    return home.day_cap, home.month_cap
+
+
+def _lock_home(workspace: Workspace) -> Account:
+    ledger.open_accounts(workspace_id=workspace.pk)
+    return ledger.lock_homes(workspace_id=workspace.pk, assets=(ledger.USD,))[0]
+
+
 def key_caps(*, key: ApiKey) -> tuple[int | None, int | None]:
     """Return a key's daily and monthly cap."""
     return _caps(key_id=key.pk)
+
+
+def lock_key_caps(*, key: ApiKey) -> Caps:
+    """Return a key's caps, locked: for who changes one of them and keeps the other."""
+    ledger.open_meter(key_id=key.pk)
+    meter = KeyMeter.objects.select_for_update(no_key=True).get(pk=key.pk)
+    return meter.day_cap, meter.month_cap
 
 
 def _caps(*, key_id: int) -> Caps:
@@ -177,8 +193,7 @@ def apply_tier(*, workspace: Workspace) -> None:
     """
     tier = workspace.tier
     daily, monthly = tier.default_daily_nanos, tier.default_monthly_nanos
-    ledger.open_accounts(workspace_id=workspace.pk)
-    home = ledger.lock_homes(workspace_id=workspace.pk, assets=(ledger.USD,))[0]
+    home = _lock_home(workspace)
     Account.objects.filter(pk=home.pk).update(day_cap=daily, month_cap=monthly)
     defaults = set(Tier.objects.values_list("default_daily_nanos", "default_monthly_nanos"))
     meters = KeyMeter.objects.filter(key__workspaces=workspace).order_by("key_id")

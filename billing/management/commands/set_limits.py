@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
 
 from accounts import keylimits, keys, workspaces
 from accounts.management.operator import OperatorCommand
@@ -44,10 +45,11 @@ class Command(OperatorCommand):
 
 def _set_workspace(**options: Any) -> dict[str, Any]:
     workspace = workspaces.named(text=options["workspace"])
-    daily, monthly = _caps(limits.workspace_caps(workspace=workspace), **options)
-    limits.set_workspace_caps(
-        workspace=workspace, daily=daily, monthly=monthly, by=None, past_tier=True
-    )
+    with transaction.atomic():
+        daily, monthly = _caps(limits.lock_workspace_caps(workspace=workspace), **options)
+        limits.set_workspace_caps(
+            workspace=workspace, daily=daily, monthly=monthly, by=None, past_tier=True
+        )
     answer: dict[str, Any] = {"workspace_id": workspace.public_id, **_shown(daily, monthly)}
     if options["rpm"] is not None:
         answer |= {"rpm": _rpm(options["rpm"]), "keys": _set_all_rpm(workspace, options["rpm"])}
@@ -68,8 +70,9 @@ def _set_key(**options: Any) -> dict[str, Any]:
         raise CommandError(f"There is no key {options['key']}.")
     if options["rpm"] is not None:
         key = keys.update(key=key, by=None, rpm=_rpm(options["rpm"]))
-    daily, monthly = _caps(limits.key_caps(key=key), **options)
-    limits.set_key_caps(key=key, daily=daily, monthly=monthly, by=None, past_tier=True)
+    with transaction.atomic():
+        daily, monthly = _caps(limits.lock_key_caps(key=key), **options)
+        limits.set_key_caps(key=key, daily=daily, monthly=monthly, by=None, past_tier=True)
     return {"key_id": key.public_id, "rpm": key.rpm, **_shown(daily, monthly)}
 
 
