@@ -7,11 +7,14 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts import members, versions
-from accounts.api import MEMBER, Call, Endpoint, Page, Strict, VersionField, needs, operation
+from accounts.api import Call, Endpoint, Page, Strict, VersionField, needs, operation
 from accounts.errors import Missing
 from accounts.models import Membership
 from accounts.scopes import Role, Scope
 from common import pagination
+
+# People see who is here with them; a program sees names and addresses only to manage them.
+READ = needs(Scope.MEMBERS_MANAGE, people=True)
 
 
 class MemberSerializer(serializers.Serializer[Any]):
@@ -40,7 +43,7 @@ class MemberChangeSerializer(Strict):
 class MembersView(Endpoint):
     """``/members``"""
 
-    @operation(name="list_members", access=MEMBER, answer=MemberSerializer, paged=True)
+    @operation(name="list_members", access=READ, answer=MemberSerializer, paged=True)
     def get(self, call: Call) -> Page:
         """Everyone in the workspace."""
         found = Membership.objects.filter(workspace=call.workspace).select_related("user")
@@ -50,7 +53,7 @@ class MembersView(Endpoint):
 class MemberView(Endpoint):
     """``/members/{member_id}``"""
 
-    @operation(name="get_member", access=MEMBER, answer=MemberSerializer)
+    @operation(name="get_member", access=READ, answer=MemberSerializer)
     def get(self, call: Call, member_id: str) -> Membership:
         """One member."""
         return _member(call, member_id)
