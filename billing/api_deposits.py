@@ -6,7 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.api import Call, Endpoint, Page, Strict, UsdField, needs, operation
+from accounts import versions
+from accounts.api import Call, Endpoint, Page, Strict, UsdField, VersionField, needs, operation
 from accounts.errors import Invalid
 from accounts.scopes import Scope
 from billing import ledger
@@ -59,12 +60,14 @@ class CryptoSerializer(serializers.Serializer[Any]):
     conversion = serializers.ChoiceField(choices=["automatic", "manual"])
     assets = HoldingSerializer(many=True)
     underway = UnderwaySerializer(many=True)
+    version = serializers.CharField(help_text="Of the conversion: all that can be changed.")
 
 
 class CryptoChangeSerializer(Strict):
     """How deposits from now on become dollars."""
 
     conversion = serializers.ChoiceField(choices=["automatic", "manual"])
+    version = VersionField()
 
 
 class DepositSerializer(serializers.Serializer[Any]):
@@ -133,7 +136,7 @@ class CryptoView(Endpoint):
     def patch(self, call: Call) -> dict[str, Any]:
         """Convert deposits from now on by themselves, or keep them until you say so."""
         keep = call.body["conversion"] == "manual"
-        exchange.set_keep(address=_give(call), keep=keep, by=call.by)
+        exchange.set_keep(address=_give(call), keep=keep, by=call.by, version=call.version)
         return _shown(call)
 
 
@@ -207,7 +210,7 @@ def _shown(call: Call) -> dict[str, Any]:
     if not config.configured():
         return {
             "available": False, "address": None, "conversion": "automatic", "assets": [],
-            "underway": [],
+            "underway": [], "version": versions.of(exchange.facts(keep=False)),
         }  # fmt: skip
     address = wallets.find(workspace=call.workspace)
     return {
@@ -216,4 +219,5 @@ def _shown(call: Call) -> dict[str, Any]:
         "conversion": "manual" if address and address.keep else "automatic",
         "assets": holdings.holdings(address=address),
         "underway": holdings.underway(address=address) if address else [],
+        "version": versions.of(exchange.facts(keep=bool(address and address.keep))),
     }

@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from accounts.api import Call, Endpoint, Page, Strict, UsdField, needs, operation
+from accounts import versions
+from accounts.api import Call, Endpoint, Page, Strict, UsdField, VersionField, needs, operation
 from accounts.errors import Invalid, Missing
 from accounts.models import Workspace
 from accounts.scopes import Scope
@@ -144,27 +145,36 @@ class NewRefundSerializer(Strict):
     reason = serializers.CharField(max_length=200, required=False, default="")
 
 
-class AutoTopUpSerializer(Strict):
-    """When a saved card is charged by itself."""
+class AutoTopUpChangeSerializer(Strict):
+    """When a saved card is to be charged by itself."""
 
     enabled = serializers.BooleanField()
     threshold_usd = UsdField(source="threshold_nanos")
     amount_usd = UsdField()
     monthly_limit_usd = UsdField()
     card = serializers.CharField(max_length=40, allow_null=True, required=False)
-    failures = serializers.IntegerField(read_only=True)
-    stopped_because = serializers.CharField(read_only=True)
+    version = VersionField()
+
+
+class AutoTopUpSerializer(serializers.Serializer[Any]):
+    """When a saved card is charged by itself."""
+
+    enabled = serializers.BooleanField()
+    threshold_usd = UsdField()
+    amount_usd = UsdField()
+    monthly_limit_usd = UsdField()
+    card = serializers.CharField(allow_null=True)
+    failures = serializers.IntegerField()
+    stopped_because = serializers.CharField()
+    version = serializers.CharField()
 
     def to_representation(self, instance: AutoTopUp) -> dict[str, Any]:
         """Write the wishes."""
-        return {
-            "enabled": instance.enabled,
-            "threshold_usd": money.usd(instance.threshold_nanos),
-            "amount_usd": usd(instance.amount_cents),
-            "monthly_limit_usd": usd(instance.monthly_limit_cents),
-            "card": instance.card.public_id if instance.card else None,
+        facts = autotopups.facts(instance)
+        return facts | {
             "failures": instance.failures,
             "stopped_because": instance.stopped_because,
+            "version": versions.of(facts),
         }
 
 
@@ -253,7 +263,10 @@ class AutoTopUpView(Endpoint):
         return autotopups.of(workspace=call.workspace)
 
     @operation(
-        name="set_auto_top_up", access=MANAGE, body=AutoTopUpSerializer, answer=AutoTopUpSerializer
+        name="set_auto_top_up",
+        access=MANAGE,
+        body=AutoTopUpChangeSerializer,
+        answer=AutoTopUpSerializer,
     )
     def put(self, call: Call) -> AutoTopUp:
         """Switch it on or off, or change it."""
@@ -266,4 +279,5 @@ class AutoTopUpView(Endpoint):
             monthly_limit_cents=cents(body["monthly_limit_usd"], "monthly_limit_usd"),
             card=find_card(call.workspace, body.get("card")),
             by=call.by,
+            version=call.version,
         )

@@ -16,7 +16,7 @@ from django.db.models import F, Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import audit
+from accounts import audit, versions
 from accounts.actors import Actor
 from accounts.errors import Invalid
 from accounts.models import Workspace
@@ -54,16 +54,19 @@ def choose(
     monthly_limit_cents: int,
     card: SavedCard | None,
     by: Actor,
+    version: str | None = None,
 ) -> AutoTopUp:
     """
     Switch automatic top-ups on or off, or change them; what stopped them is forgotten.
 
+    :raises accounts.errors.Conflict: they are not at the version that was asked for
     :raises accounts.errors.Invalid: an amount out of bounds, or no card to charge
     :raises accounts.errors.NotVerified: their address is not proved
     """
     if enabled:
         topups.require_verified(by)
-    before = AutoTopUp.objects.select_for_update().filter(workspace=workspace).first()
+    before = facts(_locked(workspace))
+    versions.require(wanted=version, current=versions.of(before))
     topups.check_amount(amount_cents)
     if monthly_limit_cents < amount_cents:
         raise Invalid(_("The monthly limit is below one top-up."), param="monthly_limit_usd")
@@ -85,13 +88,20 @@ def choose(
         by=by,
         target=audit.Target(workspace.public_id, workspace.name),
         workspaces=[workspace],
-        before=_facts(before) if before else None,
-        after=_facts(made),
+        before=before,
+        after=facts(made),
     )
     return made
 
 
-def _facts(wishes: AutoTopUp) -> dict[str, Any]:
+def _locked(workspace: Workspace) -> AutoTopUp:
+    """The wishes; those that nobody has made yet are made, so that two cannot be the first."""
+    AutoTopUp.objects.bulk_create([of(workspace=workspace)], ignore_conflicts=True)
+    return AutoTopUp.objects.select_for_update().get(workspace=workspace)
+
+
+def facts(wishes: AutoTopUp) -> dict[str, Any]:
+    """What can be changed of the wishes, as it is written down."""
     return {
         "enabled": wishes.enabled,
         "threshold_usd": money.usd(wishes.threshold_nanos),
@@ -111,6 +121,8 @@ def begin_due(*, now: datetime) -> list[TopUp]:
 
 @transaction.atomic
 def _begin(workspace_id: int, *, now: datetime) -> TopUp | None:
+    # Before the wishes, as where a payment is booked: pages that are opened count this one.
+    ledger.lock_homes(workspace_id=workspace_id, assets=(ledger.USD,))
     # One at a time, by what is wanted now: who is second finds what the first has begun.
     rows = AutoTopUp.objects.select_for_update(of=("self",)).select_related("workspace__tier")
     wishes = rows.get(pk=workspace_id)

@@ -17,7 +17,7 @@ from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import audit
+from accounts import audit, versions
 from accounts.actors import Actor, person_id
 from accounts.models import Workspace
 from billing import conversions, incidents, ledger
@@ -157,9 +157,16 @@ def convertible(*, address: DepositAddress, asset: str) -> int:
 
 
 @transaction.atomic
-def set_keep(*, address: DepositAddress, keep: bool, by: Actor = None) -> DepositAddress:
-    """Say whether deposits from now on stay what they are until they are converted."""
+def set_keep(
+    *, address: DepositAddress, keep: bool, by: Actor = None, version: str | None = None
+) -> DepositAddress:
+    """
+    Say whether deposits from now on stay what they are until they are converted.
+
+    :raises accounts.errors.Conflict: that is not at the version that was asked for
+    """
     found = DepositAddress.objects.select_for_update(no_key=True).get(pk=address.pk)
+    versions.require(wanted=version, current=versions.of(facts(keep=found.keep)))
     if found.keep != keep:
         before, found.keep = found.keep, keep
         found.save(update_fields=["keep"])
@@ -168,10 +175,15 @@ def set_keep(*, address: DepositAddress, keep: bool, by: Actor = None) -> Deposi
             by=by,
             target=audit.Target(found.workspace.public_id, found.workspace.name),
             workspaces=[found.workspace],
-            before={"keep": before},
-            after={"keep": keep},
+            before=facts(keep=before),
+            after=facts(keep=keep),
         )
     return found
+
+
+def facts(*, keep: bool) -> dict[str, object]:
+    """What can be changed of an address, as it is written down."""
+    return {"keep": keep}
 
 
 def _exchange(

@@ -74,6 +74,17 @@ class TestCryptoView:
         [deposit] = ask(browser, "GET", "deposits")[1]["data"]
         assert (deposit["amount"], deposit["state"]) == ("5.5", "kept")
 
+    def test_a_change_to_what_changed_meanwhile_is_a_409(
+        self, shop: Counter, browser: Client
+    ) -> None:
+        seen = ask(browser, "GET", "crypto")[1]["version"]
+        wanted = {"conversion": "manual", "version": seen}
+        status, changed = ask(browser, "PATCH", "crypto", wanted)
+        assert (status, changed["conversion"]) == (200, "manual")
+        status, late = ask(browser, "PATCH", "crypto", wanted | {"conversion": "automatic"})
+        assert (status, late["error"]["reason"]) == (409, "version_conflict")
+        assert ask(browser, "GET", "crypto")[1] == changed
+
     def test_what_arrived_stays_listed_where_chains_are_taken_no_more(
         self, shop: Counter, browser: Client, owner: User, settings: Settings
     ) -> None:
