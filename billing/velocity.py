@@ -51,7 +51,35 @@ def check(
         _check_attempts(rows, now)
         _check_new_cards(_first_paid(rows), now)
     _check_sharing(workspace, card, now)
-    _check_sum(workspace, amount_cents, now)
+    _check_sum(workspace, amount_cents, _as_good_as_paid(workspace, now))
+
+
+def check_day(*, top_up: TopUp, with_pages: bool) -> None:
+    """
+    Refuse a payment that the day has no room for any more, where pages are open or without them.
+
+    :raises common.errors.ApiError: 429, with when to come back
+    """
+    now = timezone.now()
+    rows = _as_good_as_paid(top_up.workspace, now)
+    if with_pages:
+        rows = rows | _open_pages(top_up.workspace, now)
+    _check_sum(top_up.workspace, top_up.amount_cents, rows.exclude(pk=top_up.pk))
+
+
+def in_the_way(*, top_up: TopUp) -> list[TopUp]:
+    """The open pages, the oldest first, without which the day has room for a payment."""
+    now = timezone.now()
+    pages = _open_pages(top_up.workspace, now).exclude(pk=top_up.pk)
+    others = (_as_good_as_paid(top_up.workspace, now) | pages).exclude(pk=top_up.pk)
+    over = _sum(others) + top_up.amount_cents - daily_limit_cents(workspace=top_up.workspace)
+    found = []
+    for page in pages.order_by("id"):
+        if over <= 0:
+            break
+        found.append(page)
+        over -= page.amount_cents
+    return found
 
 
 def check_saving(*, workspace: Workspace) -> None:
@@ -140,13 +168,25 @@ def _users(fingerprint: str, now: datetime) -> list[int]:
     return sorted(first, key=lambda each: (first[each], each))
 
 
-def _check_sum(workspace: Workspace, amount_cents: int, now: datetime) -> None:
-    # A saved card that is about to be charged is as good as paid; a page may be left unpaid.
+def _as_good_as_paid(workspace: Workspace, now: datetime) -> QuerySet[TopUp]:
+    """The day's payments; a saved card that is about to be charged is as good as paid."""
     charged = Q(status=TopUp.Status.PENDING, card__isnull=False)
-    rows = TopUp.objects.filter(Q(status=TopUp.Status.PAID) | charged, workspace=workspace)
-    today = rows.filter(created_at__gt=now - DAY)
-    paid = today.aggregate(sum=Sum("amount_cents"))["sum"] or 0
-    most = daily_limit_cents(workspace=workspace)
+    counted = Q(status=TopUp.Status.PAID) | charged
+    return TopUp.objects.filter(counted, workspace=workspace, created_at__gt=now - DAY)
+
+
+def _open_pages(workspace: Workspace, now: datetime) -> QuerySet[TopUp]:
+    """The day's pages that somebody has the address of and may pay on."""
+    waiting = Q(status=TopUp.Status.PENDING, session_id__isnull=False)
+    return TopUp.objects.filter(waiting, workspace=workspace, created_at__gt=now - DAY)
+
+
+def _sum(rows: QuerySet[TopUp]) -> int:
+    return int(rows.aggregate(sum=Sum("amount_cents"))["sum"] or 0)
+
+
+def _check_sum(workspace: Workspace, amount_cents: int, rows: QuerySet[TopUp]) -> None:
+    paid, most = _sum(rows), daily_limit_cents(workspace=workspace)
     if paid + amount_cents > most:
         raise _too_fast(
             _("At most %(most)s USD can be paid within a day for now, %(paid)s are paid.")

@@ -11,6 +11,7 @@ from billing import autotopups
 from billing.models_funding import SavedCard, TopUp
 from billing.stripe import booking, checkout, customers, taxes
 from billing.stripe.client import KEY_LASTS, Declined, Refused, connect, id_of, plain, refusals
+from common.errors import ApiError
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +22,7 @@ def charge(*, top_up: TopUp) -> None:
 
     :raises billing.stripe.client.Away: what became of it is not known yet
     """
-    top_up = TopUp.objects.select_related("workspace", "card").get(pk=top_up.pk)
+    top_up = TopUp.objects.select_related("workspace__tier", "card").get(pk=top_up.pk)
     if top_up.status != TopUp.Status.PENDING or top_up.card is None:
         return
     if timezone.now() - top_up.created_at > KEY_LASTS:
@@ -31,7 +32,11 @@ def charge(*, top_up: TopUp) -> None:
         autotopups.declined(top_up=top_up, why="card_removed")
         return
     try:
+        checkout.make_room(top_up=top_up)
         intent_id = _charge(top_up, top_up.card)
+    except ApiError:
+        # A page was paid meanwhile that was open when the charge was asked for.
+        autotopups.declined(top_up=top_up, why="daily_limit")
     except Declined as refusal:
         autotopups.declined(top_up=top_up, why=refusal.code)
     except Refused as refusal:

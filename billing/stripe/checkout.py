@@ -5,17 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
+import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.errors import Invalid
 from accounts.models import Workspace
-from billing import velocity
+from billing import ledger, velocity
 from billing.models_funding import StripeCustomer, TopUp
-from billing.stripe import customers
+from billing.stripe import booking, customers
 from billing.stripe.client import Refused, connect, refusals
 from common import ids
+
+log = structlog.get_logger(__name__)
 
 # Stripe closes a page by itself; the same call gives the same page until then.
 OPEN_FOR: Final = timedelta(hours=23)
@@ -25,13 +29,14 @@ def open_page(*, top_up: TopUp) -> str:
     """Return the address where a payment is made; the same one however often it is asked for.
 
     :raises accounts.errors.Invalid: the payment is over
+    :raises common.errors.ApiError: more than may be paid a day
     :raises billing.stripe.client.StripeError: there is no page now
     """
     if top_up.status != TopUp.Status.PENDING or top_up.method != TopUp.Method.CHECKOUT:
-        words = _("This payment is over (%(status)s); begin another one.")
-        raise Invalid(words % {"status": top_up.get_status_display()})
+        raise _over(top_up)
     if top_up.session_url:
         return top_up.session_url
+    make_room(top_up=top_up)
     try:
         return _open(top_up)
     except Refused as refusal:
@@ -44,6 +49,37 @@ def open_page(*, top_up: TopUp) -> str:
     return _open(top_up)
 
 
+def _over(top_up: TopUp) -> Invalid:
+    words = _("This payment is over (%(status)s); begin another one.")
+    return Invalid(words % {"status": top_up.get_status_display()})
+
+
+def make_room(*, top_up: TopUp) -> None:
+    """
+    Close the workspace's other open pages, as far as the day has no room for both.
+
+    :raises common.errors.ApiError: more is paid than leaves room
+    :raises billing.stripe.client.StripeError: a page could not be closed
+    """
+    velocity.check_day(top_up=top_up, with_pages=False)
+    for page in velocity.in_the_way(top_up=top_up):
+        _close(page)
+    # A page that could not be closed may be paid by now.
+    velocity.check_day(top_up=top_up, with_pages=False)
+
+
+def _close(page: TopUp) -> None:
+    session_id = page.session_id or ""
+    try:
+        with refusals():
+            connect().v1.checkout.sessions.expire(session_id)
+    except Refused as refusal:
+        if refusal.code == "key":
+            raise
+        log.info("A page is over already", top_up=page.public_id)
+    booking.book_session(session_id)
+
+
 def _open(top_up: TopUp) -> str:
     customer = customers.ensure(workspace=top_up.workspace)
     with refusals():
@@ -52,8 +88,18 @@ def _open(top_up: TopUp) -> str:
             _payment(top_up, customer),  # type: ignore[arg-type]  # a plain dict
             {"idempotency_key": f"{top_up.public_id}-{customer}"},
         )
-    TopUp.objects.filter(pk=top_up.pk).update(session_id=made.id, session_url=made.url or "")
+    _give_out(top_up, session_id=made.id, url=made.url or "")
     return made.url or ""
+
+
+@transaction.atomic
+def _give_out(top_up: TopUp, *, session_id: str, url: str) -> None:
+    """Note a page before anybody has its address; of several at once each counts the others."""
+    ledger.lock_homes(workspace_id=top_up.workspace_id, assets=(ledger.USD,))
+    velocity.check_day(top_up=top_up, with_pages=True)
+    waiting = TopUp.objects.filter(pk=top_up.pk, status=TopUp.Status.PENDING)
+    if not waiting.update(session_id=session_id, session_url=url):
+        raise _over(TopUp.objects.get(pk=top_up.pk))
 
 
 def marks(top_up: TopUp) -> dict[str, str]:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from pytest_django import Settings
 
 from accounts import workspaces
 from accounts.models import Tier
-from billing import topups, velocity
+from billing import ledger, topups, velocity
 from billing.models import Alert
 from billing.models_funding import SavedCard, TopUp
 from billing.stripe import booking
@@ -15,7 +18,7 @@ from billing.tasks import top_up_automatically
 from common.errors import ApiError
 from tests.billing.stripe import payer
 from tests.billing.stripe.payer import Payer
-from tests.fakes.stripe.process import GOOD
+from tests.fakes.stripe.process import GOOD, FakeStripe
 
 pytestmark = pytest.mark.django_db
 
@@ -60,6 +63,46 @@ class TestCheck:
         with pytest.raises(ApiError, match="within a day"):
             ada.ask(4501, card=card)
         assert ada.ask(4500, card=card)
+
+    def test_pages_opened_first_and_paid_later_stay_below_the_limit(self, ada: Payer) -> None:
+        first, second, third = (ada.ask(cents) for cents in (12000, 5000, 9000))
+        states = {each["id"]: each["status"] for each in ada.fake.all("checkout.session")}
+        assert states[first.session_id] == "expired"
+        assert (states[second.session_id], states[third.session_id]) == ("open", "open")
+        assert TopUp.objects.get(pk=first.pk).status == TopUp.Status.EXPIRED
+        for top_up in (second, third):
+            ada.complete(top_up)
+            booking.book_session(top_up.session_id or "")
+        assert ada.cents == 14000
+
+    def test_a_page_that_was_paid_just_now_is_credited_and_keeps_the_next_closed(
+        self, ada: Payer
+    ) -> None:
+        ada.complete(ada.ask(15000))
+        asked = topups.ask(workspace=ada.workspace, amount_cents=9000, by=ada.user)
+        with pytest.raises(ApiError, match="within a day"):
+            topups.processor().open(top_up=asked)
+        assert ada.cents == 15000
+        assert len(ada.fake.all("checkout.session")) == 1
+
+    def test_an_automatic_charge_closes_the_page_that_it_has_no_room_beside(
+        self, ada: Payer
+    ) -> None:
+        card = ada.save_card()
+        left = ada.ask(19000)
+        ada.automatic(card)
+        top_up_automatically()
+        left.refresh_from_db()
+        assert (left.status, ada.cents) == (TopUp.Status.EXPIRED, 1500)
+
+    def test_a_charge_beside_a_page_paid_just_now_is_not_made(self, ada: Payer) -> None:
+        card = ada.save_card()
+        left = ada.ask(19000)
+        top_up = ada.ask(1000, card=card)
+        ada.complete(left)
+        topups.processor().charge(top_up=top_up)
+        top_up.refresh_from_db()
+        assert (top_up.failure, ada.cents) == ("daily_limit", 19500)
 
     def test_many_attempts_are_slowed_down(self, ada: Payer, settings: Settings) -> None:
         settings.TOPUP_ATTEMPTS_PER_HOUR = 2
@@ -129,6 +172,47 @@ class TestCheck:
         ada.automatic(card)
         top_up_automatically()
         assert not TopUp.objects.filter(method="auto").exists()
+
+
+def open_elsewhere(top_up: TopUp) -> str:
+    """Open a page on a connection of its own; what was said where it was refused."""
+    try:
+        topups.processor().open(top_up=top_up)
+    except ApiError as refusal:
+        return refusal.message
+    finally:
+        connection.close()
+    return ""
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAtOnce:
+    def test_of_two_pages_opened_at_once_one_is_given_out(self, fake: FakeStripe) -> None:
+        ada = payer.payer(fake)
+        asked = [
+            topups.ask(workspace=ada.workspace, amount_cents=15000, by=ada.user) for _ in range(2)
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            with transaction.atomic():
+                ledger.lock_homes(workspace_id=ada.workspace.pk, assets=(ledger.USD,))
+                opened = [pool.submit(open_elsewhere, each) for each in asked]
+                wait_for_locks(2)
+            said = [each.result(timeout=30) for each in opened]
+        assert sorted(map(bool, said)) == [False, True]
+        assert TopUp.objects.exclude(session_id=None).count() == 1
+
+
+def wait_for_locks(count: int) -> None:
+    """Wait until so many wait for what this transaction has."""
+    deadline = time.monotonic() + 30
+    with connection.cursor() as cursor:
+        while True:
+            # The second in a queue waits for the row, the first for the transaction.
+            cursor.execute("select count(distinct pid) from pg_locks where not granted")
+            if cursor.fetchone()[0] >= count:
+                return
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 class TestCheckSaving:

@@ -131,6 +131,8 @@ class Fake:
                 return bank.make("cus", "customer", **wanted)
             case ["checkout", "sessions"]:
                 return bank.session(wanted, self.base)
+            case ["checkout", "sessions", name, "expire"]:
+                return self._expire(bank.get(name, "checkout.session"))
             case ["billing_portal", "sessions"]:
                 bank.get(wanted["customer"], "customer")
                 return bank.make(
@@ -153,6 +155,13 @@ class Fake:
             case ["tax", "calculations"]:
                 return taxes.calculate(bank, wanted)
         raise Failure(404, "unknown", f"The fake has no POST {path}")
+
+    def _expire(self, session: Body) -> Body:
+        if session["status"] != "open":
+            raise Failure(400, "", "Only Checkout Sessions with a status of open can be expired.")
+        session |= {"status": "expired", "url": None}
+        self.bank.tell("checkout.session.expired", session)
+        return session
 
     def _intent(self, wanted: Body) -> Body:
         bank = self.bank
