@@ -15,6 +15,7 @@ from django.test import Client
 from accounts import invitations, keys, members, service_accounts, webhooks, workspaces
 from accounts.models import (
     ApiKey,
+    AuditEvent,
     Invitation,
     ServiceAccount,
     User,
@@ -23,6 +24,7 @@ from accounts.models import (
 )
 from billing import grants
 from billing.models import Usage
+from billing.models_funding import SavedCard, TopUp
 from proxy import exports
 from proxy.models import Export
 from tests import pages
@@ -116,6 +118,9 @@ class Tenant:
     usage: Usage
     export: Export
     delivery: WebhookDelivery
+    top_up: TopUp
+    card: SavedCard
+    elsewhere: UserSession
 
     def program(self, *scopes: str) -> Program:
         """A program with a management key of the owner."""
@@ -147,7 +152,16 @@ class Tenant:
             "export_id": self.export.public_id,
             "webhook_id": self.delivery.endpoint.public_id,
             "delivery_id": self.delivery.public_id,
+            "top_up_id": self.top_up.public_id,
+            "card_id": self.card.public_id,
+            "event_id": self.event.public_id,
+            "session_id": f"{self.elsewhere.pk}",
         }
+
+    @property
+    def event(self) -> AuditEvent:
+        """What was written down first."""
+        return AuditEvent.objects.filter(workspace=self.workspace).earliest("id")
 
 
 def make_tenant(name: str) -> Tenant:
@@ -169,7 +183,22 @@ def make_tenant(name: str) -> Tenant:
         workspace=workspace, url=f"https://{name}.example.com/", events=["key.created"], by=owner
     )
     delivery = webhooks.send_test(endpoint=endpoint, by=owner)
-    return Tenant(owner, workspace, key, member, account, invitation, usage, export, delivery)
+    return Tenant(
+        *(owner, workspace, key, member, account, invitation, usage, export, delivery),
+        top_up=TopUp.objects.create(
+            workspace=workspace, method=TopUp.Method.CHECKOUT, amount_cents=1000
+        ),
+        card=SavedCard.objects.create(
+            workspace=workspace, method_id=f"pm_{name}", exp_month=1, exp_year=2040
+        ),
+        elsewhere=known_by_number(another_session(owner)),
+    )
+
+
+def known_by_number(there: UserSession) -> UserSession:
+    """The same with an id that nothing else has: a small number is part of many a text."""
+    UserSession.objects.filter(pk=there.pk).update(id=there.pk + 987_600_000)
+    return UserSession.objects.get(pk=there.pk + 987_600_000)
 
 
 @pytest.fixture

@@ -65,8 +65,7 @@ class TestData:
 
 class TestSessions:
     def test_one_is_ended_there_and_at_once(self, alice: Tenant) -> None:
-        there = another_session(alice.owner)
-        here = alice.session()
+        there, here = alice.elsewhere, alice.session()
         shown = here.get("me/sessions")["data"]
         assert [(row["id"], row["current"]) for row in shown] == [(str(there.pk), False)]
 
@@ -78,14 +77,12 @@ class TestSessions:
 
     def test_all_others_are_ended_and_this_one_goes_on(self, alice: Tenant, bob: Tenant) -> None:
         another_session(alice.owner)
-        another_session(alice.owner)
-        elsewhere = another_session(bob.owner)
         here = alice.session()
 
         assert here.ask("DELETE", "me/sessions").status_code == 204
 
         assert here.get("me/sessions")["data"] == []
-        assert list(UserSession.objects.all()) == [elsewhere]
+        assert list(UserSession.objects.all()) == [bob.elsewhere]
         assert AuditEvent.objects.filter(action="user.session_ended").count() == 2
 
     @pytest.mark.parametrize("name", ["x", "0", "9" * 30, "²"])
