@@ -9,7 +9,7 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMultiAlternatives
 from django.test import Client
-from django.utils.translation import get_language
+from django.utils.translation import get_language, override
 
 from accounts import invitations, webhookmail, webhooks
 from accounts.models import User, WebhookEndpoint
@@ -77,8 +77,11 @@ class TestAlerts:
             workspace=home, kind=kind, subject=subject, window="2026-11-21", level=80, facts=facts
         )
 
-        notices.deliver()
+        with override("en"):
+            notices.deliver()
+            left = get_language()
 
+        assert left == "en"
         title, text = only()
         assert TOLD[kind, language][0] in title
         assert TOLD[kind, language][1] in text
@@ -86,7 +89,6 @@ class TestAlerts:
         message = mail.outbox[0]
         assert isinstance(message, EmailMultiAlternatives)
         assert f'<html lang="{language}">' in str(message.alternatives[0][0])
-        assert get_language() == "en"
 
     def test_each_reader_gets_their_own(self, speaker: Callable[[str], User]) -> None:
         home = pages.home(speaker("ru"))

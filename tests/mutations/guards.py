@@ -73,6 +73,7 @@ EVENTS: Final = (r"(?<=before )update or ", r" or delete", r" or truncate")
 LEFT_OUT: Final = {
     "clock.sql": "one line that tests replace",
     "quarantine.sql": "one index",
+    "staffindexes.sql": "two indexes",
     "rollup.sql": "sums of usage for pages; it writes neither a balance nor a hold nor a transfer",
     "rollups.sql": "the tables of those sums",
     "usagekey.sql": "one more of them",
