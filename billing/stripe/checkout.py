@@ -21,8 +21,10 @@ from common import ids
 
 log = structlog.get_logger(__name__)
 
-# Stripe closes a page by itself; the same call gives the same page until then.
-OPEN_FOR: Final = timedelta(hours=23)
+# A link is good that long. Stripe closes its page by itself, and wants that to be at least half an
+# hour and at most a day ahead; it is a fixed time, so that the same call gives the same page.
+LINK_LASTS: Final = timedelta(hours=23)
+PAGE_CLOSES_AFTER: Final = timedelta(hours=23, minutes=45)
 
 
 def open_page(*, top_up: TopUp) -> str:
@@ -36,6 +38,10 @@ def open_page(*, top_up: TopUp) -> str:
         raise _over(top_up)
     if top_up.session_url:
         return top_up.session_url
+    expire(top_up=top_up)
+    top_up.refresh_from_db(fields=["status"])
+    if top_up.status != TopUp.Status.PENDING:
+        raise _over(top_up)
     make_room(top_up=top_up)
     try:
         return _open(top_up)
@@ -135,7 +141,7 @@ def _payment(top_up: TopUp, customer: str) -> dict[str, Any]:
         "billing_address_collection": "required" if taxed else "auto",
         "tax_id_collection": {"enabled": True},
         "customer_update": {"name": "auto", "address": "auto"},
-        "expires_at": int((top_up.created_at + OPEN_FOR).timestamp()),
+        "expires_at": int((top_up.created_at + PAGE_CLOSES_AFTER).timestamp()),
         "success_url": f"{settings.BASE_URL}/dashboard/billing/top-ups/{top_up.public_id}",
         "cancel_url": f"{settings.BASE_URL}/dashboard/billing",
     }
@@ -182,6 +188,6 @@ def open_portal(*, workspace: Workspace) -> str:
 
 def expire(*, top_up: TopUp) -> None:
     """End a payment whose page nobody ever opened, when it could not be opened any more."""
-    if timezone.now() - top_up.created_at > OPEN_FOR:
+    if timezone.now() - top_up.created_at > LINK_LASTS:
         waiting = TopUp.objects.filter(pk=top_up.pk, status=TopUp.Status.PENDING)
         waiting.filter(session_id=None).update(status=TopUp.Status.EXPIRED, failure="expired")

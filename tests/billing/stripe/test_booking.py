@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from accounts.errors import Invalid
 from billing import topups
 from billing.models import Alert, TokenPackage, Transfer
 from billing.models_funding import SavedCard, TopUp
@@ -237,6 +239,18 @@ class TestOpen:
         top_up.refresh_from_db()
         topups.processor().open(top_up=top_up)
         assert len(ada.fake.all("checkout.session")) == 1
+
+    def test_a_link_is_good_until_its_last_minute_and_then_said_to_be_over(
+        self, ada: Payer
+    ) -> None:
+        asked = [topups.ask(workspace=ada.workspace, amount_cents=500, by=ada.user) for _ in "ab"]
+        for top_up, minutes in zip(asked, (1, -1), strict=True):
+            top_up.created_at = timezone.now() - timedelta(hours=23) + timedelta(minutes=minutes)
+            top_up.save()
+        assert topups.processor().open(top_up=asked[0])
+        with pytest.raises(Invalid, match="is over"):
+            topups.processor().open(top_up=asked[1])
+        assert TopUp.objects.get(pk=asked[1].pk).status == TopUp.Status.EXPIRED
 
     def test_an_answer_that_was_lost_opens_no_second_page(self, ada: Payer) -> None:
         fault = {"path": "checkout/sessions", "when": "after", "count": 1}

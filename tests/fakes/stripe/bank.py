@@ -281,6 +281,9 @@ class Bank:
         customer = self.get(wanted["customer"], "customer")
         if customer.get("deleted"):
             raise Failure(404, "resource_missing", "No such customer")
+        ahead_s = int(wanted.get("expires_at") or time.time() + 86400) - time.time()
+        if not 1800 <= ahead_s <= 86400:
+            raise Failure(400, "", "expires_at is 30 minutes to 24 hours after the creation.")
         lines = wanted.get("line_items") or []
         subtotal = sum(
             int(each["price_data"]["unit_amount"]) * int(each["quantity"]) for each in lines
