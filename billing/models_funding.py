@@ -199,6 +199,7 @@ class Refund(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )
     created_at = models.DateTimeField(db_default=Now())
+    polled_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -269,6 +270,7 @@ class Claim(models.Model):
     froze = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
     closed_at = models.DateTimeField(null=True)
+    polled_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering: ClassVar = ["id"]

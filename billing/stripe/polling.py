@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from django.db.models import F, Q
+from django.db.models import F, Min, Q
 
 from billing import claims, topups
 from billing.models_funding import Claim, Refund, TopUp
@@ -16,6 +16,8 @@ log = structlog.get_logger(__name__)
 
 MOST: Final = 100
 PAUSE: Final = timedelta(minutes=2)
+# Who waited longest for an answer comes first: what stays open keeps nothing else waiting.
+LONGEST: Final = F("polled_at").asc(nulls_first=True)
 
 
 def open_payments(*, now: datetime) -> int:
@@ -23,11 +25,11 @@ def open_payments(*, now: datetime) -> int:
     waiting = TopUp.objects.filter(status=TopUp.Status.PENDING).filter(
         Q(polled_at=None) | Q(polled_at__lt=now - PAUSE)
     )
-    # Who waited longest for an answer comes first: pages that nobody pays stay open for a day.
-    longest = F("polled_at").asc(nulls_first=True)
-    failures = sum(_sync(top_up, now) for top_up in waiting.order_by(longest, "id")[:MOST])
-    failures += sum(_send(each) for each in _open_refunds())
+    # Pages that nobody pays stay open for a day.
+    failures = sum(_sync(top_up, now) for top_up in waiting.order_by(LONGEST, "id")[:MOST])
+    failures += sum(_send(each, now) for each in _open_refunds())
     for workspace_id in _debtors():
+        Claim.objects.filter(workspace_id=workspace_id).update(polled_at=now)
         claims.repay(workspace_id=workspace_id)
     return failures
 
@@ -43,10 +45,12 @@ def _sync(top_up: TopUp, now: datetime) -> int:
 
 
 def _open_refunds() -> list[Refund]:
-    return list(Refund.objects.filter(status=Refund.Status.PENDING).order_by("id")[:MOST])
+    waiting = Refund.objects.filter(status=Refund.Status.PENDING)
+    return list(waiting.order_by(LONGEST, "id")[:MOST])
 
 
-def _send(refund: Refund) -> int:
+def _send(refund: Refund, now: datetime) -> int:
+    Refund.objects.filter(pk=refund.pk).update(polled_at=now)
     try:
         topups.processor().refund(refund=refund)
     except StripeError as error:
@@ -56,5 +60,7 @@ def _send(refund: Refund) -> int:
 
 
 def _debtors() -> list[int]:
-    owing = Claim.objects.filter(owed__gt=F("repaid")).order_by("workspace_id")
-    return list(owing.values_list("workspace_id", flat=True).distinct()[:MOST])
+    owing = Claim.objects.filter(owed__gt=F("repaid")).order_by().values("workspace_id")
+    longest = F("asked").asc(nulls_first=True)
+    found = owing.annotate(asked=Min("polled_at")).order_by(longest, "workspace_id")
+    return list(found.values_list("workspace_id", flat=True)[:MOST])

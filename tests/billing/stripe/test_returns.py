@@ -10,12 +10,13 @@ from pytest_django import Settings
 
 from accounts.errors import Invalid
 from accounts.models import User
-from billing import claims, freezing, refunds
+from billing import claims, freezing, ledger, refunds, topups
 from billing.models_funding import Claim, Refund, TopUp
-from billing.stripe import returns
+from billing.stripe import polling, returns
 from billing.stripe.client import Refused
 from common.errors import ApiError
 from tests import pages
+from tests.billing.stripe import payer
 from tests.billing.stripe.payer import CENT, Payer, deliver, house, kinds, sound
 
 pytestmark = pytest.mark.django_db
@@ -35,6 +36,20 @@ def staff() -> User:
 def ask(one: Payer, top_up: TopUp, cents: int) -> Refund:
     """Ask for a refund."""
     return refunds.ask(top_up=top_up, amount_cents=cents, by=one.user)
+
+
+def earn(one: Payer, cents: int) -> None:
+    """Have paid money come in that pays no debts by itself."""
+    ledger.post(
+        ledger.Transfer(
+            kind="earned",
+            source=topups.source_of("earned"),
+            debit=ledger.house_account(kind="clearing:stripe", asset="USD"),
+            credit=ledger.open_accounts(workspace_id=one.workspace.pk).usd_id,
+            asset="USD",
+            amount=cents * CENT,
+        )
+    )
 
 
 class TestRefunds:
@@ -117,6 +132,34 @@ class TestRefunds:
         returns.send(refund=refund)
         assert len(ada.fake.all("refund")) == 1
         assert (ada.cents, ada.balance().held) == (1500, 0)
+
+    def test_one_that_stays_open_keeps_no_other_waiting(
+        self, ada: Payer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(polling, "MOST", 1)
+        first, second = (ask(ada, ada.pay(2000), cents) for cents in (500, 600))
+        ada.fake.do("knobs", refund_status="pending")
+        polling.open_payments(now=timezone.now())
+        ada.fake.do("knobs", refund_status="succeeded")
+        polling.open_payments(now=timezone.now())
+        first.refresh_from_db()
+        second.refresh_from_db()
+        assert (first.status, second.status) == ("pending", "succeeded")
+
+    def test_a_debt_that_nobody_pays_keeps_no_other_unpaid(
+        self, ada: Payer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(polling, "MOST", 1)
+        bob = payer.payer(ada.fake, "bob")
+        for one in (ada, bob):
+            top_up = one.pay(2000)
+            one.spend(1800)
+            ada.fake.do("refund", id=top_up.intent_id, amount=500)
+        tell(ada, "refund.created")
+        earn(bob, 1000)
+        for _ in range(2):
+            polling.open_payments(now=timezone.now())
+        assert (bob.cents, claims.debt(workspace_id=bob.workspace.pk)) == (700, 0)
 
     def test_a_key_that_is_replaced_frees_nothing(self, ada: Payer, settings: Settings) -> None:
         refund = ask(ada, ada.pay(2000), 500)
