@@ -20,7 +20,7 @@ def charge(*, top_up: TopUp) -> None:
     """
     Charge a saved card and book what comes of it; made again it is the same charge.
 
-    :raises billing.stripe.client.Away: what became of it is not known yet
+    :raises billing.stripe.client.StripeError: what became of it is not known yet
     """
     top_up = TopUp.objects.select_related("workspace__tier", "card").get(pk=top_up.pk)
     if top_up.status != TopUp.Status.PENDING or top_up.card is None:
@@ -40,6 +40,9 @@ def charge(*, top_up: TopUp) -> None:
     except Declined as refusal:
         autotopups.declined(top_up=top_up, why=refusal.code)
     except Refused as refusal:
+        if refusal.code == "key":
+            # It says nothing of the card, which an earlier call may have charged.
+            raise
         log.warning("A saved card could not be charged", code=refusal.code)
         autotopups.declined(top_up=top_up, why=refusal.code or "refused")
     else:

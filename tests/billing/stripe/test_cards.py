@@ -8,6 +8,7 @@ import pytest
 from django.core import mail
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts import erasure
 from accounts.errors import Invalid, NotVerified
@@ -89,6 +90,16 @@ class TestCharge:
         lost.refresh_from_db()
         assert (found.status, lost.status) == (TopUp.Status.PAID, TopUp.Status.FAILED)
         assert len(ada.fake.all("charge")) == 2
+
+    def test_a_key_that_is_replaced_declines_nothing(self, ada: Payer, settings: Settings) -> None:
+        ada.automatic(ada.save_card())
+        ada.fake.do("knobs", key="sk_test_new")
+        top_up_automatically()
+        top_up, wishes = TopUp.objects.get(method="auto"), AutoTopUp.objects.get()
+        assert (top_up.status, wishes.failures) == (TopUp.Status.PENDING, 0)
+        settings.STRIPE_SECRET_KEY = "sk_test_new"
+        poll_payments()
+        assert ada.cents == 1500
 
     def test_a_declined_card_credits_nothing(self, ada: Payer) -> None:
         top_up = ada.ask(1500, card=card_of(ada, DECLINED))
