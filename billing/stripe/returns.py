@@ -76,7 +76,11 @@ def _sent_before(refund: Refund) -> str:
     with refusals():
         wanted = {"payment_intent": refund.top_up.intent_id or "", "limit": 100}
         found = plain(connect().v1.refunds.list(wanted))  # type: ignore[arg-type]  # a plain dict
-    marked = [each for each in found["data"] if _mark(each) == refund.public_id]
+    marked = [
+        each
+        for each in found["data"]
+        if _mark(each) == refund.public_id and not _differences(refund, each)
+    ]
     return id_of(marked[0]) if marked else ""
 
 
@@ -93,11 +97,32 @@ def book_refund(refund_id: str) -> None:
     if refund is None:
         _book_foreign(found)
         return
+    if wrong := _differences(refund, found):
+        # Anybody at Stripe's dashboard can write our mark on another refund.
+        why = f"{refund.public_id}: " + "; ".join(wrong)
+        facts = {"why": why[:200], "kind": "refund", "object": refund_id}
+        incidents.begin(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=refund_id, facts=facts)
+        _book_foreign(found)
+        return
     Refund.objects.filter(pk=refund.pk, external_id=None).update(external_id=refund_id)
     if found["status"] in FAILED:
         refunds.fail(refund=refund, why=found.get("failure_reason") or found["status"])
     elif found["status"] == "succeeded":
         refunds.succeed(refund=refund)
+
+
+def _differences(refund: Refund, found: Body) -> list[str]:
+    """What of a refund that has our mark is not what we asked for."""
+    wrong = []
+    if id_of(found.get("payment_intent")) != refund.top_up.intent_id:
+        wrong.append(f"payment {id_of(found.get('payment_intent'))}")
+    if found["amount"] != refund.amount_cents:
+        wrong.append(f"amount {found['amount']}")
+    if found["currency"] != "usd":
+        wrong.append(f"currency {found['currency']}")
+    if refund.external_id not in (None, found["id"]):
+        wrong.append("a second refund")
+    return wrong
 
 
 def _book_foreign(found: Body) -> None:

@@ -11,6 +11,7 @@ from pytest_django import Settings
 from accounts.errors import Invalid
 from accounts.models import User
 from billing import claims, freezing, ledger, refunds, topups
+from billing.models import Alert
 from billing.models_funding import Claim, Refund, TopUp
 from billing.stripe import polling, returns
 from billing.stripe.client import Refused
@@ -160,6 +161,25 @@ class TestRefunds:
         for _ in range(2):
             polling.open_payments(now=timezone.now())
         assert (bob.cents, claims.debt(workspace_id=bob.workspace.pk)) == (700, 0)
+
+    @pytest.mark.parametrize(("of_other", "cents"), [(True, 500), (False, 400)])
+    def test_one_with_our_mark_that_is_not_what_we_asked_for_is_another(
+        self, ada: Payer, of_other: bool, cents: int
+    ) -> None:
+        refund, other = ask(ada, ada.pay(2000), 500), ada.pay(2000)
+        paid = other if of_other else refund.top_up
+        ada.fake.do("refund", id=paid.intent_id, amount=cents)
+        [gone] = ada.fake.all("refund")
+        facts = {"metadata": {"refund": refund.public_id}}
+        ada.fake.do("change", id=gone["id"], facts=facts)
+        tell(ada, "refund.created")
+        refund.refresh_from_db()
+        assert (refund.status, refund.external_id) == (Refund.Status.PENDING, None)
+        claim = Claim.objects.get(external_id=gone["id"])
+        assert (claim.top_up, claim.amount_nanos) == (paid, cents * CENT)
+        assert Alert.objects.get(kind=Alert.Kind.PAYMENT_UNMATCHED).subject == gone["id"]
+        assert (ada.cents, ada.balance().held) == (4000 - cents, 500 * CENT)
+        assert sound()
 
     def test_a_key_that_is_replaced_frees_nothing(self, ada: Payer, settings: Settings) -> None:
         refund = ask(ada, ada.pay(2000), 500)
