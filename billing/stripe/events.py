@@ -102,6 +102,11 @@ def book(*, event_id: str) -> bool:
         return _wait(event, str(refusal))
     except StripeError as refusal:
         return _wait(event, f"{type(refusal).__name__}: {refusal}")
+    except Exception as error:
+        # One event that breaks what books it keeps no other from being booked.
+        log.exception("An event could not be booked", event_id=event.pk, kind=event.kind)
+        _alert(event, type(error).__name__)
+        return _wait(event, type(error).__name__)
     StripeEvent.objects.filter(pk=event.pk).update(
         outcome=StripeEvent.Outcome.BOOKED, attempts=F("attempts") + 1, failure=""
     )
@@ -117,9 +122,13 @@ def _wait(event: StripeEvent, why: str) -> bool:
     )
     log.warning("An event has to wait", event_id=event.pk, kind=event.kind, why=why[:200])
     if tried >= WORRYING:
-        facts = {"why": why[:200], "kind": event.kind, "object": event.object_id}
-        incidents.begin(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=event.pk, facts=facts)
+        _alert(event, why)
     return False
+
+
+def _alert(event: StripeEvent, why: str) -> None:
+    facts = {"why": why[:200], "kind": event.kind, "object": event.object_id}
+    incidents.begin(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=event.pk, facts=facts)
 
 
 def due(*, now: datetime, limit: int = 200) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 from django.db.models import F, Min, Q
 
-from billing import claims, topups
+from billing import claims, incidents, topups
+from billing.models import Alert
 from billing.models_funding import Claim, Refund, TopUp
 from billing.stripe.client import StripeError
 
@@ -28,20 +30,12 @@ def open_payments(*, now: datetime) -> int:
     # Pages that nobody pays stay open for a day.
     failures = sum(_sync(top_up, now) for top_up in waiting.order_by(LONGEST, "id")[:MOST])
     failures += sum(_send(each, now) for each in _open_refunds())
-    for workspace_id in _debtors():
-        Claim.objects.filter(workspace_id=workspace_id).update(polled_at=now)
-        claims.repay(workspace_id=workspace_id)
-    return failures
+    return failures + sum(_repay(workspace_id, now) for workspace_id in _debtors())
 
 
 def _sync(top_up: TopUp, now: datetime) -> int:
     TopUp.objects.filter(pk=top_up.pk).update(polled_at=now)
-    try:
-        topups.processor().sync(top_up=top_up)
-    except StripeError as error:
-        log.warning("A payment's state is not known yet", top_up=top_up.public_id, why=str(error))
-        return 1
-    return 0
+    return _asked(top_up.public_id, lambda: topups.processor().sync(top_up=top_up))
 
 
 def _open_refunds() -> list[Refund]:
@@ -51,10 +45,26 @@ def _open_refunds() -> list[Refund]:
 
 def _send(refund: Refund, now: datetime) -> int:
     Refund.objects.filter(pk=refund.pk).update(polled_at=now)
+    return _asked(refund.public_id, lambda: topups.processor().refund(refund=refund))
+
+
+def _repay(workspace_id: int, now: datetime) -> int:
+    Claim.objects.filter(workspace_id=workspace_id).update(polled_at=now)
+    subject = f"workspace:{workspace_id}"
+    return _asked(subject, lambda: claims.repay(workspace_id=workspace_id))
+
+
+def _asked(subject: str, ask: Callable[[], object]) -> int:
+    """Ask after one thing; what fails, however it does, keeps nothing else from being asked."""
     try:
-        topups.processor().refund(refund=refund)
+        ask()
     except StripeError as error:
-        log.warning("A refund's state is not known yet", refund=refund.public_id, why=str(error))
+        log.warning("What became of it is not known yet", subject=subject, why=str(error))
+        return 1
+    except Exception as error:
+        log.exception("It could not be booked", subject=subject)
+        facts = {"why": type(error).__name__, "kind": "polling", "object": subject}
+        incidents.begin(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=subject, facts=facts)
         return 1
     return 0
 

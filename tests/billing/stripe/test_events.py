@@ -18,9 +18,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from billing.models import Transfer
+from billing import topups
+from billing.models import Alert, Transfer
 from billing.models_funding import AutoTopUp, StripeEvent, TopUp
-from billing.stripe import events, polling
+from billing.stripe import booking, events, polling
 from billing.tasks import poll_payments
 from tests.billing.stripe import payer
 from tests.billing.stripe.payer import Payer, body_of, deliver, sign, sound
@@ -35,6 +36,24 @@ def post(body: bytes, signature: str) -> int:
         "/webhooks/stripe", body, "application/json", headers={"stripe-signature": signature}
     )
     return int(answer.status_code)
+
+
+def break_one(one: Payer) -> tuple[TopUp, TopUp]:
+    """Two payments on pages: the ledger has another amount of the first, as nobody expects."""
+    bad, good = one.ask(1000), one.ask(1500)
+    for top_up in (bad, good):
+        one.complete(top_up)
+    [broken] = [each for each in one.fake.all("payment_intent") if each["amount"] == 1000]
+    topups.credit_once(
+        topups.Income(
+            workspace_id=one.workspace.pk,
+            kind=booking.KIND,
+            source=topups.source_of(broken["id"]),
+            house=booking.HOUSE,
+            amount=1,
+        )
+    )
+    return bad, good
 
 
 class TestReceive:
@@ -182,6 +201,22 @@ class TestPolling:
         for minutes in (3, 6):
             polling.open_payments(now=now + timedelta(minutes=minutes))
         assert ada.cents == 1500
+
+    def test_an_event_that_breaks_its_booking_keeps_no_other_waiting(self, ada: Payer) -> None:
+        bad, good = break_one(ada)
+        poll_payments()
+        assert TopUp.objects.get(pk=good.pk).status == TopUp.Status.PAID
+        [event] = StripeEvent.objects.filter(kind__startswith="checkout", outcome="waiting")
+        assert (event.failure, event.attempts) == ("Conflict", 1)
+        assert Alert.objects.filter(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=event.pk).exists()
+        assert TopUp.objects.get(pk=bad.pk).status == TopUp.Status.PENDING
+
+    def test_a_payment_that_breaks_its_booking_keeps_no_other_waiting(self, ada: Payer) -> None:
+        bad, good = break_one(ada)
+        assert polling.open_payments(now=timezone.now()) == 1
+        assert TopUp.objects.get(pk=good.pk).status == TopUp.Status.PAID
+        [told] = Alert.objects.filter(kind=Alert.Kind.PAYMENT_UNMATCHED)
+        assert (told.subject, told.facts["why"]) == (bad.public_id, "Conflict")
 
     def test_events_that_stripe_could_not_deliver_are_fetched(self, ada: Payer) -> None:
         top_up = ada.pay()
