@@ -53,7 +53,11 @@ class TestTheCommand:
         make = shutil.which("make")
         assert make is not None
         said = subprocess.run(
-            [make, "-n", "demo-pay"], cwd=ROOT, capture_output=True, text=True, check=True
+            [make, "-n", "--no-print-directory", "demo-pay"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert said.stdout.strip().endswith("python -m tests.fakes.pay")
 
