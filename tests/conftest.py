@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 from django.test import TransactionTestCase
+from django.utils import translation
 from pytest_django import DjangoDbBlocker
 
 from tests import database, servers
@@ -51,6 +52,12 @@ def redis_server() -> Iterator[redis.Redis]:
     """Give the Redis database of this worker."""
     with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def _default_language() -> None:
+    # A request leaves its language to the thread.
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)

@@ -53,7 +53,10 @@ def wait_for_a_lock() -> None:
     deadline = time.monotonic() + 30
     with connection.cursor() as cursor:
         while True:
-            cursor.execute("select count(*) from pg_locks where not granted")
+            cursor.execute(
+                "select count(*) from pg_locks"
+                " where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))"
+            )
             if cursor.fetchone()[0]:
                 return
             assert time.monotonic() < deadline

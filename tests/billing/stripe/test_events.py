@@ -256,9 +256,12 @@ def delivery(event: dict[str, Any], *, crash: int | str | None = None) -> dict[s
 
 
 def waits_for_a_lock() -> bool:
-    """Whether somebody waits for what another transaction has."""
+    """Whether somebody waits for what this connection has; other databases have their own."""
     with connection.cursor() as cursor:
-        cursor.execute("select count(*) from pg_locks where not granted")
+        cursor.execute(
+            "select exists (select from pg_locks"
+            " where not granted and pg_backend_pid() = any(pg_blocking_pids(pid)))"
+        )
         return bool(cursor.fetchone()[0])
 
 

@@ -208,7 +208,13 @@ def wait_for_locks(count: int) -> None:
     with connection.cursor() as cursor:
         while True:
             # The second in a queue waits for the row, the first for the transaction.
-            cursor.execute("select count(distinct pid) from pg_locks where not granted")
+            cursor.execute(
+                "with waiting as (select distinct pid, pg_blocking_pids(pid) as by from pg_locks"
+                " where not granted), first as (select pid from waiting"
+                " where pg_backend_pid() = any(by))"
+                " select count(*) from waiting where pid in (select pid from first)"
+                " or by && array(select pid from first)"
+            )
             if cursor.fetchone()[0] >= count:
                 return
             assert time.monotonic() < deadline
