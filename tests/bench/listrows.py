@@ -131,7 +131,8 @@ def make() -> None:
 
     if AuditEvent.objects.filter(public_id="aud_1").exists():
         return
-    place, neighbour = Workspace.objects.order_by("pk").values_list("pk", flat=True)[:2]
+    first = Workspace.objects.order_by("pk")[0]
+    place, neighbour = first.pk, Workspace.objects.create(name="Neighbour", tier=first.tier).pk
     values: dict[str, Any] = {
         "rows": ROWS,
         "began": datetime.now(UTC) - timedelta(days=DAYS),
