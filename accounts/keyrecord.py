@@ -28,13 +28,15 @@ select k.id, k.public_id, k.version, k.kind, k.scopes, k.models, k.rpm, k.ips, k
        (select coalesce(jsonb_agg(jsonb_build_object(
                    'id', w.id, 'public_id', w.public_id, 'external_id', w.external_id,
                    'role', coalesce(m.role, s.role), 'rpm', coalesce(k.rpm, t.default_rpm),
-                   'closed', w.closed_at is not null) order by w.id), '[]')::text
+                   'closed', w.closed_at is not null,
+                   'prompt_logging', w.prompt_logging and k.prompt_logging)
+                   order by w.id), '[]')::text
         from accounts_apikeyworkspace kw
         join accounts_workspace w on w.id = kw.workspace_id
         join accounts_tier t on t.id = w.tier_id
         left join accounts_membership m on m.user_id = k.user_id and m.workspace_id = w.id
         where kw.key_id = k.id and (m.id is not null or s.workspace_id = w.id)),
-       k.tpm, k.max_streams
+       k.tpm, k.max_streams, k.pepper_id
 from accounts_apikey k
 left join accounts_user u on u.id = k.user_id
 left join accounts_serviceaccount s on s.id = k.service_account_id
@@ -51,6 +53,7 @@ class WorkspaceRow(msgspec.Struct, frozen=True):
     role: str
     rpm: int
     closed: bool
+    prompt_logging: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class KeyWorkspace:
     scopes: frozenset[str]
     rpm: int
     closed: bool
+    prompt_logging: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class KeyRecord:
     workspaces: tuple[KeyWorkspace, ...]
     tpm: int | None = None
     max_streams: int | None = None
+    pepper_id: str = ""
 
     def expired(self, *, now: datetime) -> bool:
         """Whether the key's time is over."""
@@ -152,6 +157,7 @@ def from_row(row: Sequence[Any]) -> KeyRecord:
         workspaces=tuple(_workspace(workspace, carried) for workspace in rows),
         tpm=row[15],
         max_streams=row[16],
+        pepper_id=row[17],
     )
 
 
@@ -164,6 +170,7 @@ def _workspace(row: WorkspaceRow, carried: frozenset[str]) -> KeyWorkspace:
         scopes=frozenset(str(scope) for scope in scopes.effective(carried, row.role)),
         rpm=row.rpm,
         closed=row.closed,
+        prompt_logging=row.prompt_logging,
     )
 
 

@@ -27,6 +27,7 @@ ROLES = [str(role) for role in scopes.Role]
 SERVICE_ROLES = [str(role) for role in scopes.SERVICE_ROLES]
 ALL_SCOPES = sorted(str(scope) for scope in scopes.ALL)
 INFERENCE_SCOPES = sorted(str(scope) for scope in scopes.INFERENCE)
+MOST_PROMPT_DAYS = 30
 MANAGEMENT_SCOPES = sorted(str(scope) for scope in scopes.MANAGEMENT)
 
 
@@ -195,9 +196,16 @@ class Workspace(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True)
+    # Whether words of prompts and answers are kept, and for how long (proxy.PromptLog).
+    prompt_logging = models.BooleanField(default=False, db_default=False)
+    prompt_days = models.PositiveSmallIntegerField(default=7, db_default=7)
 
     class Meta:
         constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(prompt_days__range=(1, MOST_PROMPT_DAYS)),
+                name="accounts_workspace_prompt_days",
+            ),
             # Both forms are accepted in one header, so neither may be mistaken for the other.
             models.CheckConstraint(
                 condition=Q(external_id=None)
@@ -292,6 +300,8 @@ class ApiKey(models.Model):
     rpm = models.PositiveIntegerField(null=True, blank=True)
     tpm = models.PositiveIntegerField(null=True, blank=True)
     max_streams = models.PositiveIntegerField(null=True, blank=True)
+    # False: of its calls no words are kept, whatever its workspaces choose.
+    prompt_logging = models.BooleanField(default=True, db_default=True)
     ips = ArrayField(models.TextField(), default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     disabled_at = models.DateTimeField(null=True, blank=True)

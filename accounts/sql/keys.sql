@@ -8,14 +8,24 @@
 create or replace function accounts_apikey_changed() returns trigger
 language plpgsql as $$
 begin
-    if (new.digest, new.user_id, new.service_account_id, new.public_id)
-        is distinct from (old.digest, old.user_id, old.service_account_id, old.public_id) then
+    if (new.user_id, new.service_account_id, new.public_id)
+        is distinct from (old.user_id, old.service_account_id, old.public_id)
+        or (new.digest <> old.digest and new.pepper_id = old.pepper_id) then
         raise exception 'an API key never changes its secret or its owner'
             using errcode = 'integrity_constraint_violation';
     end if;
     if old.deleted_at is not null and new.deleted_at is null then
         raise exception 'a deleted API key stays deleted'
             using errcode = 'integrity_constraint_violation';
+    end if;
+    if new.pepper_id <> old.pepper_id then
+        -- The same secret under another pepper: nothing that it opens changes, so no copy is stale.
+        if to_jsonb(new) - '{digest,pepper_id}'::text[]
+            <> to_jsonb(old) - '{digest,pepper_id}'::text[] then
+            raise exception 'an API key that is hashed anew changes in nothing else'
+                using errcode = 'integrity_constraint_violation';
+        end if;
+        return new;
     end if;
     new.version := old.version + 1;
     return new;
@@ -175,8 +185,8 @@ end $$;
 create or replace trigger accounts_workspace_changed
 after update on accounts_workspace
 for each row when (
-    (old.closed_at, old.external_id, old.tier_id)
-    is distinct from (new.closed_at, new.external_id, new.tier_id)
+    (old.closed_at, old.external_id, old.tier_id, old.prompt_logging)
+    is distinct from (new.closed_at, new.external_id, new.tier_id, new.prompt_logging)
 ) execute function accounts_workspace_changed();
 
 

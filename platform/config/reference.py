@@ -98,6 +98,11 @@ MEANINGS = {
     "CHECKPOINT_S": "how often live streams are written down",
     "SPOOL_DIR": "settlements that wait for PostgreSQL; a local disk",
     "BAD_KEYS_PER_MINUTE": "unknown API keys that one address may try at one gateway",
+    "CLIENT_CONNECTIONS": (
+        "connections that one web process keeps open; more are answered 503 "
+        "`too_many_connections`. Each stream takes two file descriptors: of those that the "
+        "process may have, half are for clients"
+    ),
     "UPSTREAM_CONNECTIONS": (
         "connections of one gateway to its providers; a call that finds none free within "
         "`CONNECT_TIMEOUT_S` is refused as overloaded"
@@ -108,6 +113,11 @@ MEANINGS = {
     "METRICS_PORT": "where Prometheus may ask, the same for all processes of a machine; 0: nowhere",
     "METRICS_ADDR": "the address of that port; never a public one",
     "METRICS_DIR": "where the processes of a machine count together",
+    "PROMPT_LOG_MAX_DAYS": (
+        "days for which a workspace may choose to keep its prompts and answers, at most 30; 0: no "
+        "workspace may, and what was kept goes"
+    ),
+    "PROMPT_LOG_BYTES": "how much is kept of one call's prompt and answer; the rest is cut off",
     "GENERATION_TTL_H": "hours for which a generation of /api/v2/generate can be fetched",
     "SANDBOX_URL": "the sandbox provider's address",
     "SANDBOX_TOKEN": "its API key",

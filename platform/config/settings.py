@@ -413,9 +413,13 @@ SILENT_AFTER_S = env.float("SILENT_AFTER_S", 20.0)
 CHECKPOINT_S = env.float("CHECKPOINT_S", 1.0)
 SPOOL_DIR = Path(env.str("SPOOL_DIR", str(DATA_DIR / "spool"))).expanduser()
 BAD_KEYS_PER_MINUTE = env.int("BAD_KEYS_PER_MINUTE", 120)
+CLIENT_CONNECTIONS = env.int("CLIENT_CONNECTIONS", 10_000)
 UPSTREAM_CONNECTIONS = env.int("UPSTREAM_CONNECTIONS", 4000)
 SHUTDOWN_GRACE_S = env.float("SHUTDOWN_GRACE_S", 30.0)
 GENERATION_TTL_H = env.int("GENERATION_TTL_H", 24)
+# How long a workspace may choose to keep its prompts; 0: none may.
+PROMPT_LOG_MAX_DAYS = min(30, max(0, env.int("PROMPT_LOG_MAX_DAYS", 30)))
+PROMPT_LOG_BYTES = env.int("PROMPT_LOG_BYTES", 262_144)
 SANDBOX_URL = env.str("SANDBOX_URL", "").rstrip("/")
 SANDBOX_TOKEN = env.str("SANDBOX_TOKEN", "")
 
