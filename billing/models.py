@@ -188,6 +188,9 @@ class Hold(models.Model):
     price_id = models.BigIntegerField(null=True)
     # Where the call may go and at which prices, for whoever closes it instead of its process.
     legs = models.TextField(db_default="")
+    # How the call was asked: the endpoint's name, and whether it streams.
+    surface = models.TextField(db_default="")
+    stream = models.BooleanField(db_default=False)
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
 

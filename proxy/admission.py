@@ -46,10 +46,10 @@ class Hold(Struct, frozen=True):
 
 
 async def take(
-    runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offer, *, asset: str
+    runtime: Runtime, incoming: Incoming, caller: Caller, offer: Offer, *, asset: str, surface: str
 ) -> Hold:
     """
-    Take the money of one call aside.
+    Take the money of one call of a surface aside.
 
     :raises KeyChanged: the key was changed since it was read
     :raises ApiError: 402, 403 or 429 with its reason; 503 when the store is away
@@ -70,6 +70,8 @@ async def take(
         model=offer.model.slug,
         price=offer.legs[0].route.price_id,
         legs=offer.plan(),
+        surface=surface,
+        stream=offer.legs[0].call.stream,
     )
     try:
         granted = await runtime.till.admit(ask)

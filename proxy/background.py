@@ -240,6 +240,7 @@ def hold_of(claimed: Claimed, submission: Submission) -> Hold:
         process=0,
         model=claimed.model,
         price=claimed.price_id,
+        surface=generate.GENERATE.name,
     )
     nanos = claimed.amount * claimed.unit_nanos
     return Hold(ask, claimed.day, nanos, submission.output_limit)

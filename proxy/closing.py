@@ -299,8 +299,9 @@ def _item(
         "provider": provider,
         "price_id": price.id if price else call.price_id,
         "cancelled": cancelled,
-        # Only streams are written down before they end.
-        "stream": call.checkpoint is not None,
+        "surface": call.surface,
+        # Only streams are written down before they end; an older hold does not say.
+        "stream": call.stream or call.checkpoint is not None,
         "input_tokens": tokens.input,
         "cached_tokens": tokens.cached,
         "cache_write_tokens": tokens.cache_write,

@@ -26,7 +26,8 @@ with clock as (
     select billing_now() as now, clock_timestamp() as wall, make_interval(secs => %(silent_s)s)
         as silence, pg_postmaster_start_time() as up_at
 )
-select h.id, h.day, h.model, h.price_id, h.legs, h.amount, h.unit_nanos, h.created_at,
+select h.id, h.day, h.model, h.price_id, h.legs, h.surface, h.stream, h.amount, h.unit_nanos,
+       h.created_at,
        greatest(extract(epoch from clock.now - h.expires_at),
                 extract(epoch from clock.wall - silent_at))::float8,
        c.provider, c.route_id, c.price_id, c.upstream_id, c.bytes, c.input_tokens,
@@ -65,7 +66,7 @@ select u.id, u.day, u.model, u.price_id,
        coalesce((select string_agg(a.route_id || ':' || a.price_id || ':' || a.searches, ' '
                                    order by a.n)
                  from proxy_attempt a where a.request_id = u.id and a.day = u.day), ''),
-       u.hold, u.unit_nanos, u.created_at, 0::float8,
+       u.surface, u.stream, u.hold, u.unit_nanos, u.created_at, 0::float8,
        k.provider, k.route_id, k.price_id, k.upstream_id, 0, 0, 0, 0, 0, 0, k.searches
 from billing_usage u
 left join lateral (
@@ -134,6 +135,8 @@ class Call(Struct, frozen=True, kw_only=True):
     model: str
     price_id: int | None
     legs: tuple[Leg, ...]
+    surface: str
+    stream: bool
     hold: int
     unit_nanos: int
     created_at: datetime
@@ -208,11 +211,13 @@ def _calls(query: str, parameters: dict[str, Any], *, expired: bool) -> list[Cal
                 model=row[2],
                 price_id=row[3],
                 legs=legs_of(row[4]),
-                hold=row[5],
-                unit_nanos=row[6],
-                created_at=row[7],
-                overdue_s=row[8],
-                checkpoint=Checkpoint(*row[9:]) if row[9] is not None else None,
+                surface=row[5],
+                stream=row[6],
+                hold=row[7],
+                unit_nanos=row[8],
+                created_at=row[9],
+                overdue_s=row[10],
+                checkpoint=Checkpoint(*row[11:]) if row[11] is not None else None,
                 expired=expired,
             )
             for row in cursor.fetchall()

@@ -285,7 +285,9 @@ async def counted_and_held(
     try:
         if not limiter.is_at_ease(caller, tokens=tokens, stream=stream):
             await counting
-        hold = await admission.take(runtime, incoming, caller, offer, asset=surface.asset)
+        hold = await admission.take(
+            runtime, incoming, caller, offer, asset=surface.asset, surface=surface.name
+        )
         return await counting, hold
     except BaseException as error:
         if hold is not None:

@@ -49,7 +49,7 @@ select row_to_json(receipt)::text from (
 OPEN = """
 select row_to_json(receipt)::text from (
     select h.id, 'pending' as state, h.key_id, k.public_id as key, h.model, h.asset,
-           h.unit_nanos, h.amount as hold, h.created_at,
+           h.unit_nanos, h.amount as hold, h.surface, h.stream, h.created_at,
            (select row_to_json(p) from billing_price p where p.id = h.price_id) as price
     from billing_hold h join accounts_apikey k on k.id = h.key_id
     where h.id = %s and h.workspace_id = %s

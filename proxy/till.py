@@ -81,6 +81,9 @@ class Ask(Struct, frozen=True):
     price: int
     # Every leg that may serve the call, as ``route:price:searches``; the sweep reads it.
     legs: str = ""
+    # How it was asked, for the receipt of a call that somebody else closes.
+    surface: str = ""
+    stream: bool = False
 
 
 class Granted(Struct, frozen=True):
@@ -326,7 +329,15 @@ class Till:
     def void(self, ask: Ask, *, day: date | None = None, reason: str = "abandoned") -> None:
         """Give back whatever a request holds."""
         day = day or today(ask.id)
-        self.settle(Closing(Bill(id=ask.id, day=day, state="voided", reason=reason)))
+        bill = Bill(
+            id=ask.id,
+            day=day,
+            state="voided",
+            reason=reason,
+            surface=ask.surface,
+            stream=ask.stream,
+        )
+        self.settle(Closing(bill))
 
     def _give_back(self, ask: Ask, granted: Granted) -> None:
         if granted.v == "ok":

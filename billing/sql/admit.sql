@@ -10,10 +10,11 @@
 -- meters by id, FOR NO KEY UPDATE; holds only under their account's lock.
 --
 -- items: [{id, account, usd_account, workspace, key, version, want, need, unit, ttl,
---          process, model, price, legs}], answered in order by [{v, granted, day}].
+--          process, model, price, legs, surface, stream}], answered in order by
+--          [{v, granted, day}].
 -- want and need are in the asset's units, `unit` is what one of them is worth in
--- nano-dollars, ttl is in seconds. `legs` says where the call may go and at which prices; it
--- is kept with the hold as it came. A window's `used` is spent + held.
+-- nano-dollars, ttl is in seconds. `legs` says where the call may go and at which prices,
+-- `surface` and `stream` how it was asked: kept with the hold as they came. A window's `used` is spent + held.
 -- careful: rows that somebody keeps locked are passed over and their items are `busy`.
 create or replace function billing_admit(items jsonb, careful boolean default false)
 returns jsonb
@@ -35,6 +36,7 @@ declare
     i_id uuid[]; i_account bigint[]; i_usd bigint[]; i_workspace bigint[]; i_key bigint[];
     i_version bigint[]; i_want bigint[]; i_need bigint[]; i_unit bigint[]; i_ttl int[];
     i_process bigint[]; i_model text[]; i_price bigint[]; i_legs text[];
+    i_surface text[]; i_stream boolean[];
     -- home accounts: balance above the floor, free of holds; windows as of today
     a_id bigint[]; a_workspace bigint[]; a_asset text[]; a_granted bigint[]; a_frozen boolean[];
     a_posted bigint[]; a_free bigint[]; a_day date[]; a_day_used bigint[]; a_month_used bigint[];
@@ -62,16 +64,17 @@ begin
     select array_agg(id), array_agg(account), array_agg(usd_account), array_agg(workspace),
            array_agg(key), array_agg(version), array_agg(want), array_agg(need),
            array_agg(unit), array_agg(ttl), array_agg(process), array_agg(model),
-           array_agg(price), array_agg(legs)
+           array_agg(price), array_agg(legs), array_agg(surface), array_agg(stream)
     into i_id, i_account, i_usd, i_workspace, i_key, i_version, i_want, i_need,
-         i_unit, i_ttl, i_process, i_model, i_price, i_legs
+         i_unit, i_ttl, i_process, i_model, i_price, i_legs, i_surface, i_stream
     from (
         select *
         from rows from (
             jsonb_to_recordset(items) as (
                 id uuid, account bigint, usd_account bigint, workspace bigint, key bigint,
                 version bigint, want bigint, need bigint, unit bigint, ttl int,
-                process bigint, model text, price bigint, legs text
+                process bigint, model text, price bigint, legs text, surface text,
+                stream boolean
             )
         ) with ordinality
         order by ordinality
@@ -316,15 +319,17 @@ begin
     if any_new then
         insert into billing_hold (
             id, account_id, usd_account_id, workspace_id, key_id, asset, amount, granted,
-            unit_nanos, day, process_id, model, price_id, legs, created_at, expires_at
+            unit_nanos, day, process_id, model, price_id, legs, surface, stream, created_at,
+            expires_at
         )
         select id, account, usd, workspace, key, a_asset[array_position(a_id, account)],
-               amount, granted, unit, today, process, model, price, coalesce(legs, ''), now_,
+               amount, granted, unit, today, process, model, price, coalesce(legs, ''),
+               coalesce(surface, ''), coalesce(stream, false), now_,
                now_ + make_interval(secs => ttl)
         from unnest(i_id, i_account, i_usd, i_workspace, i_key, i_unit, i_process, i_model,
-                    i_price, i_legs, i_ttl, o_amount, o_granted, o_new)
+                    i_price, i_legs, i_surface, i_stream, i_ttl, o_amount, o_granted, o_new)
             as item (id, account, usd, workspace, key, unit, process, model,
-                     price, legs, ttl, amount, granted, fresh)
+                     price, legs, surface, stream, ttl, amount, granted, fresh)
         where fresh;
 
         update billing_account

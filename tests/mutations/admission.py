@@ -264,10 +264,13 @@ def holds_say_what_they_are(t: Twin) -> None:
     """Each fact of a hold, its time, and the key's last use."""
     a, b, _ = t.customers
     item = a.ask(5, ttl=77, process=3, model="sandbox/lorem", price=9, legs="here")
+    item |= {"surface": "chat", "stream": True}
     assert t.admit(item, b.ask(9, ttl=78, price=None)) == ["ok", "ok"]
     first, second = Hold.objects.filter(pk__in=t.known).order_by("amount")
     assert (first.process_id, first.model, first.price_id) == (3, "sandbox/lorem", 9)
     assert (first.legs, second.legs) == ("here", "")
+    assert (first.surface, second.surface) == ("chat", "")
+    assert (first.stream, second.stream) == (True, False)
     assert (first.created_at, first.expires_at) == (t.now, t.now + timedelta(seconds=77))
     assert (second.price_id, second.expires_at) == (None, t.now + timedelta(seconds=78))
     assert KeyMeter.objects.get(pk=a.key.pk).last_used_at == t.now

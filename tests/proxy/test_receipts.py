@@ -157,6 +157,7 @@ class TestAReceipt:
 
         assert told["state"] == "pending"
         assert told["model"] == "test/tokens"
+        assert (told["api_type"], told["streamed"]) == ("chat", True)
         assert (told["charge"]["usd"], told["attempts"]) == ("0.000000", [])
         assert Decimal(told["hold"]["usd"]) > 0
         assert told["timings"]["closed_at"] is None

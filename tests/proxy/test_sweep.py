@@ -112,6 +112,8 @@ def take(shop: Shop, model: Model, process: GatewayProcess) -> Take:
             "process": process.pk,
             "model": SLUG,
             "price": Price.objects.get(subject=SLUG, role="retail").pk,
+            "surface": "responses",
+            "stream": True,
         }
         with connection.cursor() as cursor:
             cursor.execute(ledger.ADMIT, [json.dumps([item]), False])
@@ -158,6 +160,7 @@ class TestEvidence:
         assert (usage.input_tokens, usage.output_tokens, usage.cancelled) == (3, 7, False)
         assert usage.cost == usage.charged == price_of(3, 7)
         assert (usage.provider, usage.served, usage.reason) == ("sandbox", SLUG, "swept")
+        assert (usage.surface, usage.stream) == ("responses", True)
         assert shop.balance.total == before - price_of(3, 7)
         assert shop.balance.held == 0
         (attempt,) = shop.attempts(request_id)
@@ -179,6 +182,7 @@ class TestEvidence:
         request_id = take()
         assert sweep() == Report(settled=0, voided=1, unknown=0, pending=0)
         assert (shop.last.state, shop.last.reason) == ("voided", "never_arrived")
+        assert (shop.last.surface, shop.last.stream) == ("responses", True)
         assert shop.balance.available == before
         assert shop.attempts(request_id)[0].cause == "lookup_absent"
 
