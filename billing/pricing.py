@@ -128,9 +128,10 @@ def worst_nanos(
     return ceil_div(picos, PICOS_PER_NANO)
 
 
-def affordable_output(*, rates: Rates, prompt_tokens: int, nanos: int) -> int:
+def affordable_output(*, rates: Rates, prompt_tokens: int, nanos: int, searches: int = 0) -> int:
     """Return the most output tokens for which `worst_nanos` stays within an amount."""
     left = nanos * PICOS_PER_NANO - _worst_prompt_picos(rates=rates, prompt_tokens=prompt_tokens)
+    left -= searches * (rates.web_search or 0)
     if left < 0:
         return 0
     if rates.completion == 0:

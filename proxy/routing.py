@@ -73,7 +73,10 @@ class Leg(Struct, frozen=True):
     def affordable_output(self, nanos: int) -> int:
         """Return the output tokens per choice that an amount can pay."""
         output = pricing.affordable_output(
-            rates=self.rates, prompt_tokens=self.prompt_tokens, nanos=nanos
+            rates=self.rates,
+            prompt_tokens=self.prompt_tokens,
+            nanos=nanos,
+            searches=self.searches,
         )
         return min(self.output_tokens, output // self.call.choices)
 
@@ -191,7 +194,12 @@ def _legs(model: Model, call: Call, breakers: Breakers) -> list[Leg]:
 
 def leg_of(model: Model, route: Route, call: Call) -> Leg:
     """Return a way to serve a call, with the most tokens that it can take."""
-    return Leg(model, route, call, _prompt_bound(model, call), _output_bound(model, call))
+    leg = Leg(model, route, call, _prompt_bound(model, call), _output_bound(model, call))
+    if not leg.searches:
+        return leg
+    # What a search finds goes into the prompt, which the model then reads again.
+    found = leg.searches * (model.context_length or 0)
+    return structs.replace(leg, prompt_tokens=leg.prompt_tokens + found)
 
 
 def _serves(route: Route, call: Call) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import ceil
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -117,16 +118,18 @@ class TestWorstNanos:
 
 
 class TestAffordableOutput:
-    @given(rates, count, st.integers(0, 10**15))
-    def test_it_is_the_most_that_fits(self, rates: Rates, prompt: int, nanos: int) -> None:
-        most = affordable_output(rates=rates, prompt_tokens=prompt, nanos=nanos)
-        if worst_nanos(rates=rates, prompt_tokens=prompt) > nanos:
+    @given(rates, count, st.integers(0, 10**15), st.integers(0, 5))
+    def test_it_is_the_most_that_fits(
+        self, rates: Rates, prompt: int, nanos: int, searches: int
+    ) -> None:
+        bounds: dict[str, Any] = {"rates": rates, "prompt_tokens": prompt, "searches": searches}
+        most = affordable_output(nanos=nanos, **bounds)
+        if worst_nanos(**bounds) > nanos:
             assert most == 0
             return
-        assert worst_nanos(rates=rates, prompt_tokens=prompt, output_tokens=most) <= nanos
+        assert worst_nanos(output_tokens=most, **bounds) <= nanos
         if most < UNBOUNDED_TOKENS:
-            more = worst_nanos(rates=rates, prompt_tokens=prompt, output_tokens=most + 1)
-            assert more > nanos
+            assert worst_nanos(output_tokens=most + 1, **bounds) > nanos
 
     def test_a_free_completion_is_unbounded(self) -> None:
         free = Rates(prompt=1000)

@@ -157,6 +157,7 @@ class TestPreferences:
         ("ceiling", "left"),
         [
             ({"prompt": 2}, ["cheap", "middle"]),
+            ({"prompt": 2.0, "completion": None}, ["cheap", "middle"]),
             ({"prompt": "1.5"}, ["cheap"]),
             ({"prompt": 1.0, "completion": 2}, ["cheap"]),
             ({"completion": "7.999999"}, ["cheap", "middle"]),
@@ -294,16 +295,20 @@ class TestSearches:
 
         assert offered(model("m", *ways), **self.ASKED) == ["claude", "declared"]
 
-    def test_gemini_counts_none_so_it_makes_none(self) -> None:
-        way = route(1, "g", self.PRICED, kind="gemini", max_searches=4)
+    def test_gemini_takes_no_bound_so_it_needs_one_declared(self) -> None:
+        ways = (
+            route(1, "g", self.PRICED, kind="gemini"),
+            route(2, "declared", self.PRICED, kind="gemini", max_searches=4),
+        )
 
-        assert refusal(model("m", way), **self.ASKED)[1] == "web_search_options"
+        assert offered(model("m", *ways), **self.ASKED) == ["declared"]
 
 
 @pytest.fixture
 def searching(shop: Shop, add_model: AddModel) -> None:
     add_model("test/search", rates=Rates(web_search=money.pico_from_usd("0.01")))
-    RouteRow.objects.filter(model__slug="test/search").update(max_searches=3)
+    add_model("test/found", rates=usd(1, 2, web_search=money.pico_from_usd("0.01")))
+    RouteRow.objects.update(max_searches=3)
 
 
 class TestThroughTheGateway:
@@ -337,6 +342,33 @@ class TestThroughTheGateway:
         assert (row.hold, row.searches) == (held, searches)
         assert row.charged == min(held, searches * 10_000_000)
         assert row.cost == searches * 10_000_000
+
+    def test_what_searches_find_is_held_and_a_clamp_leaves_room_for_them(
+        self,
+        shop: Shop,
+        searching: None,
+        client: httpx.Client,
+        upstream: FakeUpstream,
+    ) -> None:
+        # Three searches and four prompts of up to 8000 tokens: $0.054 and the words of the first.
+        shop.take("9.945")
+
+        def dearest(call: fake.Call) -> fake.Reply:
+            usage = fake.usage(3 * 8000 + 20, call.body["max_tokens"])
+            told = usage | {"server_tool_use": {"web_search_requests": 3}}
+            return fake.completion("found", with_usage=False, usage=told)
+
+        upstream.script(dearest)
+        body = hello("test/found", web_search_options={})
+
+        response = client.post("/v1/chat/completions", json=body)
+
+        assert response.status_code == 200, response.text
+        limit = int(response.headers["x-tollgate-max-tokens"])
+        assert 256 <= limit < 500
+        row = shop.last
+        assert row.hold == 55_000_000
+        assert row.charged == row.cost <= row.hold
 
     def test_a_wish_that_is_not_followed_is_a_parameter_that_no_route_takes(self) -> None:
         wish = {"preferred_max_latency": 1, "require_parameters": True}
