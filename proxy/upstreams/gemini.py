@@ -6,8 +6,6 @@ Reference: https://ai.google.dev/api/generate-content
 
 from __future__ import annotations
 
-import re
-from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +16,7 @@ from proxy.upstreams.asked import Reasoning
 from proxy.upstreams.base import Target, UpstreamTrouble
 from proxy.upstreams.gemini_answer import Reader, completion
 from proxy.upstreams.gemini_prompt import conversation
+from proxy.upstreams.gemini_search import NEWER, version
 from proxy.upstreams.posting import post
 from proxy.wire.call import BadRequest, Call
 
@@ -42,8 +41,6 @@ NAMES = {
 }
 MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "function": "ANY"}
 
-# From this version on a model is told a level, before it a budget of tokens.
-LEVELS_SINCE = 3
 LEVELS = {
     "none": "minimal",
     "minimal": "minimal",
@@ -63,6 +60,7 @@ BUDGETS = {
     "max": 24576,
 }
 
+# From a version on a model is told a level, before it a budget of tokens: see ``_thinking``.
 # A "pro" model cannot but think.
 LEAST_OF_PRO = 128
 
@@ -74,9 +72,8 @@ def misfit(call: Call) -> BadRequest | None:
     """Return what of a call has no words here and must not be dropped in silence."""
     try:
         asked.refuse_common(call)
-        # Its search tool takes no bound, and the answer does not count the searches.
-        if call.searches:
-            raise asked.unsupported("web_search_options", "Web search")
+        if call.searches and call.fields.get("tools"):
+            raise asked.unsupported("web_search_options", "Web search beside tools")
         asked.reasoning(call.fields)
         asked.tools(call.fields)
         asked.tool_choice(call.fields)
@@ -107,12 +104,14 @@ def request(*, target: Target, call: Call) -> httpx.Request:
 def body(*, target: Target, call: Call) -> dict[str, Any]:
     """Return the body for a provider."""
     sent = asked.fields(target=target, call=call)
-    by_level = version(target.upstream_model) >= LEVELS_SINCE
+    by_level = version(target.upstream_model) >= NEWER
     system, contents = conversation(sent["messages"], signed=by_level)
     made: dict[str, Any] = {"contents": contents}
     if system:
         made["systemInstruction"] = {"parts": system}
     made |= _tools(sent)
+    if sent.get("web_search_options") is not None:
+        made["tools"] = [{"googleSearch": {}}]
     config = {name: sent[ours] for ours, name in NAMES.items() if ours in sent}
     if limit := asked.output_limit(target=target, call=call):
         config["maxOutputTokens"] = limit
@@ -126,13 +125,6 @@ def body(*, target: Target, call: Call) -> dict[str, Any]:
     if config:
         made["generationConfig"] = config
     return made
-
-
-@cache
-def version(model: str) -> int:
-    """Return the version in a model's name: one without is taken for a new one."""
-    found = re.search(r"gemini-(\d+)", model)
-    return int(found[1]) if found else LEVELS_SINCE
 
 
 def _format(sent: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +165,7 @@ def _thinking(wish: Reasoning, model: str, *, limit: int) -> dict[str, Any]:
     always_thinks = "pro" in model
     if wish.budget_tokens is not None:
         config["thinkingBudget"] = min(wish.budget_tokens, limit)
-    elif version(model) >= LEVELS_SINCE:
+    elif version(model) >= NEWER:
         level = LEVELS[wish.effort]
         config["thinkingLevel"] = "low" if always_thinks and level == "minimal" else level
     else:

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from proxy.upstreams.canonical import chunk, completed, count, json_object
+from proxy.upstreams.gemini_search import Grounding
 from proxy.wire.answers import Completion, Garbage, Usage, believed, clean_id, text_bytes
 
 FINISH = {
@@ -66,11 +68,14 @@ def completion(body: bytes) -> Completion:
                 message[name] = (message.get(name) or "") + value
     if calls:
         message["tool_calls"] = calls
+    grounding = Grounding()
+    if cited := grounding.read(told, words=message["content"] or ""):
+        message["annotations"] = cited
     return completed(
         message,
         finish_reason=_finish(reason, called=bool(calls)),
         told=told.get("usageMetadata"),
-        usage=read_usage(told.get("usageMetadata")),
+        usage=read_usage(told.get("usageMetadata"), searches=grounding.searches),
         upstream_id=clean_id(told.get("responseId")),
     )
 
@@ -136,11 +141,12 @@ def _call(name: str, function: dict[Any, Any], part: dict[Any, Any]) -> dict[str
     return call
 
 
-def read_usage(usage: Any) -> Usage | None:
+def read_usage(usage: Any, *, searches: int | None = None) -> Usage | None:
     """
     Split a usage object into buckets; None where it contradicts itself.
 
     Cached tokens lie inside the prompt; thoughts are outside the candidates, inside output.
+    ``searches`` were told beside it.
     """
     if not isinstance(usage, dict) or usage.get("promptTokenCount") is None:
         return None
@@ -157,6 +163,7 @@ def read_usage(usage: Any) -> Usage | None:
         cache_write=0,
         output=told + thoughts,
         reasoning=thoughts,
+        searches=searches,
     )
 
 
@@ -174,6 +181,8 @@ class Reader:
         self.tools = 0
         self.begun = False
         self.counted = False
+        self.words = ""
+        self.grounding = Grounding()
 
     @property
     def contradicted(self) -> bool:
@@ -202,6 +211,11 @@ class Reader:
             raise Garbage("no candidates")
         return chunks
 
+    @property
+    def _searches(self) -> int | None:
+        """Return the searches that were told; they may be told with the last words only."""
+        return self.grounding.searches if self.grounding.queries or self.finished else None
+
     def _chunks(self, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if not told.get("candidates"):
             return
@@ -213,11 +227,17 @@ class Reader:
             for call in delta.get("tool_calls", ()):
                 call["index"] = self.tools
                 self.tools += 1
+            self.words += delta.get("content", "")
             yield chunk(delta)
+        cited = self.grounding.read(told, words=self.words)
+        if cited and not self.finished:
+            yield chunk({"annotations": cited})
         reason = candidate.get("finishReason")
         if reason not in UNFINISHED and not self.finished:
             self.finished = True
             yield chunk({}, finish_reason=_finish(reason, called=self.tools > 0))
+        if self.usage is not None and self.usage.searches != self._searches:
+            self.usage = structs.replace(self.usage, searches=self._searches)
 
     def _count(self, usage: Any) -> None:
         """
@@ -226,7 +246,7 @@ class Reader:
         In the middle of an answer there may be no count of it yet, which says nothing.
         """
         self.counted = True
-        counted = read_usage(usage)
+        counted = read_usage(usage, searches=self._searches)
         if counted is not None and self.usage is not None and counted.output < self.usage.output:
             counted = None
         self.prompt = counted or self.prompt

@@ -176,11 +176,29 @@ def usage(**counts: Any) -> dict[str, Any]:
     return {"totalTokenCount": total, **told}
 
 
-def chunk(*parts: Part, finish_reason: str | None = None, **more: Any) -> dict[str, Any]:
+def grounding(*queries: str, url: str = "https://a.example", begin: int = 0, end: int = 1) -> Part:
+    """Return what was searched, and that some bytes of the answer quote a page."""
+    support = {
+        "segment": {"startIndex": begin, "endIndex": end},
+        "groundingChunkIndices": [0],
+    }
+    return {
+        "webSearchQueries": list(queries),
+        "searchEntryPoint": {"renderedContent": "<div>upstream suggestions</div>"},
+        "groundingChunks": [{"web": {"uri": url, "title": "a.example"}}],
+        "groundingSupports": [support],
+    }
+
+
+def chunk(
+    *parts: Part, finish_reason: str | None = None, grounded: Part | None = None, **more: Any
+) -> dict[str, Any]:
     """Return an answer, or one event of a stream of answers."""
     candidate: dict[str, Any] = {"content": {"parts": list(parts), "role": "model"}, "index": 0}
     if finish_reason:
         candidate["finishReason"] = finish_reason
+    if grounded:
+        candidate["groundingMetadata"] = grounded
     return {
         "candidates": [candidate],
         "modelVersion": "gemini-upstream-name",
@@ -200,24 +218,31 @@ def event(body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\r\n\r\n"
 
 
-def response(*parts: Part, finish_reason: str = "STOP", **counts: Any) -> Callable[[Call], Reply]:
-    """Return a reply of these parts, whole or streamed as the call asks."""
+def response(
+    *parts: Part, finish_reason: str = "STOP", grounded: Part | None = None, **counts: Any
+) -> Callable[[Call], Reply]:
+    """Return a reply of these parts, whole or streamed as the call asks, of the model it asks."""
     told = usage(**counts)
 
     def reply(call: Call) -> Reply:
+        end: dict[str, Any] = {"finish_reason": finish_reason, "grounded": grounded}
+        if grounded and (path := PATH.fullmatch(call.path.partition("?")[0])):
+            end["modelVersion"] = path[1]
         if streams(call):
-            return [STREAM_HEAD, *events(*parts, usage=told, finish_reason=finish_reason)]
-        return answer(chunk(*parts, finish_reason=finish_reason, usageMetadata=told))
+            return [STREAM_HEAD, *events(*parts, usage=told, **end)]
+        return answer(chunk(*parts, usageMetadata=told, **end))
 
     return reply
 
 
-def events(*parts: Part, usage: dict[str, Any], finish_reason: str = "STOP") -> list[Step]:
+def events(
+    *parts: Part, usage: dict[str, Any], finish_reason: str = "STOP", **end: Any
+) -> list[Step]:
     """Return a stream's events: texts in two pieces, of the usage first only the prompt's."""
     early = {name: usage[name] for name in ("promptTokenCount",) if name in usage}
     pieces = [piece for part in parts for piece in halves(part)]
     steps: list[Step] = [event(chunk(piece, usageMetadata=early)) for piece in pieces]
-    return [*steps, event(chunk(finish_reason=finish_reason, usageMetadata=usage))]
+    return [*steps, event(chunk(finish_reason=finish_reason, usageMetadata=usage, **end))]
 
 
 def halves(part: Part) -> list[Part]:

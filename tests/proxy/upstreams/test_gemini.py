@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 
+from billing import prices
 from billing.models import CONTRADICTION
+from proxy.models import Route
 from tests.fakes import gemini as fake
 from tests.fakes import replies
 from tests.fakes.gemini import FakeGemini
@@ -17,6 +21,7 @@ from tests.fakes.steps import Cut, Pause, Reply, Stall, Step
 from tests.proxy.conftest import AddModel, Shop, request_id
 from tests.proxy.upstreams.vendor import (
     PIXEL,
+    RATES,
     WEATHER,
     answer,
     ask,
@@ -220,6 +225,61 @@ class TestAToolConversation:
         assert second["function"] == {"name": "weather", "arguments": {"city": "Köln"}}
         assert first["id"] != second["id"]
         assert told["finish_reason"] == "tool_calls"
+
+
+SEARCH_FEE = 10_000_000
+
+
+@pytest.fixture
+def searching(sold: None) -> None:
+    rates = structs.replace(RATES, web_search=SEARCH_FEE * 1000)
+    for slug in ("vendor/new", "vendor/old"):
+        prices.set_price(subject=slug, role="retail", rates=rates, now=datetime.now(UTC))
+    Route.objects.update(max_searches=3)
+
+
+@pytest.mark.usefixtures("searching")
+class TestSearch:
+    @WHOLE_AND_STREAM
+    @pytest.mark.parametrize(
+        ("model", "queries", "searches"),
+        [("vendor/new", ["a", "b"], 2), ("vendor/old", ["a", "b"], 1), ("vendor/new", [], 0)],
+    )
+    def test_is_charged_as_google_bills_it_and_quotes_pages(
+        self,
+        client: httpx.Client,
+        gemini: FakeGemini,
+        shop: Shop,
+        model: str,
+        queries: list[str],
+        searches: int,
+        stream: bool,
+    ) -> None:
+        grounded = fake.grounding(*queries, end=5) if queries else None
+        gemini.script(fake.response(fake.text("hello world"), grounded=grounded))
+
+        response = ask(client, model=model, stream=stream, web_search_options={})
+
+        told = answer(response)
+        cited = [one["url_citation"]["end_index"] for one in told.get("annotations", ())]
+        assert (told["content"], cited) == ("hello world", [5] if queries else [])
+        assert gemini.calls[0].body["tools"] == [{"googleSearch": {}}]
+        assert "upstream" not in response.text
+        last = shop.last
+        assert (last.searches, last.source) == (searches, "provider")
+        # 10 tokens at $3 and 3 at $15 a million.
+        assert last.charged == searches * SEARCH_FEE + 75_000
+
+    def test_that_breaks_off_is_charged_as_held(
+        self, client: httpx.Client, gemini: FakeGemini, shop: Shop
+    ) -> None:
+        words = fake.chunk(fake.text("hello"), usageMetadata=fake.usage())
+        gemini.script([STREAM_HEAD, fake.event(words), Pause(0.05), Cut()])
+
+        response = ask(client, stream=True, web_search_options={})
+
+        assert "stream_interrupted" in response.text
+        assert shop.last.searches == 3
 
 
 class TestRefusals:

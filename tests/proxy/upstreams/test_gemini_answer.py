@@ -46,7 +46,7 @@ class TestReader:
         streamed = read_pieces(reader, body_of(fake.events(*parts, usage=usage)), cuts)
 
         assert streamed == told_whole(whole)
-        assert reader.usage == whole.usage == Usage(8, 2, 0, 7, 4)
+        assert reader.usage == whole.usage == Usage(8, 2, 0, 7, 4, searches=0)
         assert reader.size_bytes == whole.size_bytes
         assert (reader.finished, reader.error) == (True, None)
         assert reader.upstream_id == whole.upstream_id == "resp-upstream"

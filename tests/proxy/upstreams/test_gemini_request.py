@@ -228,6 +228,17 @@ class TestTools:
         ]
 
 
+class TestSearch:
+    def test_is_a_tool_without_settings(self) -> None:
+        body = sent(web_search_options={"search_context_size": "low"})
+
+        assert body["tools"] == [{"googleSearch": {}}]
+        assert "toolConfig" not in body
+
+    def test_nobody_asked_for_is_not_there(self) -> None:
+        assert "tools" not in sent()
+
+
 class TestThinking:
     @pytest.mark.parametrize(
         ("model", "fields", "told"),
@@ -264,7 +275,7 @@ class TestMisfit:
         ("fields", "param"),
         [
             ({"n": 2}, "n"),
-            ({"web_search_options": {}}, "web_search_options"),
+            ({"web_search_options": {}, "tools": [WEATHER]}, "web_search_options"),
             ({"stop": list("abcdef")}, "stop"),
             ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]"),
             ({"messages": [user("x"), result("unknown")]}, "messages[1].tool_call_id"),
