@@ -182,11 +182,13 @@ begin
     return null;
 end $$;
 
+-- The last by its name: the first migration that loads this file has no such column yet.
 create or replace trigger accounts_workspace_changed
 after update on accounts_workspace
 for each row when (
-    (old.closed_at, old.external_id, old.tier_id, old.prompt_logging)
-    is distinct from (new.closed_at, new.external_id, new.tier_id, new.prompt_logging)
+    (old.closed_at, old.external_id, old.tier_id, to_jsonb(old) -> 'prompt_logging')
+    is distinct from
+    (new.closed_at, new.external_id, new.tier_id, to_jsonb(new) -> 'prompt_logging')
 ) execute function accounts_workspace_changed();
 
 
