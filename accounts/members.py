@@ -58,13 +58,15 @@ def _record(
     before: dict[str, object] | None = None,
     after: dict[str, object] | None = None,
 ) -> None:
+    # Whose seat it is by id: names change, and two people may have one.
+    whose = {"user_id": membership.user.public_id}
     audit.record(
         action=action,
         by=by,
         target=audit.Target(membership.public_id, membership.user.get_full_name()),
         workspaces=[membership.workspace],
-        before=before,
-        after=after,
+        before=None if before is None else before | whose,
+        after=None if after is None else after | whose,
     )
 
 
