@@ -2,8 +2,8 @@
 The audit log: who changed what, written in the transaction that makes the change.
 
 Values are masked by what callers pass: never a secret, never a key's text or digest. Of a
-change only the fields that differ are kept; a change that changes nothing is no event. URLs are
-kept without user names, passwords and queries: tokens of customers stand there.
+change only the fields that differ are kept; a change that changes nothing is no event. Of URLs
+scheme and host are kept: user names, paths and queries hold tokens of customers.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class Stranger:
 By = Actor | Stranger
 STRANGER: Final = Stranger()
 KEY: Final = ("name", "scopes", "models", "rpm", "tpm", "max_streams", "ips", "expires_at")
-URL_USER: Final = re.compile(r"(https?://)[^/?#\s]*@", re.IGNORECASE)
-URL_QUERY: Final = re.compile(r"(https?://[^?#\s]*[?#])\S+", re.IGNORECASE)
+URL: Final = re.compile(
+    r"([a-z][a-z0-9+.-]*://)((?:[^/?#\s]*@)?)([^/?#\s]*)((?:[/?#]\S*)?)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +148,22 @@ def _value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, set | frozenset):
-        return sorted(value)
+        return _value(sorted(value))
+    if isinstance(value, Mapping):
+        return {name: _value(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(each) for each in value]
     return _masked(value) if isinstance(value, str) else value
 
 
 def _masked(text: str) -> str:
     """The text, with what may be secret in its URLs replaced."""
-    return URL_QUERY.sub(r"\1***", URL_USER.sub(r"\1***@", text))
+    return URL.sub(_shortened, text)
+
+
+def _shortened(found: re.Match[str]) -> str:
+    scheme, user, host, rest = found.groups()
+    return f"{scheme}{'***@' if user else ''}{host}{'/***' if len(rest) > 1 else rest}"
 
 
 def _actor(by: By) -> dict[str, Any]:

@@ -75,33 +75,43 @@ class TestCreate:
 
 
 class TestTheAuditLog:
-    def test_has_no_query_of_a_url(self, alice: User, home: Workspace) -> None:
-        first, second = (f"https://hooks.example.com/in?token=t0k3n-{n}" for n in (1, 2))
+    @pytest.mark.parametrize("place", ["in?token=t0k3n", "services/T0/B0/t0k3n"])
+    def test_has_neither_path_nor_query_of_a_url(
+        self, alice: User, home: Workspace, place: str
+    ) -> None:
+        first, second = (f"https://hooks.example.com/{place}-{n}" for n in (1, 2))
         made, _ = webhooks.create(workspace=home, url=first, events=EVENTS, by=alice)
         webhooks.update(endpoint=made, by=alice, url=second)
         webhooks.delete(endpoint=made, by=alice)
 
         events = AuditEvent.objects.filter(target=made.public_id).order_by("id")
         said = [f"{event.target_name} {event.before} {event.after}" for event in events]
-        assert len(said) == 3, "another query is a change"
+        assert len(said) == 3, "another path or query is a change"
         assert "t0k3n" not in "".join(said)
-        assert events[1].target_name == "https://hooks.example.com/in?***"
+        assert events[1].target_name == "https://hooks.example.com/***"
 
     @pytest.mark.parametrize(
         ("text", "kept"),
         [
-            ("https://me:pass@host/path", "https://***@host/path"),
-            ("HTTP://me@host?a=b#c", "HTTP://***@host?***"),
-            ("https://host/path@home", "https://host/path@home"),
-            ("see https://h/?k=1 and me@host.example?", "see https://h/?*** and me@host.example?"),
+            ("https://me:pass@host/path", "https://***@host/***"),
+            ("HTTP://me@host?a=b#c", "HTTP://***@host/***"),
+            ("https://host/path@home", "https://host/***"),
+            ("see https://h/?k=1 and me@host.example?", "see https://h/*** and me@host.example?"),
+            ("wss://u:p@node.example:8546", "wss://***@node.example:8546"),
+            ("https://host", "https://host"),
+            ("https://host/", "https://host/"),
         ],
     )
-    def test_has_no_secrets_of_urls(self, home: Workspace, text: str, kept: str) -> None:
+    def test_has_no_secrets_of_urls_however_deep(
+        self, home: Workspace, text: str, kept: str
+    ) -> None:
         where, target = [home], audit.Target("x_1", text)
-        audit.record(action="x", by=None, target=target, workspaces=where, after={"url": text})
+        facts = {"url": text, "all": [text, {"one": text}], "both": {text}}
+        audit.record(action="x", by=None, target=target, workspaces=where, after=facts)
 
         event = AuditEvent.objects.get(target="x_1")
-        assert (event.target_name, event.after) == (kept, {"url": kept})
+        shown = {"url": kept, "all": [kept, {"one": kept}], "both": [kept]}
+        assert (event.target_name, event.after) == (kept, shown)
 
 
 class TestUpdate:
