@@ -52,7 +52,7 @@ REQUEST_ID: Final = {
 
 MARK: Final = "x-spec-enum-id"
 HEADERS: Final = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
-REFUSALS: Final = (400, 401, 402, 403, 404, 409, 413, 415, 429, 500, 503)
+REFUSALS: Final = (400, 401, 402, 403, 404, 408, 409, 413, 415, 429, 500, 503)
 
 
 class ErrorBodySerializer(serializers.Serializer[Any]):
@@ -169,7 +169,7 @@ class Schema(AutoSchema):
         if "{" in self.path:
             found.add(404)
         if self.method not in SAFE:
-            found |= {404, 409, 413, 415}
+            found |= {404, 408, 409, 413, 415, 429}
         if self.declared.once:
             found.add(402)
         return sorted(found)
