@@ -106,7 +106,7 @@ class AuditEventsView(Endpoint):
     def get(self, call: Call) -> Page:
         """What was changed, the newest first."""
         found = narrowed(audit.events(workspace=call.workspace), call.query)
-        return Page(*pagination.by_id(found, call.page))
+        return Page(*pagination.by_time(found, call.page))
 
 
 class AuditEventView(Endpoint):

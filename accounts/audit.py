@@ -184,5 +184,5 @@ def _actor(by: By) -> dict[str, Any]:
 
 def events(*, workspace: Workspace) -> QuerySet[AuditEvent]:
     """The events of one workspace, the newest first."""
-    found = AuditEvent.objects.filter(workspace=workspace).order_by("-id")
+    found = AuditEvent.objects.filter(workspace=workspace).order_by("-at", "-id")
     return found.select_related("user", "key", "service_account")

@@ -65,9 +65,11 @@ class AuditEvent(models.Model):
     class Meta:
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
-            models.Index(fields=["workspace", "-id"], name="accounts_auditevent_page"),
-            models.Index(fields=["target", "-id"], name="accounts_auditevent_target"),
-            models.Index(fields=["workspace", "action", "-id"], name="accounts_auditevent_action"),
+            models.Index(fields=["workspace", "-at", "-id"], name="accounts_auditevent_page"),
+            models.Index(fields=["target", "-at", "-id"], name="accounts_auditevent_target"),
+            models.Index(
+                fields=["workspace", "action", "-at", "-id"], name="accounts_auditevent_action"
+            ),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

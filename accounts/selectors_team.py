@@ -106,7 +106,7 @@ def services_of(seat: Seat) -> list[ServiceRow]:
 def events_of(*, workspace: Workspace, query: Mapping[str, Any], wanted: Wanted) -> Page:
     """One page of the audit log; ``query`` narrows it by action and target."""
     found = audit.events(workspace=workspace).filter(**query)
-    rows, following = pagination.by_id(found, wanted)
+    rows, following = pagination.by_time(found, wanted)
     return Page([EventRow(row, _actor(row), _changes(row)) for row in rows], following)
 
 

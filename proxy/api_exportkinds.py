@@ -46,7 +46,7 @@ class Kind:
 
 def _audit(*, workspace: Workspace, query: Mapping[str, Any], wanted: Wanted) -> Page:
     found = narrowed(audit.events(workspace=workspace), query)
-    return Page(*pagination.by_id(found, wanted))
+    return Page(*pagination.by_time(found, wanted))
 
 
 def _transactions(*, workspace: Workspace, query: Mapping[str, Any], wanted: Wanted) -> Page:

@@ -10,10 +10,11 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 
 from common import crypto
 from common.errors import bad_parameter
@@ -48,6 +49,23 @@ def by_id(rows: QuerySet[Row], wanted: Wanted) -> tuple[list[Row], Position | No
         rows = rows.filter(pk__lt=wanted.after)
     found = list(rows.order_by("-pk")[: wanted.limit + 1])
     return cut(found, limit=wanted.limit, position=lambda row: row.pk)
+
+
+def by_time(rows: QuerySet[Row], wanted: Wanted) -> tuple[list[Row], Position | None]:
+    """One page of rows that are ordered by descending ``at``, then id, and the next position."""
+    if isinstance(wanted.after, int):
+        # The position of a file that was begun when these were ids.
+        rows = rows.filter(pk__lt=wanted.after)
+    elif wanted.after is not None:
+        at = datetime.fromisoformat(wanted.after[0])
+        # The first bound is where an index is entered; the second parts what has one time.
+        rows = rows.filter(at__lte=at).filter(Q(at__lt=at) | Q(pk__lt=wanted.after[1]))
+    found = list(rows.order_by("-at", "-pk")[: wanted.limit + 1])
+    return cut(found, limit=wanted.limit, position=_moment)
+
+
+def _moment(row: Any) -> Position:
+    return [row.at.isoformat(), row.pk]
 
 
 def cut(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.utils import DatabaseError
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts import audit, keys, workspaces
+from accounts.api_audit import narrowed
 from accounts.models import AuditEvent
 from billing.models_tokens import TokenPackage
+from common import pagination
+from common.pagination import Wanted
 from config import policies
 from tests import pages
 from tests.api.conftest import Program, Tenant, another_session, with_key
@@ -130,6 +137,8 @@ def change_everything(program: Program, alice: Tenant) -> dict[tuple[str, str], 
         do("DELETE", path, "user.session_ended", session_id=str(there.pk))
     place = alice.workspace.public_id
     do("PATCH", "workspaces/{workspace_id}", "workspace.renamed", {"name": "N"}, workspace_id=place)
+    path, kept = "workspaces/{workspace_id}/prompt-logging", {"enabled": True}
+    do("PATCH", path, "workspace.prompt_logging_changed", kept, workspace_id=place)
     other = do("POST", "workspaces", "workspace.created", {"name": "Other"})
     do("POST", "workspaces/{workspace_id}/close", "workspace.closed", workspace_id=other["id"])
     return made
@@ -192,6 +201,72 @@ class TestEveryChange:
 
         assert {event.workspace_id for event in events} == {alice.workspace.pk, other.pk}
         assert "workspaces" not in json.dumps([event.after for event in events])
+
+
+def at_times(tenant: Tenant, *hours: int) -> list[str]:
+    """Events of those hours ago, written in this order, as a long transaction's come late."""
+    now = timezone.now()
+    return [
+        AuditEvent.objects.create(
+            workspace=tenant.workspace,
+            action="x.changed",
+            target="x_1",
+            actor="operator",
+            at=now - timedelta(hours=each),
+        ).public_id
+        for each in hours
+    ]
+
+
+class TestPages:
+    @pytest.mark.parametrize("narrow", ["", "&target=x_1"])
+    def test_are_by_time_and_hold_every_event_once(self, alice: Tenant, narrow: str) -> None:
+        made = at_times(alice, 3, 1, 2, 2, 2)
+        program, found, cursor = alice.program("audit:read"), [], ""
+        while True:
+            page = program.get(f"audit-events?action=x.changed&limit=2{narrow}{cursor}")
+            found += [row["id"] for row in page["data"]]
+            if not page["has_more"]:
+                break
+            cursor = f"&cursor={page['next_cursor']}"
+            # What comes meanwhile is newer, and shifts nothing.
+            at_times(alice, 0)
+
+        assert found == [made[at] for at in (1, 4, 3, 2, 0)]
+
+    def test_are_of_the_time_that_is_asked_for(self, alice: Tenant) -> None:
+        made = at_times(alice, 30, 20, 10)
+        ends = [timezone.now() - timedelta(hours=each) for each in (25, 15)]
+        since, until = (f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in ends)
+
+        def shown(query: str) -> list[str]:
+            rows = alice.session().get(f"audit-events?action=x.changed&{query}")["data"]
+            return [row["id"] for row in rows]
+
+        assert shown(f"until={until}") == [made[1], made[0]]
+        assert shown(f"since={since}&until={until}") == [made[1]]
+
+    def test_of_long_ago_are_entered_by_the_index(self, alice: Tenant) -> None:
+        """What lies between now and the end that is asked for is not read."""
+        found = narrowed(audit.events(workspace=alice.workspace), {"until": timezone.now()})
+        after = [timezone.now().isoformat(), 1]
+        for wanted in (Wanted(limit=20), Wanted(limit=20, after=after)):
+            with connection.cursor() as cursor, CaptureQueriesContext(connection) as asked:
+                pagination.by_time(found, wanted)
+                cursor.execute("set local enable_seqscan = off; set local enable_sort = off")
+                cursor.execute(f"explain (costs off) {asked.captured_queries[0]['sql']}")
+                plan = "\n".join(row[0] for row in cursor.fetchall())
+            [condition] = re.findall(r"Index Cond: (.*)", plan.partition("auditevent_page")[2])[:1]
+            assert "at <" in condition, plan
+
+    def test_a_file_that_was_begun_by_ids_goes_on(self, alice: Tenant) -> None:
+        made = at_times(alice, 3, 2, 1)
+        third = AuditEvent.objects.get(public_id=made[2]).pk
+
+        found = narrowed(audit.events(workspace=alice.workspace), {"action": "x.changed"})
+        rows, _ = pagination.by_time(found, Wanted(limit=2, after=third))
+
+        assert [row.public_id for row in rows] == [made[1], made[0]]
 
 
 class TestInvitations:
