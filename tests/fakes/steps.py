@@ -37,6 +37,13 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """Silence until the test opens it, or the caller hangs up."""
+
+    opened: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """End the connection here: with a reset, or (politely) with an ordinary close."""
 
@@ -51,7 +58,7 @@ class Repeat:
     every_s: float = 0.0
 
 
-Step = Head | Raw | Pause | Stall | Cut | Repeat | bytes
+Step = Head | Raw | Pause | Stall | Gate | Cut | Repeat | bytes
 Reply = Sequence[Step]
 
 

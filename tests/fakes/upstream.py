@@ -47,6 +47,7 @@ from tests.fakes.replies import (
 from tests.fakes.steps import (
     Call,
     Cut,
+    Gate,
     Head,
     Pause,
     Raw,
@@ -63,6 +64,7 @@ __all__ = [
     "Call",
     "Cut",
     "FakeUpstream",
+    "Gate",
     "Head",
     "Pause",
     "Raw",
@@ -288,6 +290,9 @@ class Connection:
             case Stall():
                 await self._gone.wait()
                 raise Gone
+            case Gate():
+                while not step.opened.is_set():
+                    await self._pause(0.02)
             case Repeat():
                 while True:
                     await self._body(step.data, call)
