@@ -1,0 +1,151 @@
+"""The passwords of PostgreSQL and Redis are replaced while calls are made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+from django.conf import settings
+from django.db import connection
+from psycopg import sql
+
+from accounts.models import Tier
+from billing import invariants
+from tests.fakes.gateway import GatewayProcess
+from tests.fakes.upstream import FakeUpstream
+from tests.ops.test_shutdown import balanced_call, terminate
+from tests.proxy.conftest import (  # noqa: F401 - fixtures
+    Shop,
+    add_model,
+    provider,
+    shop,
+    upstream,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Roles:
+    """Two roles that act as the owner of the database, one in place of the other."""
+
+    def __init__(self, admin: psycopg.Connection[tuple[object, ...]]) -> None:
+        self.admin = admin
+        self.told = connection.settings_dict
+        self.made: list[str] = []
+
+    def add(self, suffix: str) -> str:
+        """Make a role as SECURITY.md says; return the address that uses it."""
+        name, password = f"{self.told['NAME']}_{suffix}", f"password-{suffix}"
+        names = {"name": sql.Identifier(name), "owner": sql.Identifier(self.told["USER"])}
+        self.admin.execute(
+            sql.SQL("create role {name} login password {password} in role {owner}").format(
+                password=sql.Literal(password), **names
+            )
+        )
+        self.admin.execute(sql.SQL("alter role {name} set role = {owner}").format(**names))
+        self.made.append(name)
+        place = f"{self.told['HOST']}:{self.told['PORT']}/{self.told['NAME']}"
+        return f"postgres://{name}:{password}@{place}"
+
+    def drop(self) -> None:
+        """Take the oldest role away."""
+        name = self.made.pop(0)
+        ended = "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s"
+        self.admin.execute(ended, [name])
+        self.admin.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+    def sessions(self, suffix: str) -> int:
+        """How many sessions a role has now."""
+        counted = "select count(*) from pg_stat_activity where usename = %s"
+        row = self.admin.execute(counted, [f"{self.told['NAME']}_{suffix}"]).fetchone()
+        assert row is not None
+        return int(str(row[0]))
+
+
+@pytest.fixture
+def roles() -> Iterator[Roles]:
+    told = connection.settings_dict
+    # The embedded server's superuser has the password of the owner.
+    server = f"postgres:{told['PASSWORD']}@{told['HOST']}:{told['PORT']}"
+    with psycopg.connect(f"postgres://{server}/postgres", autocommit=True) as admin:
+        roles = Roles(admin)
+        yield roles
+        while roles.made:
+            roles.drop()
+
+
+class RedisUser:
+    """A user of Redis whose password is replaced."""
+
+    NAME = "rotating"
+
+    def __init__(self, admin: redis.Redis) -> None:
+        self.admin = admin
+        self.admin.execute_command("ACL", "SETUSER", self.NAME, "on", "~*", "&*", "+@all")
+
+    def add(self, password: str) -> str:
+        """Let a password be good as well; return the address that uses it."""
+        self.admin.execute_command("ACL", "SETUSER", self.NAME, f">{password}")
+        place = urlsplit(settings.REDIS_URL)
+        return f"redis://{self.NAME}:{password}@{place.hostname}:{place.port}{place.path}"
+
+    def drop(self, password: str) -> None:
+        """Let a password be good no more."""
+        self.admin.execute_command("ACL", "SETUSER", self.NAME, f"<{password}")
+
+    @property
+    def connections(self) -> int:
+        """How many are connected as this user."""
+        return sum(each["user"] == self.NAME for each in self.admin.client_list())
+
+
+@pytest.fixture
+def redis_user(redis_server: redis.Redis) -> Iterator[RedisUser]:
+    yield RedisUser(redis_server)
+    redis_server.execute_command("ACL", "DELUSER", RedisUser.NAME)
+
+
+def test_no_call_notices(
+    shop: Shop,  # noqa: F811
+    upstream: FakeUpstream,  # noqa: F811
+    roles: Roles,
+    redis_user: RedisUser,
+) -> None:
+    shop.fund("100")
+    Tier.objects.update(default_rpm=100_000, max_rpm=100_000)
+    over = threading.Event()
+    old = GatewayProcess(DATABASE_URL=roles.add("old"), REDIS_URL=redis_user.add("old"))
+    new = GatewayProcess(DATABASE_URL=roles.add("new"), REDIS_URL=redis_user.add("new"))
+    with new, ThreadPoolExecutor(3) as pool:
+        balanced = [old, new]
+
+        def calls() -> list[int]:
+            statuses = []
+            while not over.is_set():
+                statuses.append(balanced_call(balanced, shop.secret))
+            return statuses
+
+        old.start()
+        running = [pool.submit(calls) for _ in range(3)]
+        try:
+            assert balanced_call(balanced, shop.secret) == 200
+            assert redis_user.connections
+            terminate(old)
+            assert old.ended(within_s=30)
+            assert not roles.sessions("old")
+            roles.drop()
+            redis_user.drop("old")
+            for _ in range(5):
+                assert balanced_call([new], shop.secret) == 200
+        finally:
+            over.set()
+        statuses = [status for each in running for status in each.result()]
+        assert roles.sessions("new")
+        assert redis_user.connections
+    assert set(statuses) == {200}
+    assert not [found for found in invariants.check().findings if found.violations]
