@@ -16,9 +16,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from accounts.models import ApiKey
+from embedded import throwaway
 from proxy import backups
+from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.upstream import FakeUpstream, Gate
 from tests.proxy.conftest import (  # noqa: F401 - fixtures
     Shop,
     add_model,
@@ -44,7 +47,7 @@ def empty_url() -> Iterator[str]:
         admin.execute(f'drop database if exists "{name}" with (force)')
 
 
-def manage(*arguments: str, url: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a management command as an operator does."""
     root = Path(__file__).resolve().parents[2]
     return subprocess.run(
@@ -52,7 +55,6 @@ def manage(*arguments: str, url: str, **environment: str) -> subprocess.Complete
         cwd=root,
         env={
             **os.environ,
-            "DATABASE_URL": url,
             "DJANGO_SETTINGS_MODULE": "config.settings",
             **environment,
         },
@@ -73,12 +75,27 @@ def call(url: str, secret: str) -> int:
     ).status_code
 
 
-def test_a_backup_under_load_comes_back_on_an_empty_server_with_right_books(
+@pytest.fixture
+def other_machine(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Give a machine with nothing on it but an empty PostgreSQL and an empty Redis."""
+    with throwaway.servers() as urls:
+        (tmp_path / "other").mkdir(mode=0o700)
+        yield {
+            "DATABASE_URL": urls["DATABASE_URL"],
+            "REDIS_URL": urls["REDIS_URL"],
+            "DATA_DIR": str(tmp_path / "other"),
+        }
+
+
+def test_a_backup_under_load_comes_back_on_an_empty_machine_with_right_books(
     shop: Shop,  # noqa: F811
     upstream: FakeUpstream,  # noqa: F811
-    empty_url: str,
+    other_machine: dict[str, str],
     tmp_path: Path,
 ) -> None:
+    ApiKey.objects.update(rpm=100_000)
+    opened = threading.Event()
+    upstream.script([Gate(opened), *fake.completion("Hello")], *[fake.completion("Hello")] * 2)
     over, statuses = threading.Event(), []
 
     def load() -> None:
@@ -86,37 +103,51 @@ def test_a_backup_under_load_comes_back_on_an_empty_server_with_right_books(
             statuses.append(call(gateway.url, shop.secret))
 
     with GatewayProcess() as gateway:
+        # One is under way from before to after; the others come and go.
         threads = [threading.Thread(target=load) for _ in range(4)]
         for thread in threads:
             thread.start()
+            upstream.wait_for_calls(1)
         try:
             file = tmp_path / "tollgate.backup"
             made = backups.make(path=file)
         finally:
             over.set()
+            opened.set()
             for thread in threads:
                 thread.join()
+    assert len(statuses) > 4
     assert set(statuses) == {200}
     assert made.tables > 20
     assert file.stat().st_mode & 0o077 == 0
 
-    restored = manage("restore", str(file), url=empty_url, SILENT_AFTER_S="0", HEARTBEAT_S="0")
+    url = other_machine["DATABASE_URL"]
+    restored = manage("restore", str(file), SILENT_AFTER_S="0", HEARTBEAT_S="0", **other_machine)
     assert restored.returncode == 0, restored.stdout + restored.stderr
-    verified = manage("verify_ledger", "--full", "--json", url=empty_url)
+    verified = manage("verify_ledger", "--full", "--json", **other_machine)
     report = json.loads(verified.stdout)
     assert report["ok"], report
-    with psycopg.connect(empty_url) as there:
+    with psycopg.connect(url) as there:
         (balance,) = there.execute(
             "select credits_posted - debits_posted from billing_account"
             " where workspace_id = %s and kind = 'paid' and asset = 'USD'",
             [shop.workspace.pk],
         ).fetchone() or (0,)
+        (holds,) = there.execute("select count(*) from billing_hold").fetchone() or (0,)
+        (cut,) = there.execute(
+            "select count(*) from billing_usage where state <> 'settled'"
+        ).fetchone() or (0,)
     assert balance >= shop.balance.paid, "what came after the backup is not in it"
+    assert (holds, cut > 0) == (0, True), "what was open in the copy was closed on evidence"
+    with GatewayProcess(**other_machine) as there_now:
+        assert call(there_now.url, shop.secret) == 200
 
-    again = manage("restore", str(file), url=empty_url)
+    again = manage("restore", str(file), **other_machine)
     assert again.returncode == 1
     assert "nothing is overwritten" in again.stderr
-    strange = manage("doctor", "--json", url=empty_url, KEY_PEPPER="x:" + "QUFB" * 10 + "QUE=")
+    strange = manage(
+        "doctor", "--json", **other_machine | {"KEY_PEPPER": "x:" + "QUFB" * 10 + "QUE="}
+    )
     assert "another KEY_PEPPER" in strange.stdout
 
 
@@ -143,6 +174,6 @@ class TestRestore:
         self, tmp_path: Path, empty_url: str
     ) -> None:
         (tmp_path / "file").write_bytes(b"PGDMP and nothing else")
-        refused = manage("restore", str(tmp_path / "file"), url=empty_url)
+        refused = manage("restore", str(tmp_path / "file"), DATABASE_URL=empty_url)
         assert refused.returncode == 1
         assert "pg_restore failed" in refused.stderr
