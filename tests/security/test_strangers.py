@@ -80,8 +80,35 @@ class TestPeople:
         client = Client()
         mail.outbox.clear()
         for _ in range(12):
-            client.post("/password/reset", {"email": "a@example.com"})
-        assert len(mail.outbox) <= 5
+            client.post("/accounts/password/reset/", {"email": "a@example.com"})
+        assert 1 <= len(mail.outbox) <= 5
+
+    def test_an_address_that_tries_many_accounts_waits_and_others_do_not(self) -> None:
+        signup.register(email="a@example.com", password="a-long-pass-word", verified=True)
+        guesser, other = Client(REMOTE_ADDR="192.0.2.1"), Client(REMOTE_ADDR="192.0.2.2")
+        for number in range(11):
+            guess = {"login": f"n{number}@example.com", "password": secrets.token_hex(8)}
+            guesser.post("/login", guess)
+        right = {"login": "a@example.com", "password": "a-long-pass-word"}
+        guesser.post("/login", right)
+        assert "_auth_user_id" not in guesser.session
+        other.post("/login", right)
+        assert "_auth_user_id" in other.session
+
+    def test_an_address_that_asks_for_many_resets_waits_and_others_do_not(self) -> None:
+        for number in range(23):
+            email = f"n{number}@example.com"
+            signup.register(email=email, password="a-long-pass-word", verified=True)
+        mail.outbox.clear()
+        asker, other = Client(REMOTE_ADDR="192.0.2.1"), Client(REMOTE_ADDR="192.0.2.2")
+        answers = [
+            asker.post("/accounts/password/reset/", {"email": f"n{number}@example.com"})
+            for number in range(22)
+        ]
+        assert len(mail.outbox) == 20
+        assert [answer.status_code for answer in answers[-2:]] == [429, 429]
+        other.post("/accounts/password/reset/", {"email": "n22@example.com"})
+        assert len(mail.outbox) == 21
 
 
 class TestInvitations:
