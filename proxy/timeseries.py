@@ -88,6 +88,7 @@ def series(*, breakdown: Breakdown, measure: Measure) -> Series:
         "kind": "lines" if measure.name == "latency" else "bars",
         "unit": measure.unit,
         "day": _("Day (UTC)"),
+        "usd": _("$%(number)s"),
         "ms": _("%(number)s ms"),
         "days": [_moment(day) for day in breakdown.days],
         "series": drawn,

@@ -8,6 +8,8 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import get_language
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -23,6 +25,23 @@ from proxy.selectors_models import models_for_sale
 # Long enough for a run; a page that is left open asks for another.
 KEY_LIVES_FOR: Final = timedelta(minutes=20)
 MAY_RUN: Final = (Scope.CHAT, Scope.IMAGES)
+# What the gateway, which speaks English, refuses on this page, by reason.
+REFUSALS: Final = {
+    "insufficient_balance": _("The balance does not cover what this can cost. Add credit first."),
+    "balance_reserved": _("Running calls hold the balance. Try again in a moment."),
+    "cap_reached": _("A spending cap is reached. Raise it, or wait until it begins anew."),
+    "cap_reserved": _("Running calls hold what a cap leaves. Try again in a moment."),
+    "rate_limited": _("Too many requests or tokens in a minute. Try again in a moment."),
+    "workspace_frozen": _("The workspace is frozen; ask the operator."),
+    "content_filter": _("The provider refused the content under its policy. Change it."),
+    "context_length_exceeded": _("This is longer than the model takes. Shorten it."),
+    "model_not_found": _("This model is not for sale now. Choose another one."),
+    "upstream_failed": _("The provider failed. Nothing was charged; try again."),
+    "upstream_timeout": _("The provider did not answer in time. Nothing was charged; try again."),
+    "stream_interrupted": _("The provider broke off. What had arrived is charged."),
+    "store_unavailable": _("Something is down on our side. Nothing was charged; try again."),
+    "internal": _("Something broke on our side. Nothing was charged; try again."),
+}
 
 
 @require_safe
@@ -41,8 +60,14 @@ def playground(request: HttpRequest, seat: Seat) -> HttpResponse:
         "qualities": sorted({quality for row in pictures for _size, quality, _usd in row.images}),
         "base_url": snippets.base_url(),
         "placeholder": snippets.placeholder(),
+        # In English the gateway's own words say more.
+        "refusals": {} if get_language() == "en" else _told(),
     }
     return render(request, "dashboard/playground.html", context)
+
+
+def _told() -> dict[str, str]:
+    return {reason: str(words) for reason, words in REFUSALS.items()}
 
 
 @never_cache

@@ -26,6 +26,13 @@ def exact_usd(nanos: int) -> str:
 
 
 @register.filter
+def dollars(amount: str) -> str:
+    """A written amount with the dollar sign where the reader looks for it."""
+    sign, number = ("-", amount[1:]) if amount.startswith("-") else ("", amount)
+    return sign + _("$%(number)s") % {"number": number}
+
+
+@register.filter
 def decimal(number: str) -> str:
     """An exact number, all its digits as they are, with the reader's decimal sign."""
     return str(number).replace(".", str(get_format("DECIMAL_SEPARATOR")))
@@ -71,4 +78,4 @@ def iso(moment: datetime) -> str:
 @register.filter
 def percent(share: float) -> str:
     """A share between 0 and 1 as a percentage with one decimal."""
-    return decimal(f"{share * 100:.1f} %")
+    return _("%(number)s%%") % {"number": decimal(f"{share * 100:.1f}")}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from django import template
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 register = template.Library()
@@ -49,11 +51,37 @@ WORDS: Final = {
     "logs": _("logs"),
     "transactions": _("ledger"),
     "audit_events": _("audit log"),
+    "prompts": _("prompts"),
     # What became of a call to a provider
     "won": _("answered"),
     "lost": _("lost"),
     "unknown": _("unknown"),
 }
+
+# Why a webhook was not delivered, as its log keeps it; "15" and "500" stand for the number.
+COMPLAINTS: Final = (
+    gettext_noop("It answered %(number)s."),
+    gettext_noop("It answered with a redirect, which is not followed."),
+    gettext_noop("No answer within %(number)s seconds."),
+    gettext_noop("The TLS certificate is not valid for this host, or TLS failed."),
+    gettext_noop("The connection broke off, or the answer was not HTTP."),
+    gettext_noop("The connection was refused."),
+    gettext_noop("The name has no address."),
+    gettext_noop("The name leads to an address that is not public."),
+    gettext_noop("The secret cannot be read; rotate it."),
+)
+NUMBER: Final = re.compile(r"\d+")
+PLACE: Final = "%(number)s"
+
+
+@register.filter
+def complaint(text: str) -> str:
+    """The same in the reader's language; what is not known stays as it is."""
+    number = NUMBER.search(text)
+    pattern = NUMBER.sub(PLACE, text, count=1)
+    if pattern not in COMPLAINTS:
+        return text
+    return gettext(pattern).replace(PLACE, number[0] if number else "")
 
 
 @register.filter

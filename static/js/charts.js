@@ -5,10 +5,11 @@ const INKS = ["primary", "accent", "warning", "info", "success", "error", "secon
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--color-${name}`).trim();
 const language = document.documentElement.lang || "en";
 
+const written = (pattern, number) => pattern.replace("%(number)s", () => number);
 const UNITS = {
-  usd: (value) => "$" + value.toLocaleString(language, { minimumFractionDigits: 2, maximumFractionDigits: 9 }),
+  usd: (value, facts) => written(facts.usd, value.toLocaleString(language, { minimumFractionDigits: 2, maximumFractionDigits: 9 })),
   count: (value) => value.toLocaleString(language),
-  ms: (value, facts) => facts.ms.replace("%(number)s", value.toLocaleString(language)),
+  ms: (value, facts) => written(facts.ms, value.toLocaleString(language)),
 };
 
 // Dates as the table beside it writes them: 2030-01-31 in English.
@@ -66,7 +67,14 @@ function draw(figure) {
   const heights = bars ? stacked(facts.series) : facts.series.map((each) => each.values);
   const columns = [facts.days, ...order.map((row) => heights[row])];
   const plot = new window.uPlot(options(facts, place.clientWidth, order), columns, place);
-  new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 260 })).observe(place);
+  const watch = new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 260 }));
+  watch.observe(place);
+  return () => { watch.disconnect(); plot.destroy(); };
 }
 
-for (const figure of document.querySelectorAll("[data-chart]")) draw(figure);
+// A canvas keeps its colours: where the system turns dark or light it is drawn anew.
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+for (const figure of document.querySelectorAll("[data-chart]")) {
+  let erase = draw(figure);
+  dark.addEventListener("change", () => { erase(); erase = draw(figure); });
+}

@@ -3,6 +3,8 @@
 
 const root = document.getElementById("playground");
 const words = root.dataset;
+const refusals = JSON.parse(document.getElementById("playground-refusals").textContent);
+const why = (error) => refusals[error?.reason] ?? error?.message;
 const find = (name) => root.querySelector(`[data-part="${name}"]`);
 // Exact digits with the reader's decimal sign.
 const exact = (usd) => usd.replace(".", (1.5).toLocaleString(document.documentElement.lang).charAt(1));
@@ -26,7 +28,7 @@ async function call(path, body, signal) {
   });
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
-  const failure = new Error(told.error?.message ?? `${answer.status}`);
+  const failure = new Error(why(told.error) ?? `${answer.status}`);
   failure.request = answer.headers.get("x-request-id");
   throw failure;
 }
@@ -107,8 +109,8 @@ async function account(request, stopped) {
   find("no-runs").hidden = true;
   what.textContent = words.counting;
   const told = await receipt(request);
-  price.textContent = told ? `$${exact(told.charge.usd)}` : "–";
-  const tokens = told ? `${told.tokens.input + told.tokens.cached_input} → ${told.tokens.output}` : "";
+  price.textContent = told ? words.dollars.replace("%(number)s", () => exact(told.charge.usd)) : "–";
+  const tokens = told ? [told.tokens.input + told.tokens.cached_input, told.tokens.output].map((each) => each.toLocaleString(document.documentElement.lang)).join(" → ") : "";
   what.textContent = `${stopped ? words.stopped : words.done} · ${told?.model ?? ""} · ${tokens} ${words.tokens}`;
 }
 
@@ -139,7 +141,7 @@ async function chat() {
     request = answer.headers.get("x-request-id");
     said = bubble("assistant", "");
     for await (const event of events(answer.body)) {
-      if (event.error) throw new Error(event.error.message);
+      if (event.error) throw new Error(why(event.error));
       said.textContent += event.choices?.[0]?.delta?.content ?? "";
       find("talk").scrollTop = find("talk").scrollHeight;
     }

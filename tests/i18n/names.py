@@ -8,23 +8,22 @@ from typing import Final
 from accounts.scopes import Role, Scope
 
 SIGNATURE: Final = "Tollgate\n%(site_domain)s"
-MILLISECONDS: Final = "%(number)s ms"
 # Texts that are the same in a language as in the source, each on purpose.
 SAME: Final[dict[str, frozenset[str]]] = {
     "de": frozenset(
         """
-        API Chat Coin Dashboard Filter Gateway Limits Minimum Name OpenAPI Playground Reasoning
+        API Chat Coin Dashboard Filter Gateway Limits Minimum Name Playground Prompt Prompts Reasoning
         Scopes Status Team Tokens URL Webhook Webhooks Workspace Workspaces
         """.split()
     )
-    | {SIGNATURE, MILLISECONDS},
-    "ru": frozenset({"API", "OpenAPI", "URL", SIGNATURE}),
+    | {SIGNATURE},
+    "ru": frozenset({"API", "URL", SIGNATURE}),
 }
 # Words of Latin letters on Russian pages.
 LATIN: Final = frozenset(
     """
     API CSV Ctrl Default Enter JSON JavaScript LangChain Node OpenAI OpenAPI Python SDK Tollgate URL
-    USD UTC ASCII curl mail https
+    USD UTC ASCII Swagger UI curl mail https
     """.split()
 )
 # Addresses, ids, codes and what people named themselves.

@@ -29,22 +29,25 @@ TOLD = {
         "80 % of a spending cap is used in",
         "has spent $80.50 of its daily cap",
     ),
-    ("cap.threshold", "de"): ("80 % eines Ausgabenlimits in", "hat am 21.11.2026 (UTC) $80,50"),
+    ("cap.threshold", "de"): (
+        "80\xa0% eines Ausgabenlimits in",
+        "hat am 21.11.2026 (UTC) 80,50\xa0$",
+    ),
     ("cap.threshold", "ru"): (
-        "Израсходовано 80 % лимита расходов",
-        "лимита $1\xa0000,00 за 21.11.2026",
+        "Израсходовано 80\xa0% лимита расходов",
+        "лимита 1\xa0000,00\xa0$ за 21.11.2026",
     ),
     ("balance.low", "en"): ("The balance of", "has $1.50 left, less than $5.00"),
-    ("balance.low", "de"): ("Das Guthaben von", "hat noch $1,50, weniger als $5,00"),
-    ("balance.low", "ru"): ("Баланс «", "осталось $1,50, меньше $5,00"),
+    ("balance.low", "de"): ("Das Guthaben von", "hat noch 1,50\xa0$, weniger als 5,00\xa0$"),
+    ("balance.low", "ru"): ("Баланс «", "осталось 1,50\xa0$, меньше 5,00\xa0$"),
     ("card.declined", "en"): ("A top-up of", "$1,234.50 and declined: declined by the bank"),
-    ("card.declined", "de"): ("Eine Aufladung von", "mit $1.234,50 belastet"),
-    ("card.declined", "ru"): ("Пополнение «", "Попытка списать $1\xa0234,50"),
+    ("card.declined", "de"): ("Eine Aufladung von", "mit 1.234,50\xa0$ belastet"),
+    ("card.declined", "ru"): ("Пополнение «", "Попытка списать 1\xa0234,50\xa0$"),
     ("auto_top_up.stopped", "en"): ("Automatic top-up of", "declined three times in a row"),
     ("auto_top_up.stopped", "de"): ("Die automatische Aufladung von", "dreimal in Folge abgelehnt"),
     ("auto_top_up.stopped", "ru"): ("Автопополнение «", "отклонена три раза подряд"),
 }
-HELLO = {"en": "Hello,", "de": "Hallo,", "ru": "Здравствуйте!"}
+HELLO = {"en": "Hello,", "de": "Guten Tag,", "ru": "Здравствуйте!"}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 import pytest
 from django.utils.translation import override
 
+from accounts import egress, webhookdeliveries
 from accounts.templatetags import show, words
 from billing.models import TopUp
 from proxy.models import Attempt, Model
@@ -40,6 +41,21 @@ class TestExactUsd:
     def test_a_sum_that_no_float_holds_stays_exact(self) -> None:
         with override("de"):
             assert show.exact_usd(9_007_199_254_740_993) == "9007199,254740993"
+
+
+class TestDollars:
+    @pytest.mark.parametrize(
+        ("language", "shown"),
+        [("en", "$1,234.50"), ("de", "1.234,50\xa0$"), ("ru", "1\xa0234,50\xa0$")],
+    )
+    def test_the_sign_stands_where_the_reader_looks_for_it(self, language: str, shown: str) -> None:
+        with override(language):
+            assert show.dollars(show.usd(1_234_500_000_000)) == shown
+
+    @pytest.mark.parametrize(("language", "shown"), [("en", "-$0.50"), ("de", "-0,50\xa0$")])
+    def test_a_debt_has_its_minus_first(self, language: str, shown: str) -> None:
+        with override(language):
+            assert show.dollars(show.usd(-500_000_000)) == shown
 
 
 class TestGrouped:
@@ -76,10 +92,38 @@ class TestDates:
 
 
 class TestPercent:
-    @pytest.mark.parametrize(("language", "shown"), [("en", "12.5 %"), ("ru", "12,5 %")])
+    @pytest.mark.parametrize(
+        ("language", "shown"), [("en", "12.5%"), ("de", "12,5\xa0%"), ("ru", "12,5\xa0%")]
+    )
     def test_a_share_has_the_readers_sign(self, language: str, shown: str) -> None:
         with override(language):
             assert show.percent(0.125) == shown
+
+
+class TestComplaint:
+    """What became of a delivery is kept in English and shown in the reader's language."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *map(webhookdeliveries._complaint, (302, 404, 503)),
+            str(egress.NotPublic()),
+            "No answer within 15 seconds.",
+        ],
+    )
+    def test_it_is_told_in_each_language(self, text: str) -> None:
+        for language in ("de", "ru"):
+            with override(language):
+                assert words.complaint(text) != text
+
+    def test_its_number_stays(self) -> None:
+        with override("de"):
+            assert "503" in words.complaint("It answered 503.")
+
+    @pytest.mark.parametrize("text", ["It answered 503.", "Nobody knows %(number)s.", ""])
+    def test_english_and_what_is_not_known_stay_as_they_are(self, text: str) -> None:
+        with override("en"):
+            assert words.complaint(text) == text
 
 
 class TestWord:
