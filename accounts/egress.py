@@ -1,10 +1,8 @@
 """
 Requests to addresses that customers name, made so that they reach nothing of ours.
 
-The name is looked up here, once; every address it leads to is judged, and the connection goes
-to an address that was judged, so a name that changes its mind in between changes nothing. TLS
-and the Host header have the name. No redirect is followed, no proxy of the environment is used,
-the whole exchange has one deadline and of the answer only the status is kept.
+Every address that a name leads to is judged at the connection (``common.outbound``), and of the
+answer only the status is kept.
 
 What may be reached in spite of all this (a receiver on the same machine, plain HTTP) is named
 by the operator in WEBHOOK_ALLOWED_TARGETS, as host:port.
@@ -14,21 +12,24 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 import ssl
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpcore
-import httpx
 import idna
 from django.conf import settings
+from django.utils.translation import gettext as _
+
+from common import outbound
+from common.outbound import Bounds, OutboundError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolve = Callable[[str, int], list[str]]
+Resolve = outbound.Resolve
+look_up = outbound.look_up
 
 PORTS: Final = (443, 8443)
 LONGEST_URL: Final = 2000
@@ -113,23 +114,23 @@ def parse(url: str) -> Target:
     :raises BadUrl: with a sentence that says what to do
     """
     if len(url) > LONGEST_URL:
-        raise BadUrl(f"A URL has at most {LONGEST_URL} characters.")
+        raise BadUrl(_("A URL has at most %(most)d characters.") % {"most": LONGEST_URL})
     if "\\" in url or any(character.isspace() or not character.isprintable() for character in url):
-        raise BadUrl("A URL has no spaces, backslashes or control characters.")
+        raise BadUrl(_("A URL has no spaces, backslashes or control characters."))
     try:
         parts = urlsplit(url)
         scheme, named, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
-        raise BadUrl("This is no URL; write https://host/path.") from None
+        raise BadUrl(_("This is no URL; write https://host/path.")) from None
     if scheme not in ("https", "http") or not named:
-        raise BadUrl("This is no URL; write https://host/path.")
+        raise BadUrl(_("This is no URL; write https://host/path."))
     if "@" in parts.netloc:
-        raise BadUrl("A URL has no user name or password; requests are signed instead.")
+        raise BadUrl(_("A URL has no user name or password; requests are signed instead."))
     if "#" in url:
-        raise BadUrl("A URL of a webhook has no fragment; leave out what follows the #.")
+        raise BadUrl(_("A URL of a webhook has no fragment; leave out what follows the #."))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not WRITTEN.fullmatch(path):
-        raise BadUrl("Write what is not ASCII in the path as %XX.")
+        raise BadUrl(_("Write what is not ASCII in the path as %XX."))
     if port is None:
         port = 443 if scheme == "https" else 80
     target = Target(scheme, _host(named), port, path)
@@ -141,11 +142,12 @@ def _check(target: Target) -> None:
     if target.allowed:
         return
     if target.scheme != "https":
-        raise BadUrl("A webhook is sent to https:// only.")
+        raise BadUrl(_("A webhook is sent to https:// only."))
     if target.port not in PORTS:
-        raise BadUrl(f"A webhook is sent to port {' or '.join(map(str, PORTS))} only.")
+        ports = _(" or ").join(map(str, PORTS))
+        raise BadUrl(_("A webhook is sent to port %(ports)s only.") % {"ports": ports})
     if not _is_public_name(target.host):
-        raise BadUrl("The host is not public; name one that everybody can reach.")
+        raise BadUrl(_("The host is not public; name one that everybody can reach."))
 
 
 def _host(named: str) -> str:
@@ -154,7 +156,7 @@ def _host(named: str) -> str:
         try:
             return str(ipaddress.IPv6Address("" if "%" in named else named))
         except ValueError:
-            raise BadUrl("The host is no IPv6 address.") from None
+            raise BadUrl(_("The host is no IPv6 address.")) from None
     try:
         name = idna.encode(named, uts46=True, transitional=False).decode().lower()
     except idna.IDNAError:
@@ -163,14 +165,14 @@ def _host(named: str) -> str:
     name = name.removesuffix(".")
     labels = name.split(".")
     if len(name) > 253 or not all(LABEL.fullmatch(label) for label in labels):
-        raise BadUrl("The host is no name.")
+        raise BadUrl(_("The host is no name."))
     # Browsers and libc read 2130706433, 0x7f.1 and 017700000001 as 127.0.0.1; here they are names
     # that do not exist.
     if re.fullmatch(r"\d+|0x[0-9a-f]*", labels[-1]):
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError:
-            raise BadUrl("The host is no IPv4 address; write four numbers of 0 to 255.") from None
+            raise BadUrl(_("The host is no IPv4 address; write four numbers, 0 to 255.")) from None
     return name
 
 
@@ -190,21 +192,6 @@ def is_public(address: Address) -> bool:
     return not any(address in network for network in CLOSED_V6)
 
 
-def look_up(host: str, port: int) -> list[str]:
-    """
-    Every address of a name, as the system knows it.
-
-    :raises OSError: it has none
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(_with_zone(entry[4]) for entry in found))
-
-
-def _with_zone(place: tuple[Any, ...]) -> str:
-    zone = place[3] if len(place) == 4 else 0
-    return f"{place[0]}%{zone}" if zone and "%" not in str(place[0]) else str(place[0])
-
-
 def judged(target: Target, found: Iterable[str]) -> list[str]:
     """
     The addresses of a target, if every one of them may be connected to.
@@ -215,83 +202,6 @@ def judged(target: Target, found: Iterable[str]) -> list[str]:
     if not addresses or not (target.allowed or all(map(is_public, addresses))):
         raise NotPublic
     return [str(address) for address in addresses]
-
-
-class GuardedStream(httpcore.NetworkStream):
-    """A connection whose every step ends at one deadline."""
-
-    def __init__(self, inner: httpcore.NetworkStream, ends: float) -> None:
-        self.inner, self.ends = inner, ends
-
-    def _left(self, timeout: float | None, late: type[Exception]) -> float:
-        left = self.ends - time.monotonic()
-        if left <= 0:
-            raise late("the deadline is over")
-        return left if timeout is None else min(left, timeout)
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read, until the deadline."""
-        return self.inner.read(max_bytes, self._left(timeout, httpcore.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write, until the deadline."""
-        self.inner.write(buffer, self._left(timeout, httpcore.WriteTimeout))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.inner.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        """Go on encrypted, under the name that was asked for."""
-        left = self._left(timeout, httpcore.ConnectTimeout)
-        return GuardedStream(self.inner.start_tls(ssl_context, server_hostname, left), self.ends)
-
-    def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks of a connection."""
-        return self.inner.get_extra_info(info)
-
-
-class GuardedNetwork(httpcore.NetworkBackend):
-    """Connects to judged addresses of one target, and to nothing else."""
-
-    def __init__(self, target: Target, resolve: Resolve, ends: float) -> None:
-        self.target, self.resolve, self.ends = target, resolve, ends
-        self.plain = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        """
-        Look the name up, judge what it leads to, connect to that.
-
-        :raises NotPublic: it leads where nothing is sent to
-        """
-        try:
-            found = self.resolve(host, port)
-        except (OSError, UnicodeError):
-            raise httpcore.ConnectError("The name has no address.") from None
-        failure: Exception = httpcore.ConnectTimeout()
-        for address in judged(self.target, found):
-            left = min(CONNECT_S, self.ends - time.monotonic())
-            if left <= 0:
-                break
-            try:
-                stream = self.plain.connect_tcp(address, port, timeout=left)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-            else:
-                return GuardedStream(stream, self.ends)
-        raise failure
 
 
 def post(
@@ -308,51 +218,22 @@ def post(
     :raises EgressError: there was no answer, with a sentence why
     """
     target = parse(url)
-    begun = time.monotonic()
-    network = GuardedNetwork(target, resolve, begun + DEADLINE_S)
-    context = trust or httpx.create_ssl_context(trust_env=False)
     try:
-        with httpcore.ConnectionPool(ssl_context=context, network_backend=network) as pool:
-            status = _exchange(pool, target, headers, body)
-    except (httpcore.TimeoutException, TimeoutError):
-        raise EgressError(f"No answer within {DEADLINE_S:.0f} seconds.") from None
-    except httpcore.ConnectError as error:
-        raise EgressError(_why(error)) from None
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
-        raise EgressError("The connection broke off, or the answer was not HTTP.") from None
-    return Reply(status=status, latency_ms=round((time.monotonic() - begun) * 1000))
-
-
-def _exchange(
-    pool: httpcore.ConnectionPool, target: Target, headers: Mapping[str, str], body: bytes
-) -> int:
-    url = httpcore.URL(
-        scheme=target.scheme.encode(),
-        host=target.host.encode(),
-        port=target.port,
-        target=target.path.encode(),
-    )
-    steps = {"connect": CONNECT_S, "read": DEADLINE_S, "write": DEADLINE_S, "pool": DEADLINE_S}
-    with pool.stream(
-        "POST",
-        url,
-        headers=[(name.encode(), text.encode()) for name, text in headers.items()],
-        content=body,
-        extensions={"timeout": steps},
-    ) as response:
-        # Read a little, so that a well-behaved endpoint can finish its answer; keep none of it.
-        received = 0
-        for part in response.iter_stream():
-            received += len(part)
-            if received > MOST_BYTES:
-                break
-        return int(response.status)
-
-
-def _why(error: httpcore.ConnectError) -> str:
-    text = str(error)
-    if "certificate" in text.lower() or "ssl" in text.lower() or "tls" in text.lower():
-        return "The TLS certificate is not valid for this host, or TLS failed."
-    if "no address" in text:
-        return text
-    return "The connection was refused."
+        answer = outbound.exchange(
+            method="POST",
+            url=httpcore.URL(
+                scheme=target.scheme.encode(),
+                host=target.host.encode(),
+                port=target.port,
+                target=target.path.encode(),
+            ),
+            headers=[(name.encode(), text.encode()) for name, text in headers.items()],
+            body=body,
+            judge=partial(judged, target),
+            bounds=Bounds(CONNECT_S, DEADLINE_S, MOST_BYTES),
+            resolve=resolve,
+            trust=trust,
+        )
+    except OutboundError as error:
+        raise EgressError(str(error)) from None
+    return Reply(status=answer.status, latency_ms=answer.latency_ms)

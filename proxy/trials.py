@@ -3,21 +3,21 @@ Trying a provider out: one tiny real call through its own adapter, with the key 
 
 It is written down before it is made, so that it is made once and never forgotten; what it cost
 is the platform's. It goes where the catalogue says and nowhere else: no redirect is followed, no
-proxy of the environment is used, and nothing is sent to addresses of the machine's own cloud.
+proxy of the environment is used, and nothing is sent to addresses of the machine's own cloud,
+which is judged of the address that is connected to (``common.outbound``).
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import socket
+import ssl
 import time
-from contextlib import suppress
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
+import httpcore
 import httpx
 import structlog
 from django.utils import timezone
@@ -28,9 +28,10 @@ from accounts.errors import Invalid
 from billing import prices, pricing
 from billing.models import Price
 from billing.pricing import Rates, Tokens
-from common import ids
+from common import ids, outbound
 from common.crypto import UnreadableSecret
-from proxy import evidence, upstreams
+from common.outbound import Bounds, Late, NoAddress, OutboundError, Resolve, Unsent, look_up
+from proxy import upstreams
 from proxy.models import Model, Provider, Route, Trial
 from proxy.upstreams import trouble
 from proxy.upstreams.base import Target, UpstreamTrouble
@@ -43,8 +44,7 @@ log = structlog.get_logger(__name__)
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 WORDS: Final = "Say OK."
 MOST_TOKENS: Final = 16
-DEADLINE_S: Final = 30.0
-MOST_BYTES: Final = 1024 * 1024
+BOUNDS: Final = Bounds(connect_s=5.0, deadline_s=30.0, most_bytes=1024 * 1024)
 PAUSE: Final = timedelta(seconds=10)
 KINDS: Final = (Model.Kind.CHAT, Model.Kind.EMBEDDING)
 # Where clouds give credentials to whoever asks from inside.
@@ -53,6 +53,8 @@ METADATA: Final = tuple(
     for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "168.63.129.16/32",
                  "100.100.100.200/32")
 )  # fmt: skip
+# Networks whose addresses end with one of IPv4: NAT64, IPv4-compatible.
+CARRYING: Final = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "::/96"))
 
 
 def refusal(provider: Provider) -> str:
@@ -109,14 +111,14 @@ def begin(*, provider: Provider, reason: str, by: Staff, token: UUID) -> Trial:
     return trial
 
 
-def make(*, token: UUID) -> Trial:
+def make(*, token: UUID, resolve: Resolve = look_up) -> Trial:
     """Make the call of a trial that was written down, with no transaction open."""
     trial = Trial.objects.select_related("provider").get(token=token)
     route = Route.objects.select_related("model", "provider").get(pk=trial.route_id)
     call, rates = _call(route.model), _rates(route)
     began = time.perf_counter()
     try:
-        found = _known(call, rates, _answered(route, call, trial))
+        found = _known(call, rates, _answered(route, call, trial, resolve))
     except UpstreamTrouble as error:
         found = _failed(call, rates, error)
     except Exception:
@@ -136,7 +138,7 @@ def _call(model: Model) -> Call:
     return chat.checked({"model": "trial", "messages": messages, "max_tokens": MOST_TOKENS})
 
 
-def _answered(route: Route, call: Call, trial: Trial) -> Completion:
+def _answered(route: Route, call: Call, trial: Trial, resolve: Resolve) -> Completion:
     """
     Get a whole answer.
 
@@ -147,7 +149,6 @@ def _answered(route: Route, call: Call, trial: Trial) -> Completion:
         key = provider.api_key()
     except UnreadableSecret:
         raise _trouble("sealed_key", "ENCRYPTION_KEY does not open its API key.") from None
-    require_outside(provider.base_url)
     target = Target(
         base_url=provider.base_url.rstrip("/"),
         api_key=key,
@@ -159,13 +160,7 @@ def _answered(route: Route, call: Call, trial: Trial) -> Completion:
         drop=frozenset(route.model.unsupported),
     )
     adapter = upstreams.of(provider.kind)
-    request = adapter.request(target=target, call=call)
-    try:
-        status, body = asyncio.run(_send(request))
-    except httpx.ConnectError:
-        raise _trouble("connect_failed", "The provider could not be reached.") from None
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
-        raise trouble.unreachable(error) from error
+    status, body = _sent(adapter.request(target=target, call=call), resolve)
     if status != 200:
         raise adapter.refusal(status, body)
     try:
@@ -177,45 +172,68 @@ def _answered(route: Route, call: Call, trial: Trial) -> Completion:
     return answer
 
 
-async def _send(request: httpx.Request) -> tuple[int, bytes]:
-    request.extensions = {"timeout": httpx.Timeout(DEADLINE_S, connect=5.0).as_dict()}
-    async with evidence.client() as client, asyncio.timeout(DEADLINE_S):
-        answer = await client.send(request, stream=True, follow_redirects=False)
-        try:
-            body = b""
-            async for part in answer.aiter_bytes():
-                body += part
-                if len(body) > MOST_BYTES:
-                    raise trouble.garbage()
-            return answer.status_code, body
-        finally:
-            await answer.aclose()
-
-
-def require_outside(base_url: str) -> None:
+def _sent(request: httpx.Request, resolve: Resolve) -> tuple[int, bytes]:
     """
-    Prove that an address is not that of a cloud's own service.
+    Send a request to where it may go; return status and body.
 
-    :raises UpstreamTrouble: it is, or it leads nowhere
+    :raises UpstreamTrouble: no whole answer came
     """
+    url = request.url
     try:
-        found = _addresses(urlsplit(base_url).hostname or "")
-    except (OSError, ValueError):
-        raise _trouble("no_address", "The name of its address leads nowhere.") from None
-    if any(_is_metadata(each) for each in found):
+        answer = outbound.exchange(
+            method=request.method,
+            url=httpcore.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            headers=request.headers.raw,
+            body=request.content,
+            judge=outside,
+            bounds=BOUNDS,
+            resolve=resolve,
+            trust=ssl.create_default_context(),
+        )
+    except OutboundError as error:
+        raise _unanswered(error) from error
+    if len(answer.body) > BOUNDS.most_bytes:
+        raise trouble.garbage()
+    return answer.status, answer.body
+
+
+def _unanswered(error: OutboundError) -> UpstreamTrouble:
+    if isinstance(error, NoAddress):
+        return _trouble("no_address", "The name of its address leads nowhere.")
+    if isinstance(error, Unsent):
+        return _trouble("connect_failed", f"The provider could not be reached. {error}")
+    late = isinstance(error, Late)
+    return trouble.unreachable(httpx.ReadTimeout("") if late else httpx.ReadError(""))
+
+
+def outside(found: Iterable[str]) -> list[str]:
+    """
+    The addresses of a provider, if none is that of a cloud's own service.
+
+    :raises UpstreamTrouble: one is, or there is none
+    """
+    addresses = [ipaddress.ip_address(text) for text in found]
+    if not addresses:
+        raise _trouble("no_address", "The name of its address leads nowhere.")
+    if any(_is_metadata(each) for each in addresses):
         raise _trouble("forbidden_address", "Its address is that of a cloud's own service.")
-
-
-def _addresses(host: str) -> list[Address]:
-    with suppress(ValueError):
-        return [ipaddress.ip_address(host)]
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+    return [str(each) for each in addresses]
 
 
 def _is_metadata(address: Address) -> bool:
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in network for network in METADATA)
+    return any(each in network for each in (address, _carried(address)) for network in METADATA)
+
+
+def _carried(address: Address) -> Address:
+    """The IPv4 address inside of one of IPv6, or the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and any(address in network for network in CARRYING):
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return inner or address
 
 
 def _trouble(outcome: str, message: str) -> UpstreamTrouble:

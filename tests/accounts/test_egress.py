@@ -220,7 +220,7 @@ def post(url: str, **terms: object) -> egress.Reply:
     return egress.post(url=url, headers={"webhook-id": "evt_1"}, body=b"{}", **terms)  # type: ignore[arg-type]  # named by the tests
 
 
-class TestLookUp:
+class TestJudged:
     def test_the_system_reads_odd_spellings_and_they_are_refused_at_the_connection(
         self, listener: Listener
     ) -> None:
@@ -229,9 +229,6 @@ class TestLookUp:
         for found in (["127.0.0.1"], ["::1"], ["::ffff:127.0.0.1"], ["fe80::1%1"], ["10.0.0.1"]):
             with pytest.raises(NotPublic):
                 egress.judged(target, found)
-
-    def test_it_finds_every_address_once(self) -> None:
-        assert egress.look_up("127.0.0.1", 80) == ["127.0.0.1"]
 
 
 class TestPrivateAddresses:

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.actors import Staff
 from accounts.models import AuditEvent
 from billing import prices
 from billing.pricing import Rates
 from common import ids
-from proxy import breakers, provider_days, provider_health
+from proxy import breakers, provider_days, provider_health, trials
 from proxy.models import Model, Provider, ProviderReport, Route, Trial
+from proxy.upstreams.base import UpstreamTrouble
 from tests.fakes.upstream import FakeUpstream, completion, error, garbage
 from tests.pages import Inline, closed_request, home, make_key, person
 from tests.staff.desk import clerk, desk, open_form, take
@@ -199,6 +203,44 @@ class TestTry:
         metadata = make("cloud", "http://169.254.169.254/latest")
         take(staff, url("try", metadata))
         assert "forbidden_address" in Trial.objects.get().problem
+
+    def test_a_name_that_changes_its_mind_is_judged_where_it_is_connected_to(
+        self, upstream: FakeUpstream, staff: Client
+    ) -> None:
+        port = urlsplit(upstream.base_url).port
+        answers = [["127.0.0.1"], ["169.254.169.254"], ["127.0.0.1"]]
+        asked: list[str] = []
+
+        def rebinding(host: str, _port: int) -> list[str]:
+            asked.append(host)
+            return answers[len(asked) - 1]
+
+        rebound = make("rebound", f"http://models.example.com:{port}/v1")
+        for problem in ("", "forbidden_address"):
+            with transaction.atomic():
+                Trial.objects.update(at=PAST)
+                token = uuid.uuid4()
+                trials.begin(
+                    provider=rebound, reason="x", by=Staff(clerk(name=f"c{token}")), token=token
+                )
+            assert trials.make(token=token, resolve=rebinding).problem.partition(":")[0] == problem
+        assert asked == ["models.example.com"] * 2
+        [call] = upstream.calls
+        assert call.headers["host"] == f"models.example.com:{port}"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("169.254.169.254", "168.63.129.16", "100.100.100.200", "fe80::1%2", "fd00:ec2::254"),
+            *("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "::a9fe:a9fe"),
+        ],
+    )
+    def test_a_cloud_s_own_address_is_known_in_every_spelling(self, text: str) -> None:
+        with pytest.raises(UpstreamTrouble, match="forbidden_address"):
+            trials.outside(["10.0.0.1", text])
+
+    def test_a_provider_in_the_operator_s_own_network_is_reached(self) -> None:
+        assert trials.outside(["10.0.0.1", "fd00::7"]) == ["10.0.0.1", "fd00::7"]
 
     def test_no_redirect_is_followed(
         self, provider: Provider, upstream: FakeUpstream, staff: Client
