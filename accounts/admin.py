@@ -34,7 +34,6 @@ from accounts.models import (
     Membership,
     SecretFingerprint,
     ServiceAccount,
-    Tier,
     User,
     WebhookDelivery,
     WebhookEndpoint,
@@ -186,13 +185,6 @@ class UserAdmin(Ruled, Impersonable, Kept, StockUserAdmin):  # type: ignore[type
             before=form.instance_was,
             after=person_facts(user),
         )
-
-
-@admin.register(Tier)
-class TierAdmin(Kept, admin.ModelAdmin):  # type: ignore[type-arg]
-    """Standings. A change of its rates reaches running gateways with the next request."""
-
-    list_display = ("name", "slug", "default_rpm", "max_rpm", "min_paid_nanos", "is_default")
 
 
 class MembershipInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]

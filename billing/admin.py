@@ -12,7 +12,14 @@ from django.urls import URLPattern, path
 
 from accounts import audit
 from accounts.models import AuditEvent
-from billing import admin_customers, admin_earnings, admin_funding, admin_suspense, incidents
+from billing import (
+    admin_customers,
+    admin_earnings,
+    admin_funding,
+    admin_suspense,
+    admin_tiers,
+    incidents,
+)
 from billing.adminforms import ReasonedAdmin
 from billing.adminrows import ReadOnlyAdmin
 from billing.adminsteps import Step, SteppedAdmin, Taken
@@ -38,7 +45,7 @@ REVIEWED: Final = "call.reviewed"
 # All other incidents end by themselves when what they tell of is over.
 ENDED_BY_HAND: Final = (Alert.Kind.SETTLEMENT_REFUSED, Alert.Kind.PAYMENT_UNMATCHED)
 # Django looks for modules of this name only: it brings the others along.
-__all__ = ["admin_customers", "admin_funding", "admin_suspense"]
+__all__ = ["admin_customers", "admin_funding", "admin_suspense", "admin_tiers"]
 
 
 @admin.register(Account)
