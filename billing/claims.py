@@ -3,7 +3,8 @@ What a processor takes back after it was credited, and the debt where it is spen
 
 A claim takes what the paid account still has and no call holds; the rest is owed, in
 `receivable`, and later payments pay it first. A dispute or a fraud warning freezes the
-workspace until all of them are decided in its favour, or staff let it call again.
+workspace until all of them are decided in its favour, or staff let it call again. What operators
+were told of a claim is over when it is decided, by whomever.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from billing import ledger
+from billing import incidents, ledger
 from billing.ledger import Transfer
-from billing.models import Account
+from billing.models import Account, Alert
 from billing.models_funding import Claim, TopUp
 from common import ids
 
@@ -95,6 +96,7 @@ def lose(*, external_id: str) -> None:
     Claim.objects.filter(external_id=external_id, status=Claim.Status.OPEN).update(
         status=Claim.Status.LOST, closed_at=timezone.now()
     )
+    _tell_it_is_over(external_id)
 
 
 @transaction.atomic
@@ -147,6 +149,11 @@ def _give_back(claim: Claim) -> None:
     Claim.objects.filter(pk=claim.pk).update(
         status=Claim.Status.REVERSED, closed_at=timezone.now(), repaid=claim.owed
     )
+    _tell_it_is_over(claim.external_id)
+
+
+def _tell_it_is_over(external_id: str) -> None:
+    incidents.end(kind=Alert.Kind.PAYMENT_DISPUTED, subject=external_id)
 
 
 def _thaw(claim: Claim, home: Account) -> None:

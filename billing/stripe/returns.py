@@ -155,7 +155,6 @@ def book_dispute(dispute_id: str) -> None:
         return
     if status == "won":
         claims.reverse(external_id=dispute_id)
-        incidents.end(kind=Alert.Kind.PAYMENT_DISPUTED, subject=dispute_id)
         return
     if not Claim.objects.filter(external_id=dispute_id).exists():
         _take(Claim.Kind.DISPUTE, dispute_id, _paid(found), found["amount"])

@@ -6,8 +6,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from billing import claims, invariants, ledger
-from billing.models import Account, Claim, Refund, TopUp, Usage
+from billing import claims, incidents, invariants, ledger
+from billing.models import Account, Alert, Claim, Refund, TopUp, Usage
 from tests.billing.bank import Customer, customer
 from tests.pages import Inline, closed_request, home, make_key, person
 from tests.staff.desk import clerk, desk, open_form, take
@@ -117,6 +117,24 @@ class TestClaims:
         assert frozen(one)
         again = staff.get(reverse("admin:billing_claim_accept", args=[dispute.pk]))
         assert again.status_code == 302
+
+    @pytest.mark.parametrize("step", ["release", "accept"])
+    @pytest.mark.parametrize("kind", [Claim.Kind.DISPUTE, Claim.Kind.WARNING, Claim.Kind.REFUND])
+    def test_decided_there_is_no_incident_any_more(
+        self, payment: TopUp, staff: Client, kind: Claim.Kind, step: str
+    ) -> None:
+        told = {"kind": Alert.Kind.PAYMENT_DISPUTED}
+        claim = claims.take(kind=kind, external_id="x_1", top_up=payment, amount_nanos=USD)
+        for subject in ("x_1", "x_2"):
+            incidents.begin(**told, subject=subject, facts={})
+        take(staff, reverse(f"admin:billing_claim_{step}", args=[claim.pk]), reason="Looked up")
+        assert [each.subject for each in Alert.objects.filter(closed_at=None)] == ["x_2"]
+
+    def test_a_warning_that_became_a_dispute_is_over(self, payment: TopUp) -> None:
+        for kind, name in ((Claim.Kind.WARNING, "issfr_1"), (Claim.Kind.DISPUTE, "dp_1")):
+            claims.take(kind=kind, external_id=name, top_up=payment, amount_nanos=USD)
+            incidents.begin(kind=Alert.Kind.PAYMENT_DISPUTED, subject=name, facts={})
+        assert [each.subject for each in Alert.objects.filter(closed_at=None)] == ["dp_1"]
 
 
 class TestQuarantine:
