@@ -90,8 +90,25 @@ class Meters:
         self.refused = metrics.counter(
             "settlements_refused", "Settlements that the ledger would not book"
         )
+        self.corrected = metrics.counter(
+            "settlements_corrected", "Guesses of a sweep that gave way to a settlement"
+        )
         self.spooled = metrics.counter("settlements_spooled", "Settlements written to the disk")
+        self.prompts_kept = metrics.counter(
+            "prompts_kept", "Calls whose words were kept, as their workspaces chose"
+        )
+        self.prompts_dropped = Children(
+            metrics.counter(
+                "prompts_dropped",
+                "Calls whose words should have been kept and were not",
+                ("cause",),
+            )
+        )
         self.streams = metrics.gauge("streams", "Streams under way")
+        self.connections = metrics.gauge("connections", "Connections of clients that are open")
+        self.connections_refused = metrics.counter(
+            "connections_refused", "Connections above CLIENT_CONNECTIONS, sent away"
+        )
         self.resting = metrics.gauge(
             "route_resting", "1 while a route's breaker is open", ("route",), largest=True
         )

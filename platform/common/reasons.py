@@ -166,6 +166,9 @@ REASON_LIST: Mapping[str, Reason] = {
     "payments_unavailable": Reason(
         503, "The payment service cannot be reached.", "Retry in a minute."
     ),
+    "too_many_connections": Reason(
+        503, "This server has as many connections as it may.", "Retry; official SDKs do."
+    ),
     "draining": Reason(503, "This server is shutting down.", "Retry; official SDKs do."),
     "internal": Reason(500, "Our fault. Nothing was charged.", "Tell support the `x-request-id`."),
 }

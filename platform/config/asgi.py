@@ -12,6 +12,7 @@ from django.core.asgi import get_asgi_application
 django = get_asgi_application()
 
 from config.bodies import Bounded  # noqa: E402  models need Django to be set up
+from config.protocol import make_room  # noqa: E402
 from config.shutdown import Shutdown  # noqa: E402
 from config.startup import refuse_if_unfit  # noqa: E402
 from proxy.forward import draining  # noqa: E402
@@ -45,6 +46,7 @@ class Application:
         await receive()
         try:
             refuse_if_unfit()
+            make_room()
             await self.gateway.runtime.start()
             self.shutdown.watch()
         except Exception as error:

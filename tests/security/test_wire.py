@@ -5,16 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
 from accounts.models import ApiKey
+from common import metrics
+from config.protocol import ANSWERED_MORE, most_connections
+from proxy.meters import meters
 from tests.fakes.gateway import GatewayProcess, GatewayServer
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import (  # noqa: F401 - fixtures
@@ -47,6 +51,10 @@ class Wire:
         fields = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
         fields.append(f"authorization: Bearer {key or self.secret}")
         return "\r\n".join([*fields, *lines, "", ""]).encode("latin-1")
+
+    def get(self, path: str) -> bytes:
+        """A request that leaves the connection open."""
+        return self.head(method="GET", path=path)
 
     def post(self, body: bytes, *lines: str, path: str = CHAT) -> bytes:
         """A whole request that asks for the connection's end."""
@@ -307,6 +315,72 @@ class TestSlowness:
         assert len(answers) == len(threads)
         assert {status for each in answers for status in each} <= {200, 429, 503}
         assert wire.is_well()
+
+
+class TestCrowd:
+    """No more connections than there may be; whoever is in stays in."""
+
+    def test_those_above_the_bound_are_told_and_sent_away(
+        self, wire: Wire, settings: Settings
+    ) -> None:
+        kept = wire.connect()
+        assert asked(kept, wire.get("/livez")) == 200
+        settings.CLIENT_CONNECTIONS, refused = 1, counted("connections_refused_total")
+        answer = wire.send(wire.post(BODY))
+        assert statuses(answer) == [503]
+        assert error_of(answer)["reason"] == "too_many_connections"
+        assert b"retry-after: 1\r\n" in answer
+        assert counted("connections_refused_total") == refused + 1
+        assert asked(kept, wire.get("/livez")) == 200
+        kept.close()
+        until(wire.is_well)
+
+    def test_whether_the_process_lives_is_always_answered_and_once(
+        self, wire: Wire, settings: Settings
+    ) -> None:
+        settings.CLIENT_CONNECTIONS = 0
+        assert statuses(wire.send(wire.get("/livez") * 2)) == [200]
+        assert statuses(wire.send(wire.get("/livez/../v1/models"))) == [503]
+
+    def test_far_above_it_they_are_closed_without_a_word(
+        self, wire: Wire, settings: Settings
+    ) -> None:
+        settings.CLIENT_CONNECTIONS = 0
+        extra = [wire.connect() for _ in range(ANSWERED_MORE)]
+        until(lambda: counted("connections") >= ANSWERED_MORE)
+        assert wire.send(wire.get("/livez")) == b""
+        # They may stay no longer than others who say nothing.
+        for each in extra:
+            assert everything(each) == b""
+            each.close()
+        until(lambda: statuses(wire.send(wire.get("/livez"))) == [200])
+
+    def test_streams_have_descriptors_for_both_their_ends(self, settings: Settings) -> None:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        settings.CLIENT_CONNECTIONS = 10**9
+        assert most_connections() == soft // 2
+        settings.CLIENT_CONNECTIONS = 7
+        assert most_connections() == 7
+
+
+def asked(connection: socket.socket, request: bytes) -> int:
+    """The status of an answer on a connection that stays open."""
+    connection.sendall(request)
+    return statuses(connection.recv(65536))[0]
+
+
+def counted(name: str) -> float:
+    """What this process has counted of one figure."""
+    meters()
+    return metrics._unread().get_sample_value(f"tollgate_{name}") or 0.0
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for what becomes true."""
+    deadline = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class TestJson:
