@@ -11,13 +11,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import audit, invitations
-from accounts.models import AuditEvent, Invitation, Membership, ServiceAccount, Workspace
+from accounts.models import AuditEvent, Membership, ServiceAccount, Workspace
 from accounts.scopes import SERVICE_ROLES, Role, Scope
 from accounts.seats import Seat, role_name
 from common import pagination
 from common.pagination import Page, Wanted
-
-MOST_SHOWN = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +64,13 @@ def service_roles() -> tuple[tuple[str, str], ...]:
     return tuple((str(role), role_name(role)) for role in SERVICE_ROLES)
 
 
-def members_of(seat: Seat) -> list[MemberRow]:
-    """The members of a workspace, the oldest first."""
+def members_of(seat: Seat, wanted: Wanted) -> Page:
+    """A page of the members of a workspace: whoever looks, then the newest first."""
     found = Membership.objects.filter(workspace=seat.workspace).select_related("user")
+    rows, following = pagination.by_id(found.exclude(user=seat.user), wanted)
+    own = found.filter(user=seat.user) if wanted.after is None else ()
     roles = roles_to_give(seat)
-    return [_member(row, seat, roles) for row in found.order_by("pk")[:MOST_SHOWN]]
+    return Page([_member(row, seat, roles) for row in (*own, *rows)], following)
 
 
 def _member(row: Membership, seat: Seat, roles: tuple[tuple[str, str], ...]) -> MemberRow:
@@ -89,18 +89,20 @@ def _member(row: Membership, seat: Seat, roles: tuple[tuple[str, str], ...]) -> 
     )
 
 
-def invitations_of(workspace: Workspace) -> list[tuple[Invitation, str, bool]]:
-    """The open invitations, each with its role's name and whether its time is over."""
+def invitations_of(workspace: Workspace, wanted: Wanted) -> Page:
+    """A page of open invitations, each with its role's name and whether its time is over."""
     now = timezone.now()
-    rows = invitations.pending(workspace=workspace).order_by("-pk")[:MOST_SHOWN]
-    return [(row, role_name(Role(row.role)), row.expires_at <= now) for row in rows]
+    rows, following = pagination.by_id(invitations.pending(workspace=workspace), wanted)
+    shown = [(row, role_name(Role(row.role)), row.expires_at <= now) for row in rows]
+    return Page(shown, following)
 
 
-def services_of(seat: Seat) -> list[ServiceRow]:
-    """The service accounts of a workspace."""
+def services_of(seat: Seat, wanted: Wanted) -> Page:
+    """A page of the service accounts of a workspace, the newest first."""
     roles = service_roles() if seat.may(Scope.MEMBERS_MANAGE) else ()
-    found = ServiceAccount.objects.filter(workspace=seat.workspace).order_by("name")
-    return [ServiceRow(row, role_name(Role(row.role)), roles) for row in found[:MOST_SHOWN]]
+    found = ServiceAccount.objects.filter(workspace=seat.workspace)
+    rows, following = pagination.by_id(found, wanted)
+    return Page([ServiceRow(row, role_name(Role(row.role)), roles) for row in rows], following)
 
 
 def events_of(*, workspace: Workspace, query: Mapping[str, Any], wanted: Wanted) -> Page:

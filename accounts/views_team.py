@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -14,23 +15,53 @@ from accounts.models import Invitation, Membership, ServiceAccount
 from accounts.outcomes import attempt
 from accounts.scopes import Scope
 from accounts.seats import Seat, seated
+from common import pagination
+from common.errors import ApiError
+from common.pagination import Page, Wanted
+
+ROWS = 50
+# Each goes on by itself; the others begin anew.
+LISTS = ("members", "invitations", "services")
 
 
 @require_safe
 @seated
 def team(request: HttpRequest, seat: Seat) -> HttpResponse:
-    """Everybody and everything that belongs to the workspace."""
+    """Everybody and everything that belongs to the workspace, a page of each."""
     manages = seat.may(Scope.MEMBERS_MANAGE)
+    try:
+        at = {name: _wanted(request, name) for name in LISTS}
+    except ApiError as refusal:
+        return HttpResponseBadRequest(refusal.message)
+    shown = {
+        "members": selectors_team.members_of(seat, at["members"]),
+        "services": selectors_team.services_of(seat, at["services"]),
+    }
+    if manages:
+        shown["invitations"] = selectors_team.invitations_of(seat.workspace, at["invitations"])
     context: dict[str, Any] = {
-        "members": selectors_team.members_of(seat),
+        **{name: _listed(name, page, at[name]) for name, page in shown.items()},
         "roles": selectors_team.roles_to_give(seat),
         "manages": manages,
-        "invitations": selectors_team.invitations_of(seat.workspace) if manages else [],
-        "services": selectors_team.services_of(seat),
         "service_roles": selectors_team.service_roles(),
         "reads_audit": seat.may(Scope.AUDIT_READ),
     }
     return render(request, "dashboard/team/page.html", context)
+
+
+def _wanted(request: HttpRequest, name: str) -> Wanted:
+    cursor = request.GET.get(name)
+    after = pagination.unseal(f"dashboard.{name}", cursor) if cursor else None
+    return Wanted(limit=ROWS, after=after)
+
+
+def _listed(name: str, page: Page, wanted: Wanted) -> dict[str, Any]:
+    """What the template shows of a list: its rows and where its next page is."""
+    following = ""
+    if page.next is not None:
+        cursor = pagination.seal(f"dashboard.{name}", page.next)
+        following = f"?{urlencode({name: cursor})}#{name}-title"
+    return {"rows": page.rows, "first": wanted.after is None, "next": following}
 
 
 @require_POST

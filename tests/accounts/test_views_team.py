@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.core import mail
 from django.test import Client
+from django.utils import timezone
 
 from accounts import service_accounts, workspaces
 from accounts.models import Invitation, Membership, ServiceAccount, User, Workspace
@@ -58,6 +61,52 @@ class TestTeam:
         User.objects.filter(pk=alice.pk).update(name="<script>alert(1)</script>")
 
         assert "<script>alert" not in owner.get("/dashboard/team").content.decode()
+
+
+class TestPages:
+    def walk(self, owner: Client, name: str, pattern: str) -> list[list[str]]:
+        """What each page of one of the lists shows."""
+        address, found = "/dashboard/team", []
+        while True:
+            page = owner.get(address).content.decode()
+            found.append(re.findall(pattern, page))
+            following = re.search(rf'href="(\?{name}=[^"#]+)#{name}-title"', page)
+            if following is None:
+                return found
+            address = f"/dashboard/team{following[1]}"
+
+    def test_a_large_team_is_shown_by_the_page_and_everybody_once(
+        self, alice: User, place: Workspace, owner: Client
+    ) -> None:
+        crowd = User.objects.bulk_create(
+            [User(email=f"m{number}@example.com", password="!") for number in range(101)]
+        )
+        Membership.objects.bulk_create(
+            [Membership(workspace=place, user=user, role="viewer") for user in crowd]
+        )
+
+        shown = self.walk(owner, "members", 'data-testid="member" data-email="([^"]+)"')
+
+        newest = [user.email for user in reversed(crowd)]
+        assert shown == [[alice.email, *newest[:50]], newest[50:100], newest[100:]]
+
+    def test_so_are_invitations_and_service_accounts(self, place: Workspace, owner: Client) -> None:
+        later = timezone.now() + timedelta(days=1)
+        for number in range(51):
+            ServiceAccount.objects.create(workspace=place, name=f"robot {number}", role="viewer")
+            Invitation.objects.create(
+                workspace=place, email=f"i{number}@example.com", role="viewer",
+                digest=b"%d" % number, expires_at=later,
+            )  # fmt: skip
+
+        for name, pattern in (
+            ("invitations", r">(i\d+@example.com)<"),
+            ("services", r">robot (\d+)<"),
+        ):
+            assert [len(set(rows)) for rows in self.walk(owner, name, pattern)] == [50, 1]
+
+    def test_a_place_that_is_none_is_refused(self, owner: Client) -> None:
+        assert owner.get("/dashboard/team?members=x").status_code == 400
 
 
 class TestInvite:
