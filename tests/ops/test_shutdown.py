@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -137,6 +139,21 @@ def test_streams_that_outlast_the_grace_are_settled_on_what_was_delivered(
     left = Checkpoint.objects.count()
     assert shop.holds == left
     assert len(shop.usage) + left == 3
+
+
+def test_who_had_connected_is_answered_and_not_cut_off(shop: Shop) -> None:  # noqa: F811
+    with GatewayProcess(SHUTDOWN_GRACE_S="30") as gateway, ExitStack() as sockets:
+        address = ("127.0.0.1", gateway.port)
+        early = [sockets.enter_context(socket.create_connection(address)) for _ in range(20)]
+        terminate(gateway)
+        with pytest.raises(ConnectionRefusedError):
+            while True:
+                socket.create_connection(address).close()
+        for each in early:
+            each.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answers = [each.recv(4096)[:12] for each in early]
+        assert gateway.ended(within_s=10)
+    assert set(answers) <= {b"HTTP/1.1 503", b"HTTP/1.1 200"}
 
 
 def test_a_process_without_calls_ends_at_once_and_one_told_twice_does_not_wait(
