@@ -1,25 +1,59 @@
 """
-HTTP/1.1 as uvicorn reads it, with bounds on what comes before a request: its time and its size.
+HTTP/1.1 as uvicorn reads it, with bounds on what comes before a request: its time and its size;
+and on how many connections there are.
 
 uvicorn waits for headers for ever, takes them of any size, and puts the trailers of a chunked body
 among the headers. A proxy in front bounds the first two as well; this is for servers without one,
 and for the day when the proxy is not what it should be.
+
+Whoever connects when `CLIENT_CONNECTIONS` are open is answered 503 and sent away, but for the
+question whether the process lives: who asks that would end it with all its streams. Beyond a
+margin for those answers connections are closed without a word.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
+from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from common.errors import ApiError, retry_advice, retry_headers
+from proxy.meters import meters
+
 LARGEST_HEAD_BYTES: Final = 32 * 1024
+# Those above the bound who are still told why.
+ANSWERED_MORE: Final = 64
+ALWAYS_ANSWERED: Final = b"/livez"
+CROWDED_MS: Final = 1000
 
 
 class HeadTooLarge(Exception):
     """What comes before the body is larger than any client of ours sends."""
+
+
+class Crowded(Exception):
+    """As many connections are open as may be."""
+
+
+def make_room() -> None:
+    """Let this process have all the descriptors that it may have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems allow less than they say; then what there is has to do.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def most_connections() -> int:
+    """How many may be open: as many as are set, if they and those to providers have descriptors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted: int = settings.CLIENT_CONNECTIONS
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft // 2)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -32,20 +66,29 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **terms)
         # Between a request's first byte and the end of its headers.
         self.begun = False
-        self.is_ending = False
         self.in_body = False
         self.fed = self.head_bytes = 0
         self.refusal = HTTPStatus.BAD_REQUEST
         self.patience: asyncio.TimerHandle | None = None
+        # Made when as many were open as may be.
+        self.is_extra = False
+        self.is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Wait for a first request, but not for ever."""
         super().connection_made(transport)
-        self._wait()
+        meters().connections.inc()
+        self.is_extra = self._is_crowded()
+        if self._is_crowded(by=ANSWERED_MORE):
+            meters().connections_refused.inc()
+            transport.abort()
+        else:
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
+        meters().connections.dec()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -80,14 +123,20 @@ class HttpProtocol(HttpToolsProtocol):
         Begin with the request.
 
         :raises HeadTooLarge: to the parser, which refuses
+        :raises Crowded: the same
         """
         self._stop_waiting()
         self.begun, self.in_body, self.fed = False, True, 0
         if self.head_bytes > LARGEST_HEAD_BYTES:
             self.refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             raise HeadTooLarge
+        self.is_extra = self.is_extra and self._is_crowded()
+        if self.is_extra and self.url != ALWAYS_ANSWERED:
+            meters().connections_refused.inc()
+            self.refusal = HTTPStatus.SERVICE_UNAVAILABLE
+            raise Crowded
         super().on_headers_complete()
-        if self.is_ending:
+        if self.is_extra or self.is_ending:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -106,6 +155,9 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be understood, by the status that says why."""
         self._refuse(self.refusal)
+
+    def _is_crowded(self, *, by: int = 0) -> bool:
+        return len(self.connections) > most_connections() + by
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -133,11 +185,30 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not self._answering():
-            text = f"{status.phrase}.".encode()
             self.transport.write(
-                f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-                "content-type: text/plain; charset=utf-8\r\n"
-                f"content-length: {len(text)}\r\nconnection: close\r\n\r\n".encode()
-                + text
+                crowded() if status is HTTPStatus.SERVICE_UNAVAILABLE else plain(status)
             )
         self.transport.close()
+
+
+def plain(status: HTTPStatus) -> bytes:
+    """Return an answer that says its status."""
+    return answer(
+        status, f"{status.phrase}.".encode(), {"content-type": "text/plain; charset=utf-8"}
+    )
+
+
+def crowded() -> bytes:
+    """Return the 503 of a server that has as many connections as it may."""
+    advice = retry_advice(after_ms=CROWDED_MS)
+    error = ApiError("too_many_connections", f"Too many connections are open here. {advice}")
+    headers = {"content-type": "application/json"} | retry_headers(after_ms=CROWDED_MS)
+    return answer(HTTPStatus(error.status), error.body(), headers)
+
+
+def answer(status: HTTPStatus, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return a whole answer, the last on its connection."""
+    fields = {**headers, "content-length": str(len(body)), "connection": "close"}
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+    lines += [f"{name}: {text}" for name, text in fields.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
