@@ -19,6 +19,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 DATA_DIR ?= var
 WORKERS ?= 3
+# Each with a browser, a chain or a product of its own.
+PEER_WORKERS ?= 2
 export HOST PORT DATA_DIR
 
 BIN := .venv/bin
@@ -45,7 +47,8 @@ test: $(EMBEDDED) $(DEV)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-peers: $(EMBEDDED) $(DEV)
-	$(BIN)/pytest tests/peers --override-ini 'addopts=--import-mode=importlib --strict-markers -ra' $(ARGS)
+	$(BIN)/pytest tests/peers -n $(PEER_WORKERS) --dist loadfile \
+		--override-ini 'addopts=--import-mode=importlib --strict-markers -ra' $(ARGS)
 
 compatibility: $(EMBEDDED) $(DEV)
 	$(BIN)/python -m pytest -p tests.conformance.table tests/conformance tests/peers/conformance \
@@ -77,7 +80,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: $(DEV)
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) --group embedded -c requirements.txt -o requirements-embedded.txt
-	$(LOCK) --group dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt
+	$(LOCK) --group otel -c requirements.txt -o requirements-otel.txt
+	$(LOCK) --group dev -c requirements.txt -c requirements-embedded.txt -c requirements-otel.txt \
+		-o requirements-dev.txt
 
 messages: $(EMBEDDED) $(DEV)
 	$(BIN)/python -m tests.i18n.messages

@@ -8,7 +8,6 @@ tests/peers/chains and by the demo of payments.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -18,37 +17,23 @@ from typing import Any, Final
 
 import httpx
 
+from tests import packages
 from tests.fakes.ports import free_port
 
 PEERS: Final = Path(__file__).parents[1] / "peers" / "chains"
-CACHE: Final = Path(__file__).parents[2] / ".cache" / "peers" / "chains"
+CACHE: Final = packages.CACHE / "chains"
 CONTRACTS: Final = json.loads((PEERS / "contracts" / "Token.json").read_text())
 # anvil calls a block final two epochs behind its newest one.
 FINAL_AFTER: Final = 4
-INSTALL: Final = ("ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-
-
-class Missing(RuntimeError):
-    """What anvil needs is not installed; the text says how to install it."""
 
 
 def folder() -> Path:
     """
-    Install anvil and the compiler, where their lock file has changed; return where they are.
+    Return where anvil and the compiler are, installed from their lock file.
 
-    :raises Missing: there is no npm
+    :raises packages.Missing: there is no npm
     """
-    npm = shutil.which("npm")
-    if npm is None:
-        raise Missing("npm is missing: apt-get install nodejs npm")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    lock = PEERS / "package-lock.json"
-    done = CACHE / "installed.lock"
-    if not done.exists() or done.read_bytes() != lock.read_bytes():
-        for name in (".npmrc", "package.json", "package-lock.json"):
-            shutil.copy(PEERS / name, CACHE / name)
-        subprocess.run([npm, *INSTALL], cwd=CACHE, check=True, timeout=300)
-        shutil.copy(lock, done)
+    packages.node(source=PEERS, folder=CACHE)
     return CACHE
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from tests import packages
 from tests.peers.browsing import FLAGS
 
-ROOT = Path(__file__).resolve().parents[2]
-AXE = ROOT / "node_modules/axe-core/axe.min.js"
+AXE = packages.ROOT / "node_modules/axe-core/axe.min.js"
 
 
 def require(*, program: str, packages: str) -> str:
@@ -49,8 +47,5 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def axe(npm: str) -> str:
     """axe-core as one script."""
-    if not AXE.exists():
-        subprocess.run(
-            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=ROOT, check=True
-        )
+    packages.node(source=packages.ROOT, folder=packages.ROOT)
     return AXE.read_text()

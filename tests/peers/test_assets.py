@@ -4,7 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import packages
+from tests.packages import ROOT
 
 
 class TestStylesheet:
@@ -12,7 +13,7 @@ class TestStylesheet:
         built = tmp_path / "app.css"
         flags = ["--input", "assets/app.css", "--output", str(built), "--minify"]
 
-        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=ROOT, check=True)
+        packages.node(source=ROOT, folder=ROOT)
         subprocess.run(
             [str(ROOT / "node_modules/.bin/tailwindcss"), *flags],
             cwd=ROOT,
@@ -25,9 +26,7 @@ class TestStylesheet:
 
 class TestChartScript:
     def test_the_committed_one_is_the_package_s_own(self, npm: str) -> None:
-        flags = ["--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run([npm, "ci", *flags], cwd=ROOT, check=True)
-
+        packages.node(source=ROOT, folder=ROOT)
         package = ROOT / "node_modules/uplot/dist/uPlot.iife.min.js"
 
         assert (ROOT / "static/dist/uplot.js").read_bytes() == package.read_bytes()

@@ -22,8 +22,9 @@ from typing import Any, Final
 import yaml
 
 from billing.chains import xpub
+from tests import packages
 from tests.fakes import wallet
-from tests.fakes.anvil import FINAL_AFTER, Anvil, Missing
+from tests.fakes.anvil import FINAL_AFTER, Anvil
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 ACCOUNT: Final = 7
@@ -43,7 +44,7 @@ def start(*, folder: Path) -> Iterator[dict[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         chain = Anvil(block_s=BLOCK_S, state=folder / "anvil.json").start()
-    except (Missing, OSError, subprocess.SubprocessError) as error:
+    except (packages.Missing, OSError, subprocess.SubprocessError) as error:
         sys.stdout.write(f"No crypto in this demo: {error}\n")
         yield {}
         return

@@ -30,4 +30,4 @@ def node() -> str:
 @pytest.fixture(scope="session")
 def node_folder(npm: str) -> Path:
     """Return the folder with the programs for node and their packages."""
-    return clients.modules(npm=npm)
+    return clients.modules()
