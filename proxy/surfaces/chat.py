@@ -19,6 +19,8 @@ from proxy.wire.call import Call
 from proxy.wire.told import CHOICE, USAGE, asides, only
 from proxy.wire.words import Words
 
+COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
 
 class Chat:
     """Chat completions, paid in US dollars."""
@@ -47,7 +49,9 @@ class Chat:
         }
         ours = answers.usage_object(outcome.usage, cost=outcome.cost)
         usage = completion.fields.get("usage") if completion.usage is not None else None
-        fields["usage"] = (only(usage, USAGE) if usage else ours) | {"cost": ours["cost"]}
+        # Of a provider's own object the details are kept; each count is there, whatever it tells.
+        told = {name: ours[name] for name in COUNTS} | only(usage, USAGE) if usage else ours
+        fields["usage"] = told | {"cost": ours["cost"]}
         return msgspec.json.encode(fields)
 
     def rendering(self, exchange: Exchange) -> ChatRendering:

@@ -20,6 +20,7 @@ from proxy.wire.answers import (
     clean_id,
     failed,
     mend_end,
+    mend_words,
     read_completion,
     read_usage,
     text_bytes,
@@ -105,7 +106,7 @@ class Reader:
         self.contradicted = False
         self.size_bytes = 0
         self.finished = False
-        self.ended: set[object] = set()
+        self.ended: set[int] = set()
         self.done = False
         self.upstream_id = ""
         self.error: dict[str, Any] | None = None
@@ -128,6 +129,8 @@ class Reader:
         if self.error is not None:
             return []
         choices = chunk.get("choices")
+        if choices is None and chunk.get("usage"):
+            choices = []
         if not isinstance(choices, list):
             raise Garbage("no choices")
         if chunk.get("usage"):
@@ -170,14 +173,20 @@ class Reader:
     def _look_at(self, choice: Any) -> None:
         if not isinstance(choice, dict):
             raise Garbage("a choice that is not an object")
-        delta = choice.get("delta")
-        if isinstance(delta, dict):
-            self.size_bytes += text_bytes(delta)
-            if delta.get("tool_calls"):
-                self._mend_tools(choice.get("index") or 0, delta["tool_calls"])
+        # Clients rely on both fields.
+        if type(choice.get("index")) is not int:
+            choice["index"] = 0
+        message, delta = choice.pop("message", None), choice.get("delta")
+        if not isinstance(delta, dict):
+            # Some send a message in its place; beside a delta it says the same once more.
+            delta = choice["delta"] = message if isinstance(message, dict) else {}
+        mend_words(delta)
+        self.size_bytes += text_bytes(delta)
+        if delta.get("tool_calls"):
+            self._mend_tools(choice["index"], delta["tool_calls"])
         mend_end(choice)
         if choice.get("finish_reason"):
-            self.ended.add(choice.get("index") or 0)
+            self.ended.add(choice["index"])
             self.finished = len(self.ended) >= self.choices
 
     def _tool_index(self, choice_index: int, call: dict[str, Any], position: int) -> int:
@@ -193,13 +202,11 @@ class Reader:
     def _mend_tools(self, choice_index: int, calls: list[Any]) -> None:
         """Give every fragment an integer index, and each call its id and name once."""
         for position, call in enumerate(calls):
-            if not isinstance(call, dict):
-                raise Garbage("a tool call that is not an object")
             if type(call.get("index")) is not int:
                 call["index"] = self._tool_index(choice_index, call, position)
             seen = self.tools_seen.setdefault((choice_index, call["index"]), set())
-            function = call.get("function")
-            for holder, name in ((call, "id"), (call, "type"), (function, "name")):
+            called = call.get("function") or call.get("custom")
+            for holder, name in ((call, "id"), (call, "type"), (called, "name")):
                 if isinstance(holder, dict) and holder.get(name) is not None:
                     if name in seen:
                         del holder[name]

@@ -111,12 +111,15 @@ def text_bytes(delta: dict[str, Any]) -> int:
         if isinstance(text, str):
             size += len(text.encode())
     calls = delta.get("tool_calls")
+    # ``function_call`` is the old form, ``custom`` a tool of free text.
+    called = [delta.get("function_call")]
     for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            for name in ("name", "arguments"):
-                if isinstance(function.get(name), str):
-                    size += len(function[name].encode())
+        if isinstance(call, dict):
+            called += [call.get("function"), call.get("custom")]
+    for each in called:
+        if isinstance(each, dict):
+            texts = (each.get(name) for name in ("name", "arguments", "input"))
+            size += sum(len(text.encode()) for text in texts if isinstance(text, str))
     return size
 
 
@@ -155,10 +158,10 @@ def read_completion(body: bytes) -> Completion:
         raise Garbage("no choices")
     if (error := failed(choices)) is not None:
         return Completion({}, None, 0, "", error=error)
-    for choice in choices:
+    for position, choice in enumerate(choices):
         if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
             raise Garbage("a choice without a message")
-        mend(choice)
+        mend(choice, position=position)
         size += text_bytes(choice["message"])
     usage = believed(read_usage(fields.get("usage")), size)
     return Completion(
@@ -170,26 +173,48 @@ def read_completion(body: bytes) -> Completion:
     )
 
 
-def mend(choice: dict[str, Any]) -> None:
+def mend(choice: dict[str, Any], *, position: int) -> None:
     """
-    Bring a choice into the documented shape: some providers give text in parts.
+    Bring a choice into the documented shape: clients rely on all of its fields.
 
     :raises Garbage: it cannot be brought there
     """
+    if type(choice.get("index")) is not int:
+        choice["index"] = position
     message = choice["message"]
-    content = message.get("content")
+    message.setdefault("role", "assistant")
+    message.setdefault("content", None)
+    mend_words(message)
+    for call in message.get("tool_calls") or ():
+        if call.get("function") is not None:
+            call.setdefault("type", "function")
+    mend_end(choice)
+    # It is whole, so it has ended.
+    ended = TOOLS if message.get("tool_calls") else "stop"
+    choice["finish_reason"] = choice.get("finish_reason") or ended
+
+
+def mend_words(told: dict[str, Any]) -> None:
+    """
+    Bring what a message or delta says into text: some give it in parts, arguments as objects.
+
+    :raises Garbage: it cannot be brought there
+    """
+    content = told.get("content")
     if isinstance(content, list):
         parts = (part.get("text") for part in content if isinstance(part, dict))
-        message["content"] = "".join(part for part in parts if isinstance(part, str))
+        told["content"] = "".join(part for part in parts if isinstance(part, str))
     elif content is not None and not isinstance(content, str):
         raise Garbage("a content that is no text")
-    calls = message.get("tool_calls")
-    if calls is not None and not (
-        isinstance(calls, list)
-        and all(isinstance(c, dict) and isinstance(c.get("function"), dict | None) for c in calls)
-    ):
-        raise Garbage("tool calls that are no objects")
-    mend_end(choice)
+    calls = told.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise Garbage("tool calls that are no list")
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else call
+        if not isinstance(function, dict | None) or call is None:
+            raise Garbage("a tool call that is no object")
+        if function is not None and isinstance(function.get("arguments"), dict):
+            function["arguments"] = msgspec.json.encode(function["arguments"]).decode()
 
 
 def mend_end(choice: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ Rules: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an
 
 from __future__ import annotations
 
+import codecs
+
 LONGEST_EVENT_BYTES = 8 * 1024 * 1024
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -31,6 +33,7 @@ class Decoder:
         self.size = 0
         self.limit_bytes = limit_bytes
         self.after_cr = False
+        self.begun = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """
@@ -50,6 +53,9 @@ class Decoder:
         if lines and self.rest:
             lines[0] = b"".join((*self.rest, lines[0]))
             self.rest, self.rest_size = [], 0
+        if lines and not self.begun:
+            self.begun = True
+            lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
         for line in lines:
             self._take(line, events)
         if rest:

@@ -146,6 +146,95 @@ class TestAWholeStream:
         assert second["function"] == {"arguments": ":1}"}
 
 
+END = chunk(finish="stop")
+USAGE = usage_chunk(7, 1)
+PRETTY = json.dumps(json.loads(chunk("hi")[len(b"data: ") :]), indent=1).splitlines()
+
+
+class TestAnOddButWholeStream:
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            pytest.param([chunk("hi"), END, USAGE, DONE, DONE], id="[DONE] twice"),
+            pytest.param([chunk("hi"), END, USAGE], id="no [DONE]"),
+            pytest.param([chunk("hi"), USAGE, DONE], id="no end"),
+            pytest.param(
+                [b": hi\n\nid: 1\nretry: 5\nevent: x\n", chunk("hi"), END, USAGE, DONE],
+                id="comments and other fields",
+            ),
+            pytest.param(
+                [*(f"data: {line}\n".encode() for line in PRETTY), b"\n", END, USAGE, DONE],
+                id="data in several lines",
+            ),
+            pytest.param(
+                [chunk("hi"), END, USAGE.replace(b'"choices": []', b'"choices": null'), DONE],
+                id="no choices beside the usage",
+            ),
+            pytest.param(
+                [chunk("hi"), END.replace(b'"delta": {}', b'"delta": null'), USAGE, DONE],
+                id="no delta at the end",
+            ),
+            pytest.param(
+                [one.replace(b'"index": 0, ', b"") for one in (chunk("hi"), END, USAGE, DONE)],
+                id="no index",
+            ),
+            pytest.param(
+                [chunk("h", usage=fake.usage(7, 1)), chunk("i", usage=fake.usage(7, 1)), END, DONE],
+                id="usage with each chunk",
+            ),
+            pytest.param([USAGE, chunk("hi"), END, USAGE, DONE], id="usage repeated"),
+        ],
+    )
+    def test_is_told_as_documented_and_charged_once(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop, steps: list[fake.Step]
+    ) -> None:
+        upstream.script([SSE, *steps])
+
+        response = client.post("/v1/chat/completions", json=hello(stream=True))
+
+        *told, done = events(response.text)
+        assert (done, content(response.text)) == ("[DONE]", "hi")
+        *parts, end = (choice for one in told for choice in one["choices"])
+        assert {(part["index"], part["finish_reason"]) for part in parts} == {(0, None)}
+        assert end == {"index": 0, "delta": {}, "finish_reason": "stop"}
+        assert [(row.state, row.source, row.charged) for row in shop.usage] == [
+            ("settled", "provider", 9_000)
+        ]
+
+
+class TestAStreamThatNeverEnds:
+    def test_is_cut_far_beyond_its_limit(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        upstream.script(fake.endless("x" * 8000, every_s=0.005))
+
+        response = client.post("/v1/chat/completions", json=hello(stream=True, max_tokens=1))
+
+        assert events(response.text)[-1]["error"]["reason"] == "stream_interrupted"
+        [call] = upstream.wait_for_calls(1, ended=True)
+        assert call.hung_up
+        assert (shop.last.state, shop.last.source) == ("settled", "count")
+        assert 0 < shop.last.charged <= shop.last.hold
+        assert shop.holds == 0
+
+
+class TestChoicesSideBySide:
+    def test_have_all_to_end(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        def said(index: int, text: str | None = None, finish: str | None = None) -> bytes:
+            delta = {} if text is None else {"content": text}
+            return chunk(choices=[{"index": index, "delta": delta, "finish_reason": finish}])
+
+        first_ends = [SSE, said(0, "1234"), said(1, "5678"), said(0, finish="stop")]
+        upstream.script([*first_ends, fake.Pause(0.05), fake.Cut()])
+
+        response = client.post("/v1/chat/completions", json=hello(stream=True, n=2))
+
+        assert events(response.text)[-1]["error"]["reason"] == "stream_interrupted"
+        assert (shop.last.reason, shop.last.output_tokens) == ("stream_interrupted", 2)
+
+
 class TestAStreamThatBreaksOff:
     @pytest.mark.parametrize(
         "end",
@@ -184,6 +273,29 @@ class TestAStreamThatBreaksOff:
         assert response.status_code == 502
         assert shop.last.charged == 0
         assert shop.holds == 0
+
+
+class TestACallOfAFunctionThatBreaksOff:
+    @pytest.mark.parametrize(
+        "delta",
+        [
+            {"function_call": {"name": "f", "arguments": '{"a":1'}},
+            {"tool_calls": [{"index": 0, "custom": {"name": "f", "input": "letters"}}]},
+            {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a":1'}}]},
+        ],
+    )
+    def test_is_told_and_charged_whatever_its_form(
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop, delta: dict[str, Any]
+    ) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
+        upstream.script([SSE, chunk(choices=[choice]), fake.Pause(0.05), fake.Cut()])
+
+        response = client.post("/v1/chat/completions", json=hello(stream=True))
+
+        first, last = events(response.text)
+        assert first["choices"][0]["delta"] == delta
+        assert last["error"]["reason"] == "stream_interrupted"
+        assert (shop.last.source, shop.last.output_tokens) == ("count", 2)
 
 
 class TestUsageThatWasToldEarly:

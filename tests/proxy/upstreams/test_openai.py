@@ -10,6 +10,7 @@ import pytest
 from proxy.upstreams import openai
 from proxy.upstreams.base import Target
 from proxy.wire import chat
+from proxy.wire.answers import Garbage
 
 
 def sent(
@@ -93,6 +94,57 @@ class TestToolCallsWithoutAnIndex:
 
         assert [calls[0]["index"] for calls in (first, more, second)] == [0, 0, 1]
         assert second[0]["id"] == "b"
+
+
+class TestChoicesOfAStream:
+    @pytest.mark.parametrize(
+        ("choice", "told"),
+        [
+            ({"delta": {"content": "a"}}, {"delta": {"content": "a"}, "index": 0}),
+            ({"index": "0", "delta": {}}, {"index": 0, "delta": {}}),
+            (
+                {"index": 1, "delta": None, "finish_reason": "stop"},
+                {"index": 1, "delta": {}, "finish_reason": "stop"},
+            ),
+            (
+                {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"},
+                {"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"},
+            ),
+            (
+                {"index": 0, "delta": {"content": "b"}, "message": {"content": "ab"}},
+                {"index": 0, "delta": {"content": "b"}},
+            ),
+            (
+                {"index": 0, "delta": {"content": [{"type": "text", "text": "ab"}]}},
+                {"index": 0, "delta": {"content": "ab"}},
+            ),
+        ],
+    )
+    def test_are_brought_into_shape(self, choice: dict[str, Any], told: dict[str, Any]) -> None:
+        [chunk] = openai.Reader().read(json.dumps({"choices": [choice]}).encode())
+
+        assert chunk["choices"] == [told]
+
+    @pytest.mark.parametrize(
+        "delta", [{"content": 5}, {"tool_calls": {"a": 1}}, {"tool_calls": [5]}]
+    )
+    def test_that_no_client_could_read_are_garbage(self, delta: dict[str, Any]) -> None:
+        with pytest.raises(Garbage):
+            openai.Reader().read(json.dumps({"choices": [{"delta": delta}]}).encode())
+
+    def test_may_be_null_beside_the_usage(self) -> None:
+        reader = openai.Reader()
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+
+        assert reader.read(json.dumps({"choices": None, "usage": usage}).encode()) == []
+        assert reader.usage is not None
+
+    def test_are_all_to_end_before_the_stream_has(self) -> None:
+        reader = openai.Reader(choices=2)
+        for index, whole in ((0, False), (0, False), (1, True)):
+            end = {"index": index, "delta": {}, "finish_reason": "stop"}
+            reader.read(json.dumps({"choices": [end]}).encode())
+            assert reader.finished is whole
 
 
 class TestUsageOfAStream:

@@ -51,6 +51,21 @@ class TestReadUsage:
         assert answers.read_usage(usage) is None
 
 
+class TestTextBytes:
+    @pytest.mark.parametrize(
+        ("delta", "size"),
+        [
+            ({"content": "ü", "reasoning": "ab", "refusal": "c"}, 5),
+            ({"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}, 7]}, 3),
+            ({"tool_calls": [{"type": "custom", "custom": {"name": "f", "input": "ü"}}]}, 3),
+            ({"function_call": {"name": "f", "arguments": "{}"}}, 3),
+            ({"content": None, "tool_calls": None, "function_call": None}, 0),
+        ],
+    )
+    def test_counts_words_and_calls_of_every_form(self, delta: dict[str, Any], size: int) -> None:
+        assert answers.text_bytes(delta) == size
+
+
 class TestReadCompletion:
     @pytest.mark.parametrize(
         "body",
@@ -101,12 +116,33 @@ class TestMend:
             b'{"message": {"content": 5}}',
             b'{"message": {"content": "a", "tool_calls": ["x"]}}',
             b'{"message": {"content": "a", "tool_calls": 5}}',
+            b'{"message": {"content": "a", "tool_calls": [null]}}',
+            b'{"message": {"content": "a", "tool_calls": [{"function": "f"}]}}',
             b'{"message": {"content": "a"}, "finish_reason": ["x"]}',
         ],
     )
     def test_refuses_what_no_client_could_read(self, choice: bytes) -> None:
         with pytest.raises(answers.Garbage):
             answers.read_completion(b'{"choices": [' + choice + b"]}")
+
+    def test_fills_in_what_clients_rely_on(self) -> None:
+        call = b'{"id": "c", "function": {"name": "f", "arguments": {"a": 1}}}'
+        body = b'{"choices": [{"message": {"tool_calls": [' + call + b']}}, {"message": {}}]}'
+
+        first, second = answers.read_completion(body).fields["choices"]
+
+        function = {"name": "f", "arguments": '{"a":1}'}
+        assert first == {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c", "type": "function", "function": function}],
+            },
+            "finish_reason": "tool_calls",
+        }
+        assert second["finish_reason"] == "stop"
+        assert (second["index"], second["message"]["role"]) == (1, "assistant")
 
 
 class TestBelieved:

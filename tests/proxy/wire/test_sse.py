@@ -43,6 +43,13 @@ class TestDecoder:
 
         assert decode([text]) == [b"one\ntwo", b"three"]
 
+    @pytest.mark.parametrize("size", [1, 2, 100])
+    def test_passes_over_a_mark_at_the_beginning_only(self, size: int) -> None:
+        mark = "\ufeff".encode()
+        text = mark + b"data: a\n\n" + mark + b"data: b\n\ndata: c\n\n"
+
+        assert decode([text[i : i + size] for i in range(0, len(text), size)]) == [b"a", b"c"]
+
     def test_an_unfinished_event_is_not_given(self) -> None:
         assert decode([b"data: one\n"]) == []
 
