@@ -16,6 +16,9 @@ from proxy.breakers import Breakers
 from proxy.catalogue import Catalogue, Model, Provider, Route, sample
 from proxy.wire.call import Call, Preferences
 
+# What an output limit is called in a body, by surface.
+LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+
 
 class Leg(Struct, frozen=True):
     """One way to serve a call: a route of a model, and the call's bounds on it in tokens."""
@@ -280,10 +283,10 @@ def _beyond_limit(leg: Leg, call: Call) -> ApiError | None:
     limit, most = call.output_limit, leg.model.max_output_tokens
     if limit is None or most is None or limit <= most:
         return None
-    return bad_parameter(
-        f"max_tokens is too large: {limit}. {leg.model.slug} gives at most {most} tokens.",
-        param="max_tokens",
-    )
+    sent = call.fields | call.asked
+    name = next((name for name in LIMITS if sent.get(name) is not None), LIMITS[-1])
+    message = f"{name} is too large: {limit}. {leg.model.slug} gives at most {most} tokens."
+    return bad_parameter(message, param=name)
 
 
 def _too_dear(leg: Leg, wishes: Preferences) -> bool:

@@ -104,9 +104,12 @@ def _pico(usd: Usd | None, convert: Callable[[str], int], name: str) -> int | No
     """Read a price; a JSON number is read as it is written."""
     if usd is None:
         return None
+    param = f"provider.max_price.{name}"
     try:
-        return convert(str(usd))
+        pico = convert(str(usd))
+        if pico < 0:
+            raise ValueError("a price is not below 0.")
+        return pico
     except ValueError as error:
-        param = f"provider.max_price.{name}"
         message = f"Invalid value for {param}: {error}"
         raise BadRequest("invalid_parameter", message, param=param) from None

@@ -134,8 +134,9 @@ def parse(body: bytes) -> Call:
         call = chat.checked(asked | _translated(request))
     except BadRequest as error:
         head, *rest = (error.param or "").split("[", 1)
-        param = "[".join((RENAMED.get(head, head), *rest)) or None
-        raise BadRequest(error.reason, error.message, param=param) from None
+        name = RENAMED.get(head, head)
+        message = error.message.replace(head, name, 1) if head else error.message
+        raise BadRequest(error.reason, message, param="[".join((name, *rest)) or None) from None
     unheard = call.unheard | _unheard(request)
     return msgspec.structs.replace(call, asked=fields, unheard=unheard)
 

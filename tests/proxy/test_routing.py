@@ -16,7 +16,7 @@ from proxy import routing
 from proxy.breakers import FAILURES, Breakers
 from proxy.catalogue import Catalogue, Model, Provider, Route
 from proxy.models import Route as RouteRow
-from proxy.wire import chat, images
+from proxy.wire import chat, images, responses
 from proxy.wire.call import BadRequest
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
@@ -276,6 +276,24 @@ class TestSort:
     )
     def test_by_anything_else_is_refused(self, sort: Any, param: str) -> None:
         assert refusal(provider={"sort": sort}) == ("invalid_parameter", param)
+
+
+class TestTheOutputLimit:
+    @pytest.mark.parametrize(
+        ("surface", "name"),
+        [
+            (chat, "max_tokens"),
+            (chat, "max_completion_tokens"),
+            (responses, "max_output_tokens"),
+        ],
+    )
+    def test_beyond_the_models_own_is_refused_by_the_callers_name(
+        self, surface: Any, name: str
+    ) -> None:
+        words = {"input": "hello"} if surface is responses else {}
+
+        assert offered(surface=surface, **words, **{name: 1000})
+        assert refusal(surface=surface, **words, **{name: 1001}) == ("invalid_parameter", name)
 
 
 class TestSearches:
