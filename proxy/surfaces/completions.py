@@ -41,7 +41,7 @@ class Completions:
         choices = [
             choice_of(
                 choice.get("index") or 0,
-                echo + (choice["message"].get("content") or ""),
+                echo + text_of(choice["message"]),
                 choice.get("finish_reason") or "stop",
             )
             for choice in completion.fields["choices"]
@@ -63,11 +63,14 @@ class CompletionsRendering:
         self.include_usage = exchange.call.include_usage
         self.model = exchange.call.model
         self.echoed: set[int] = set()
+        self.open: set[int] = set()
 
     def chunk(self, chunk: dict[str, Any], leg: Leg) -> bytes:
         """Return one event for what a chunk tells; what is no text is left out."""
         self.model = self.exchange.name_of(leg)
         choices = [self._choice(choice) for choice in chunk["choices"]]
+        for choice in choices:
+            (self.open.discard if choice["finish_reason"] else self.open.add)(choice["index"])
         told = [one for one in choices if one["text"] or one["finish_reason"]]
         if not told:
             return b""
@@ -75,10 +78,13 @@ class CompletionsRendering:
 
     async def end(self, outcome: Outcome) -> bytes:
         """Return the usage event, where it was asked for, and [DONE]."""
-        if not self.include_usage:
-            return sse.DONE
-        usage = answers.usage_object(outcome.usage, cost=outcome.cost)
-        return self._event(choices=[], usage=usage) + sse.DONE
+        # Some providers say [DONE] without an end; clients wait for one of each choice.
+        ends = [choice_of(index, "", "stop") for index in sorted(self.open)]
+        told = self._event(choices=ends) if ends else b""
+        if self.include_usage:
+            usage = answers.usage_object(outcome.usage, cost=outcome.cost)
+            told += self._event(choices=[], usage=usage)
+        return told + sse.DONE
 
     async def broken(self, error: dict[str, Any]) -> bytes:
         """Return an event with the error; official SDKs raise on it."""
@@ -87,7 +93,7 @@ class CompletionsRendering:
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any]:
         index = choice.get("index") or 0
-        text = (choice.get("delta") or {}).get("content") or ""
+        text = text_of(choice.get("delta") or {})
         if index not in self.echoed:
             self.echoed.add(index)
             text = self.exchange.call.asked["echo"] + text
@@ -105,6 +111,11 @@ def head_of(exchange: Exchange, model: str) -> dict[str, Any]:
         "created": exchange.created,
         "model": model,
     }
+
+
+def text_of(said: dict[str, Any]) -> str:
+    """Return the text of a message or delta; a refusal is one."""
+    return str(said.get("content") or said.get("refusal") or "")
 
 
 def choice_of(index: int, text: str, finish_reason: str | None) -> dict[str, Any]:

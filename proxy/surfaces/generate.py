@@ -145,15 +145,17 @@ class GenerateRendering:
 
 
 def content_of(completion: Completion) -> str:
-    """Return the text of an answer."""
+    """Return the text of an answer; a refusal is one."""
     message = completion.fields["choices"][0]["message"]
-    return text_of(message.get("content"))
+    return text_of(message.get("content")) or text_of(message.get("refusal"))
 
 
 def delta_text(choice: dict[str, Any]) -> str:
     """Return the text in one choice of a chunk."""
     delta = choice.get("delta")
-    return text_of(delta.get("content")) if isinstance(delta, dict) else ""
+    if not isinstance(delta, dict):
+        return ""
+    return text_of(delta.get("content")) or text_of(delta.get("refusal"))
 
 
 def text_of(content: Any) -> str:

@@ -18,6 +18,8 @@ from proxy.wire.chatfields import Count, Slug
 # What OpenAI gives where nothing is asked.
 DEFAULT_TOKENS: Final = 16
 OURS = frozenset({"prompt", "suffix", "echo", "best_of", "logprobs"})
+# A text completion has no place for calls.
+PLACELESS = ("tools", "tool_choice", "functions", "function_call")
 
 
 class CompletionsRequest(Struct):
@@ -40,7 +42,7 @@ def parse(body: bytes) -> Call:
     """
     fields = chat.json_object(body)
     request = chat.converted(fields, CompletionsRequest)
-    _refuse(request)
+    _refuse(request, fields)
     prompt = prompt_of(request.prompt)
     asked = {name: value for name, value in fields.items() if name not in OURS}
     asked["messages"] = [{"role": "user", "content": prompt}]
@@ -54,16 +56,27 @@ def prompt_of(given: str | list[Any]) -> str:
     """
     Return the one prompt.
 
-    :raises BadRequest: several of them, or tokens
+    :raises BadRequest: none, several of them, or tokens
     """
-    if isinstance(given, str):
-        return given
-    if len(given) == 1 and isinstance(given[0], str):
-        return given[0]
-    raise _unsupported("prompt", "prompt is one string here: send a request for each of several.")
+    prompts = [given] if isinstance(given, str) else given
+    kinds = set(map(type, prompts))
+    if kinds == {str} and len(prompts) == 1:
+        return str(prompts[0])
+    if kinds == {str}:
+        message = "prompt is one string here: send a request for each of several."
+        raise _unsupported("prompt", message)
+    if kinds and kinds <= {int, list}:
+        message = "prompt is text here: a chat model is not told tokens. Send the text."
+        raise _unsupported("prompt", message)
+    message = "Invalid value for prompt: expected a string, or a list of one string."
+    raise BadRequest("invalid_parameter", message, param="prompt")
 
 
-def _refuse(request: CompletionsRequest) -> None:
+def _refuse(request: CompletionsRequest, fields: dict[str, Any]) -> None:
+    for name in PLACELESS:
+        if fields.get(name):
+            message = f"{name} is not supported here; chat/completions has it."
+            raise _unsupported(name, message)
     if request.suffix:
         raise _unsupported("suffix", "suffix is not supported: a chat model does not fill in.")
     if request.logprobs is not None:

@@ -57,6 +57,19 @@ class TestAnswer:
             "stop": ["x"],
         }
 
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_of_a_model_that_refuses_is_its_refusal(
+        self, client: httpx.Client, upstream: FakeUpstream, stream: bool
+    ) -> None:
+        said = {"role": "assistant", "content": None, "refusal": "I cannot."}
+        chunks = [fake.chunk(said), fake.chunk({}, finish_reason="stop")]
+        upstream.script(fake.events(chunks) if stream else fake.completion(message=said))
+
+        response = client.post(PATH, json=ask(stream=stream))
+
+        first = events(response.text)[0] if stream else response.json()
+        assert first["choices"][0]["text"] == "I cannot."
+
     def test_echo_begins_with_the_prompt(self, client: httpx.Client) -> None:
         body = client.post(PATH, json=ask(echo=True)).json()
 
@@ -77,7 +90,10 @@ class TestRefusals:
         [
             ({"prompt": ["a", "b"]}, "unsupported_parameter", "prompt"),
             ({"prompt": [1, 2]}, "unsupported_parameter", "prompt"),
-            ({"prompt": []}, "unsupported_parameter", "prompt"),
+            ({"prompt": [[1, 2], [3]]}, "unsupported_parameter", "prompt"),
+            ({"prompt": []}, "invalid_parameter", "prompt"),
+            ({"prompt": ["a", 1]}, "invalid_parameter", "prompt"),
+            ({"tools": [{"type": "function"}]}, "unsupported_parameter", "tools"),
             ({"prompt": None}, "invalid_parameter", "prompt"),
             ({"suffix": "end"}, "unsupported_parameter", "suffix"),
             ({"logprobs": 1}, "unsupported_parameter", "logprobs"),
@@ -127,6 +143,17 @@ class TestStream:
         *told, last, _ = events(response.text)
         assert "".join(one["choices"][0]["text"] for one in told) == "Say hello.a"
         assert (last["choices"], last["usage"]["total_tokens"]) == ([], 11)
+
+    def test_ends_each_text_where_the_provider_ends_none(
+        self, client: httpx.Client, upstream: FakeUpstream
+    ) -> None:
+        said = [fake.chunk(choices=[{"index": n, "delta": {"content": "a"}}]) for n in (1, 0)]
+        upstream.script(fake.events(said))
+
+        *_, last, done = events(client.post(PATH, json=ask(stream=True, n=2)).text)
+
+        told = [(one["index"], one["text"], one["finish_reason"]) for one in last["choices"]]
+        assert (told, done) == ([(0, "", "stop"), (1, "", "stop")], "[DONE]")
 
     def test_that_breaks_off_ends_with_the_error(
         self, client: httpx.Client, upstream: FakeUpstream, shop: Shop

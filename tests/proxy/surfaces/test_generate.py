@@ -90,6 +90,19 @@ class TestAGeneration:
 
         assert box.post(URL, json=ask()).json()["tokens_used"] == 1
 
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_of_a_model_that_refuses_is_its_refusal(
+        self, box: httpx.Client, upstream: FakeUpstream, stream: bool
+    ) -> None:
+        said = {"role": "assistant", "content": None, "refusal": "I cannot."}
+        chunks = [fake.chunk(said), fake.chunk({}, finish_reason="stop")]
+        upstream.script(fake.events(chunks) if stream else fake.completion(message=said))
+
+        text = box.post(URL, json=ask(stream=stream)).text
+
+        whole = text.split("data: ")[-2] if stream else text
+        assert json.loads(whole)["content"] == "I cannot."
+
     def test_defaults_are_sent_and_what_is_ours_is_not(
         self, box: httpx.Client, upstream: FakeUpstream
     ) -> None:
