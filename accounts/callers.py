@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from accounts import impersonation, keys, keyuse, scopes, seats, staffdoor, workspaces
+from accounts import impersonation, keys, keyuse, rehashing, scopes, seats, staffdoor, workspaces
 from accounts.keyrecord import KeyRecord
 from accounts.models import User, Workspace
 from accounts.scopes import Scope
@@ -80,10 +80,12 @@ def _headers(request: HttpRequest, *, place: str | None) -> dict[bytes, bytes]:
 
 
 def _key_caller(headers: Mapping[bytes, bytes], access: Access) -> Caller:
-    record = keys.find(text=keyuse.presented_key(headers))
+    text = keyuse.presented_key(headers)
+    record = keys.find(text=text)
     if record is None:
         raise ApiError("invalid_api_key", keyuse.BAD_KEY)
     keyuse.check_state(record, address=origin.current().address)
+    rehashing.on_use(text=text, record=record)
     if not access.keys:
         raise ApiError("scope_missing", "This is for a person who is signed in, not for a key.")
     if not access.workspace:

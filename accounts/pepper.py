@@ -3,7 +3,7 @@ Whether this process has the pepper that the database's keys were made with.
 
 Without it every key would be refused as unknown, which looks like an attack and not like the
 wrong file of settings. So the database keeps a fingerprint (never the pepper), and every
-start compares.
+start compares. The record stays with a pepper until it is configured nowhere and no key needs it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from django.db import transaction
+from django.db.models import Count, QuerySet
 
 from accounts import keytext
 from accounts.models import ApiKey, SecretFingerprint
@@ -29,26 +30,34 @@ def fingerprint(pepper: bytes) -> bytes:
     return keytext.digest(LABEL, pepper=pepper)
 
 
-@transaction.atomic
+def keys_by_pepper() -> dict[str, int]:
+    """How many living keys need each pepper; each moves to the current one when it is used."""
+    return dict(_living().values_list("pepper_id").annotate(number=Count("pk")))
+
+
+def _living() -> QuerySet[ApiKey]:
+    return ApiKey.objects.filter(deleted_at=None)
+
+
 def check(*, peppers: Mapping[str, bytes]) -> None:
     """Compare with the database's record, which the first call makes.
 
-    :raises PepperError: there is no pepper, or the recorded one is not among them
+    :raises PepperError: there is no pepper, or one that keys need is not among them
     """
     if not peppers:
         raise PepperError("KEY_PEPPER is not set.")
-    pepper_id, pepper = next(iter(peppers.items()))
-    SecretFingerprint.objects.get_or_create(
-        id=1, defaults={"pepper_id": pepper_id, "fingerprint": fingerprint(pepper)}
-    )
-    recorded = SecretFingerprint.objects.select_for_update(no_key=True).get(id=1)
-    known = recorded_pepper(recorded, peppers=peppers)
-    if known is None:
-        raise PepperError(
-            f"This database was made with another KEY_PEPPER (id {recorded.pepper_id!r}): "
-            "put that one back, or add it behind the new one."
-        )
-    _advance(recorded, to=pepper_id, pepper=pepper)
+    recorded = SecretFingerprint.objects.filter(id=1).first() or _record(peppers)
+    if recorded_pepper(recorded, peppers=peppers) is None:
+        _replace(peppers)
+
+
+def missing(*, peppers: Mapping[str, bytes]) -> dict[str, int]:
+    """How many living keys need each pepper that is not configured: they are refused."""
+    known = set(peppers)
+    recorded = SecretFingerprint.objects.filter(id=1).first()
+    if recorded is not None and recorded_pepper(recorded, peppers=peppers):
+        known.add(recorded.pepper_id)
+    return {name: number for name, number in keys_by_pepper().items() if name not in known}
 
 
 def recorded_pepper(recorded: SecretFingerprint, *, peppers: Mapping[str, bytes]) -> str | None:
@@ -59,10 +68,29 @@ def recorded_pepper(recorded: SecretFingerprint, *, peppers: Mapping[str, bytes]
     return None
 
 
-def _advance(recorded: SecretFingerprint, *, to: str, pepper: bytes) -> None:
-    # Once no living key needs the old pepper, the record moves on and it may be dropped.
-    old = ApiKey.objects.filter(deleted_at=None).exclude(pepper_id=to)
-    if recorded.pepper_id != to and not old.exists():
-        recorded.pepper_id = to
-        recorded.fingerprint = fingerprint(pepper)
-        recorded.save(update_fields=["pepper_id", "fingerprint"])
+def _record(peppers: Mapping[str, bytes]) -> SecretFingerprint:
+    facts = {"pepper_id": (name := _oldest(peppers)), "fingerprint": fingerprint(peppers[name])}
+    return SecretFingerprint.objects.get_or_create(id=1, defaults=facts)[0]
+
+
+def _oldest(peppers: Mapping[str, bytes]) -> str:
+    # A first look may come when the old one already stands behind a new one.
+    oldest = _living().order_by("pk").values_list("pepper_id", flat=True).first()
+    return oldest if oldest in peppers else next(iter(peppers))
+
+
+@transaction.atomic
+def _replace(peppers: Mapping[str, bytes]) -> None:
+    """Record another pepper, where the recorded one was rightly taken out."""
+    recorded = SecretFingerprint.objects.select_for_update(no_key=True).get(id=1)
+    if recorded_pepper(recorded, peppers=peppers) is not None:
+        return
+    needed = _living().filter(pepper_id=recorded.pepper_id).count()
+    if needed or recorded.pepper_id in peppers:
+        raise PepperError(
+            f"This database was made with another KEY_PEPPER (id {recorded.pepper_id!r}), which "
+            f"{needed} API keys need: put that one back, or add it behind the new one."
+        )
+    recorded.pepper_id = _oldest(peppers)
+    recorded.fingerprint = fingerprint(peppers[recorded.pepper_id])
+    recorded.save(update_fields=["pepper_id", "fingerprint"])

@@ -16,9 +16,10 @@ import structlog
 from django.db import DatabaseError
 from msgspec import Struct
 
-from accounts import keyrecord, keytext
+from accounts import keyrecord, keytext, rehashing
 from accounts.keyrecord import KeyRecord, KeyWorkspace
 from accounts.keyuse import BAD_KEY, permitted, presented_key
+from accounts.rehashing import Move
 from billing import ledger
 from common.errors import ApiError, retry_advice, retry_headers
 from proxy.connection import Reader, in_thread
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 KEPT_S = 10.0
 OLD_AFTER_S = 1.0
 MOST_KEPT = 50_000
+# What finds no place waits for the key's next use.
+MOST_MOVES = 1000
 
 
 class Caller(Struct, frozen=True):
@@ -60,6 +63,7 @@ class Doorkeeper:
         self.strangers = Strangers()
         self.kept: dict[bytes, Kept] = {}
         self.accounts: dict[tuple[int, int], tuple[int, int]] = {}
+        self.moves: dict[int, Move] = {}
         # Imported keys have any shape: where there are none, junk costs no query.
         self.imported_exist = True
 
@@ -119,7 +123,19 @@ class Doorkeeper:
         if len(self.kept) >= MOST_KEPT:
             self.kept.clear()
         self.kept[name] = Kept(record, now + KEPT_S)
+        self._note_move(text, record)
         return record
+
+    def _note_move(self, text: str, record: KeyRecord) -> None:
+        move = rehashing.move_of(text=text, record=record)
+        if move is not None and len(self.moves) < MOST_MOVES:
+            self.moves[record.id] = move
+
+    async def rehash(self) -> None:
+        """Hash the keys anew that were used and are under an older pepper."""
+        if self.moves:
+            moves, self.moves = self.moves.values(), {}
+            await self.reader.rows(rehashing.REHASH, rehashing.parameters(moves))
 
     async def _read(self, text: str) -> KeyRecord | None:
         if not (self.imported_exist or keytext.well_formed(text)):

@@ -105,7 +105,18 @@ def keys() -> Line:
     except pepper.PepperError as error:
         todo = "Put the right KEY_PEPPER back; until then every API key is refused."
         return Line("keys", False, str(error), todo)
-    return Line("keys", True, "KEY_PEPPER fits the keys in the database.")
+    if missing := pepper.missing(peppers=settings.KEY_PEPPERS):
+        todo = "Add it to KEY_PEPPER again; until then these keys are refused."
+        return Line("keys", False, f"Not in KEY_PEPPER: {_counted(missing)}.", todo)
+    older = pepper.keys_by_pepper()
+    older.pop(next(iter(settings.KEY_PEPPERS)), None)
+    moving = f" Until they are used: {_counted(older)}." if older else ""
+    return Line("keys", True, f"KEY_PEPPER fits the keys in the database.{moving}")
+
+
+def _counted(keys_by_pepper: Mapping[str, int]) -> str:
+    counted = sorted(keys_by_pepper.items())
+    return ", ".join(f"{name!r}, which {number} keys need" for name, number in counted)
 
 
 def migrations() -> Line:

@@ -14,7 +14,6 @@ from django.conf import settings
 from django.db import models
 from msgspec import Struct
 
-from accounts.models import ApiKey
 from common import crypto
 from common.crypto import UnreadableSecret
 
@@ -87,9 +86,3 @@ def reseal_column(column: Sealed) -> Count:
         else:
             count.changed_meanwhile += 1
     return count
-
-
-def keys_by_pepper() -> dict[str, int]:
-    """Return how many living API keys need each pepper: only their owners could move them."""
-    counted = ApiKey.objects.filter(deleted_at=None).values_list("pepper_id")
-    return dict(counted.annotate(number=models.Count("pk")).order_by("pepper_id"))

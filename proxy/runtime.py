@@ -22,6 +22,7 @@ import structlog
 from django.conf import settings
 from msgspec import Struct
 
+from accounts import pepper
 from billing import ledger
 from common import metrics
 from proxy import breakers, catalogue, quotas
@@ -48,6 +49,7 @@ CATALOGUE_POLL_S = 0.5
 DURABLE_WAIT_S = 5.0
 REPLAY_EVERY_S = 1.0
 MEASURE_EVERY_S = 2.0
+REHASH_EVERY_S = 1.0
 BORN = """
 insert into proxy_gatewayprocess (hostname, pid, started_at, heartbeat_at)
 values (%s, %s, clock_timestamp(), clock_timestamp()) returning id
@@ -122,6 +124,7 @@ class Runtime:
         Connect and begin to work; needs a running event loop.
 
         :raises psycopg.Error: the database is away
+        :raises accounts.pepper.PepperError: the database's keys need another pepper
         """
         self.reader = Reader()
         await self.reader.open()
@@ -133,6 +136,7 @@ class Runtime:
             raise
 
     async def _begin(self) -> None:
+        await in_thread(pepper.check, peppers=settings.KEY_PEPPERS)
         self.control = Connection()
         rows = await self.control.rows(BORN, (socket.gethostname()[:255], os.getpid()))
         self.process_id = rows[0][0]
@@ -154,6 +158,7 @@ class Runtime:
             asyncio.create_task(self._forever(self.share_breakers, breakers.SHARE_EVERY_S)),
             asyncio.create_task(self._forever(self.renew_leases, quotas.RENEW_EVERY_S)),
             asyncio.create_task(self._forever(self.measure, MEASURE_EVERY_S)),
+            asyncio.create_task(self._forever(self.doorkeeper.rehash, REHASH_EVERY_S)),
         ]
         self.checkpoints = Connection()
         self.beaten_at = 0.0

@@ -36,14 +36,42 @@ class TestCheck:
         pepper.check(peppers={"new": NEW, "old": OLD})
         assert SecretFingerprint.objects.get().pepper_id == "old"
 
-    def test_the_record_moves_on_when_no_living_key_needs_the_old_one(
+    def test_the_record_moves_on_when_the_old_one_is_gone_and_no_living_key_needs_it(
         self, key: ApiKey, alice: User
     ) -> None:
-        pepper.check(peppers={"old": OLD})
+        name = key.pepper_id
+        pepper.check(peppers={name: OLD})
+        with pytest.raises(PepperError, match="1 API keys need"):
+            pepper.check(peppers={"new": NEW})
         keys.delete(key=key, by=alice)
-        pepper.check(peppers={"new": NEW, "old": OLD})
+        pepper.check(peppers={"new": NEW, name: OLD})
+        assert SecretFingerprint.objects.get().pepper_id == name
         pepper.check(peppers={"new": NEW})
         assert SecretFingerprint.objects.get().pepper_id == "new"
+
+    def test_another_pepper_under_the_same_id_is_refused_even_without_keys(self) -> None:
+        pepper.check(peppers={"old": OLD})
+        with pytest.raises(PepperError):
+            pepper.check(peppers={"old": NEW})
+
+    def test_a_first_look_records_the_pepper_of_the_oldest_key(self, key: ApiKey) -> None:
+        pepper.check(peppers={"new": NEW, key.pepper_id: OLD})
+        assert SecretFingerprint.objects.get().pepper_id == key.pepper_id
+
+
+@pytest.mark.django_db
+class TestMissing:
+    def test_it_counts_living_keys_under_what_is_not_configured(
+        self, key: ApiKey, alice: User
+    ) -> None:
+        assert pepper.missing(peppers={key.pepper_id: OLD}) == {}
+        assert pepper.missing(peppers={"new": NEW}) == {key.pepper_id: 1}
+        keys.delete(key=key, by=alice)
+        assert pepper.missing(peppers={"new": NEW}) == {}
+
+    def test_a_pepper_that_has_another_id_now_is_there(self, key: ApiKey) -> None:
+        pepper.check(peppers={key.pepper_id: OLD})
+        assert pepper.missing(peppers={"renamed": OLD}) == {}
 
 
 class TestFingerprint:

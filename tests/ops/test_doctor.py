@@ -15,6 +15,7 @@ from pytest_django import Settings
 from common.redis import client as redis_client
 from proxy import health, heartbeats
 from proxy.models import TaskHeartbeat
+from tests.pages import make_key, person
 
 pytestmark = pytest.mark.django_db
 
@@ -39,6 +40,7 @@ class Trouble:
             cursor.execute("delete from django_migrations where app = 'proxy'")
 
     def keys(self) -> None:
+        make_key(person("alice"))
         health.check_all(["keys"])
         self.settings.KEY_PEPPERS = {"other": os.urandom(32)}
 

@@ -10,11 +10,13 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from accounts.models import ApiKey
 from billing.models import Alert
 from common import ids
 from common.redis import client as redis_client
 from proxy import health, heartbeats, spool, tasks
 from proxy.models import Model, Provider, TaskHeartbeat
+from tests.pages import make_key, person
 
 pytestmark = pytest.mark.django_db
 
@@ -22,6 +24,11 @@ pytestmark = pytest.mark.django_db
 def line(name: str) -> health.Line:
     (line,) = health.check_all([name])
     return line
+
+
+def stored_key(name: str = "alice") -> ApiKey:
+    """A living key under the current pepper."""
+    return make_key(person(name))
 
 
 class TestCheckAll:
@@ -61,11 +68,34 @@ class TestConfiguration:
 
 class TestKeys:
     def test_another_pepper_is_told(self, settings: Settings) -> None:
+        stored_key()
         assert line("keys").ok
         settings.KEY_PEPPERS = {"other": os.urandom(32)}
         found = line("keys")
         assert not found.ok
         assert "KEY_PEPPER" in found.message
+
+    def test_it_says_how_many_keys_still_need_an_older_pepper(self, settings: Settings) -> None:
+        name = stored_key().pepper_id
+        assert line("keys").ok
+        settings.KEY_PEPPERS = {"next": os.urandom(32), **settings.KEY_PEPPERS}
+        found = line("keys")
+        assert found.ok
+        assert f"{name!r}, which 1 keys need" in found.message
+
+    def test_keys_under_a_pepper_that_was_taken_out_too_early_are_told(
+        self, settings: Settings
+    ) -> None:
+        before = dict(settings.KEY_PEPPERS)
+        stored_key()
+        assert line("keys").ok
+        settings.KEY_PEPPERS = {"next": os.urandom(32), **before}
+        stored_key("bob")
+        settings.KEY_PEPPERS = before
+        found = line("keys")
+        assert not found.ok
+        assert "'next', which 1 keys need" in found.message
+        assert found.todo
 
 
 class TestMonths:

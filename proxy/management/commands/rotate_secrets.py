@@ -8,15 +8,16 @@ from typing import Any
 import msgspec
 from django.core.management.base import BaseCommand
 
+from accounts import pepper
 from proxy import resealing
 
 
 class Command(BaseCommand):
     help = (
         "Seal under the first ENCRYPTION_KEY whatever another one sealed, while the product is at "
-        "work, and say how many API keys need each KEY_PEPPER. Afterwards what nothing needs can "
-        "be taken out of the environment. Safe to repeat. Exit code 1 where something cannot be "
-        "read."
+        "work, and say how many API keys need each KEY_PEPPER: each moves to the first one when it "
+        "is used. Afterwards what nothing needs can be taken out of the environment. Safe to "
+        "repeat. Exit code 1 where something cannot be read."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         counts = resealing.reseal()
-        peppers = resealing.keys_by_pepper()
+        peppers = pepper.keys_by_pepper()
         if options["json"]:
             told = {"columns": counts, "keys_by_pepper": peppers}
             self.stdout.write(msgspec.json.encode(told).decode())
