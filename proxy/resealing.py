@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.conf import settings
 from django.db import models
@@ -18,6 +19,8 @@ from common import crypto
 from common.crypto import UnreadableSecret
 
 OURS = ("accounts", "billing", "proxy")
+# What allauth has the adapter seal, within one column of JSON.
+FACTORS = ("secret", "seed")
 
 
 class Sealed(Struct, frozen=True):
@@ -61,7 +64,7 @@ def beside(name: str, names: set[str]) -> str:
 
 def reseal() -> list[Count]:
     """Seal under the current key whatever an older one sealed."""
-    return [reseal_column(column) for column in columns()]
+    return [*(reseal_column(column) for column in columns()), reseal_factors()]
 
 
 def reseal_column(column: Sealed) -> Count:
@@ -82,6 +85,26 @@ def reseal_column(column: Sealed) -> Count:
             **{"pk": pk, column.field: sealed, column.key_field: key_id}
         )
         if same.update(**{column.field: again, column.key_field: again_id}):
+            count.resealed += 1
+        else:
+            count.changed_meanwhile += 1
+    return count
+
+
+def reseal_factors() -> Count:
+    """Seal the secrets of second factors again, and those that were never sealed."""
+    count = Count("mfa_authenticator.data")
+    for pk, facts in Authenticator.objects.values_list("pk", "data").iterator(chunk_size=500):
+        older = [name for name in FACTORS if name in facts and not crypto.is_current(facts[name])]
+        if not older:
+            continue
+        try:
+            again = {name: crypto.seal_text(crypto.unseal_text(facts[name])) for name in older}
+        except UnreadableSecret:
+            count.unreadable += 1
+            continue
+        # A recovery code that is used meanwhile changes the same column.
+        if Authenticator.objects.filter(pk=pk, data=facts).update(data=facts | again):
             count.resealed += 1
         else:
             count.changed_meanwhile += 1

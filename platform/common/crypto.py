@@ -4,6 +4,8 @@ Secrets at rest: AES-256-GCM under a named key, so that keys can be rotated.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 from collections.abc import Mapping
 
@@ -44,3 +46,29 @@ def unseal(ciphertext: bytes, key_id: str) -> bytes:
         return AESGCM(key).decrypt(nonce, sealed, key_id.encode())
     except InvalidTag:
         raise UnreadableSecret(f"A secret sealed with key {key_id!r} was altered.") from None
+
+
+def seal_text(text: str) -> str:
+    """Encrypt a text into a text that names its key, for where there is one column."""
+    sealed, key_id = seal(text.encode())
+    return f"{key_id}:{base64.b64encode(sealed).decode()}"
+
+
+def unseal_text(text: str) -> str:
+    """
+    Decrypt what ``seal_text`` made; a text that names no key was never sealed.
+
+    :raises UnreadableSecret: unknown key id, or altered ciphertext
+    """
+    key_id, colon, sealed = text.rpartition(":")
+    if not colon:
+        return text
+    try:
+        return unseal(base64.b64decode(sealed, validate=True), key_id).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise UnreadableSecret(f"A secret sealed with key {key_id!r} was altered.") from None
+
+
+def is_current(text: str) -> bool:
+    """Tell whether a text is sealed under the current key."""
+    return text.startswith(f"{next(iter(_keyring()))}:")

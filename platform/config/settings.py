@@ -15,6 +15,7 @@ from typing import Any
 import environ
 from celery.schedules import crontab
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from common.crypto_keys import parse_keyring
 from common.money import nanos_from_usd
@@ -182,6 +183,7 @@ ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_ON_GET = False
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+MFA_ADAPTER = "accounts.factors.FactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 # Browsers make passkeys on https and on localhost only.
@@ -261,7 +263,20 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-MAIL = env.email_url("EMAIL_URL", default="filemail:")
+
+
+def mail_server(url: str) -> dict[str, Any]:
+    """Read the mail server's address; one that is none is a problem for config.startup."""
+    try:
+        return dict(env.email_url_config(url))
+    except ImproperlyConfigured:
+        CONFIGURATION_PROBLEMS.append(
+            "EMAIL_URL is no address of a mail server; write smtp+tls://user:password@host:587."
+        )
+        return dict(env.email_url_config("filemail:"))
+
+
+MAIL = mail_server(env.str("EMAIL_URL", "") or "filemail:")
 EMAIL_BACKEND = MAIL["EMAIL_BACKEND"]
 EMAIL_FILE_PATH = str(DATA_DIR / "mail")
 EMAIL_HOST = MAIL["EMAIL_HOST"] or "localhost"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,15 +118,14 @@ class TestMakeEnv:
             "import sys; sys.exit('; '.join(startup.problems()) or None)"
         )
         given = {name: lines[name] for name in ("SECRET_KEY", "KEY_PEPPER", "ENCRYPTION_KEY")}
-        fit = run(
-            sys.executable,
-            "-c",
-            start,
-            DJANGO_SETTINGS_MODULE="config.settings",
-            PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}",
-            **given,
-        )
+        terms = given | {
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}",
+        }
+        fit = run(sys.executable, "-c", start, **terms, EMAIL_URL=lines["EMAIL_URL"])
         assert fit.returncode == 0, fit.stderr
+        unfit = run(sys.executable, "-c", start, **terms, EMAIL_URL="nowhere")
+        assert "EMAIL_URL is no address" in unfit.stderr
         before = file.read_text()
         assert run(str(DEPLOY / "make-env"), "example.org", str(file)).returncode != 0
         assert file.read_text() == before
@@ -143,33 +141,8 @@ class TestUnits:
         assert "Environment=" in text
         assert not re.search(r"(KEY|PASSWORD)=", text)
 
-    def test_systemd_finds_nothing_wrong(self, tmp_path: Path) -> None:
-        verify = shutil.which("systemd-analyze")
-        units = []
-        for path in sorted((DEPLOY / "systemd").iterdir()):
-            # The program need not be installed here.
-            text = re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", path.read_text())
-            (tmp_path / path.name).write_text(text.replace("User=tollgate", "User=root"))
-            name = path.name.replace("@.", "@8000.")
-            units.append(str(tmp_path / path.name) if name == path.name else "")
-        if verify is None:
-            # Not on this machine; the sections are still those of a unit.
-            assert all("[Unit]" in Path(unit).read_text() for unit in units if unit)
-            return
-        found = run(verify, "verify", "--man=no", *filter(None, units))
-        ours = [line for line in found.stderr.splitlines() if "tollgate" in line]
-        assert ours == []
-
 
 class TestAlerts:
-    def test_promtool_lets_each_alert_fire(self) -> None:
-        promtool = shutil.which("promtool")
-        tests = DEPLOY / "prometheus" / "tollgate.tests.yaml"
-        if promtool is None:
-            return
-        found = run(promtool, "test", "rules", str(tests))
-        assert found.returncode == 0, found.stdout + found.stderr
-
     def test_each_alert_has_its_test_and_says_what_to_do(self, rules: list[dict[str, Any]]) -> None:
         tests = yaml.safe_load((DEPLOY / "prometheus" / "tollgate.tests.yaml").read_text())
         fired = {
