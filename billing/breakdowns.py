@@ -119,7 +119,7 @@ def top(
     if not dearest:
         return []
     read = partial(summaries.used, by=[part], first=first, last=last, workspace_id=places)
-    only: dict[str, Any] = {str(part): sorted(key for (key,) in dearest)}
+    only: dict[str, Any] = {str(part): sorted(rank.key[0] for rank in dearest)}
     groups = read(**only)
     cells = [(group.key[0], first, group.used) for group in groups]
     return _lines(cells, _names(by, [workspace], cells))
@@ -162,7 +162,7 @@ def _keys(places: list[int], first: date, last: date) -> tuple[list[Line], bool]
     dearest = summaries.dearest(
         by=[By.KEY], count=KEYS_SHOWN + 1, first=first, last=last, workspace_id=places
     )
-    shown = sorted(key for (key,) in dearest[:KEYS_SHOWN])
+    shown = sorted(rank.key[0] for rank in dearest[:KEYS_SHOWN])
     cells = [(group.key[0], first, group.used) for group in read(by=[By.KEY], key_id=shown)]
     names = _names("key", [], cells)
     cells.sort(key=lambda cell: (*_dear(cell[2]), names[cell[0]][0]))

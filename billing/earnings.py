@@ -106,7 +106,7 @@ def _dearest(lines: list[Line]) -> list[Line]:
 
 def _customers(first: date, last: date) -> list[Line]:
     keys = summaries.dearest(by=[By.WORKSPACE], first=first, last=last, count=MOST_SHOWN)
-    wanted = [key[0] for key in keys]
+    wanted = [rank.key[0] for rank in keys]
     if not wanted:
         return []
     groups = summaries.used(

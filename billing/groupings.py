@@ -4,6 +4,9 @@ Groups of usage by the page: days the newest first, then the dearest first.
 Whatever a page costs may not grow with the number of keys more than one quick ranking does: the
 sums of a page's rows are read for these rows only, days are read one after the other, and where
 keys are parted further, the dearest key comes first with all its parts.
+
+A page goes on after the rank of the last group, not after so many: what is used meanwhile moves
+the groups that it belongs to, and no others.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from billing import summaries
-from billing.summaries import By, Group
+from billing.summaries import By, Group, Rank
+from common.errors import bad_parameter
 from common.pagination import Position, Wanted
 
 # A few keys' days are looked up by index; more than these are read as a whole.
@@ -24,34 +28,43 @@ LEADING: Final = (By.WORKSPACE, By.KEY)
 def page(
     *, by: Sequence[By], first: date, last: date, narrowed: Mapping[str, Any], wanted: Wanted
 ) -> tuple[list[Group], Position | None]:
-    """The groups of one page, and the next position."""
-    end, behind, skip = _position(wanted.after, last)
+    """
+    The groups of one page, and the next position: what it goes on after, not how many.
+
+    :raises common.errors.ApiError: 400 the position is one of other groups
+    """
+    if By.KEY in by and By.DAY not in by:
+        return _by_key(by, first, last, narrowed, wanted)
+    after = _rank(by, wanted.after) if wanted.after is not None else None
     if By.DAY in by:
-        found = _newest(by, first, min(end, last), skip, narrowed, wanted.limit + 1)
-    elif By.KEY in by:
-        return _by_key(by, first, last, (end, behind, skip), narrowed, wanted.limit)
+        found = _newest(by, first, last, after, narrowed, wanted.limit + 1)
     else:
-        found = _ranked(by, first, last, skip, narrowed, wanted.limit + 1)
-    if len(found) <= wanted.limit:
-        return found, None
-    shown = found[: wanted.limit]
-    return shown, _after(by, shown, end, skip)
+        found = _ranked(by, first, last, after, narrowed, wanted.limit + 1)
+    shown = [group for _, group in found[: wanted.limit]]
+    return shown, _told(found[wanted.limit - 1][0]) if len(found) > wanted.limit else None
 
 
-def _position(after: Position | None, last: date) -> tuple[date, int, int]:
-    """The day a page begins at, how many keys lie behind, and groups (of that day or key)."""
-    if after is None:
-        return last, 0, 0
-    return date.fromisoformat(after[0]), int(after[1]), int(after[2])
+def _told(rank: Rank) -> Position:
+    """A place as JSON can hold it."""
+    key = [part.isoformat() if isinstance(part, date) else part for part in rank.key]
+    return [rank.spent, rank.requests, key]
 
 
-def _after(by: Sequence[By], shown: Sequence[Group], end: date, skip: int) -> Position:
-    if By.DAY not in by:
-        return [end.isoformat(), 0, skip + len(shown)]
-    at = by.index(By.DAY)
-    day = shown[-1].key[at]
-    same = sum(group.key[at] == day for group in shown)
-    return [day.isoformat(), 0, same + (skip if day == end else 0)]
+def _rank(by: Sequence[By], told: Position) -> Rank:
+    try:
+        spent, requests, key = told
+        parts = tuple(_part(name, part) for name, part in zip(by, key, strict=True))
+        return Rank(parts, int(spent), int(requests))
+    except (TypeError, ValueError):
+        raise bad_parameter("This is no cursor of this list.", param="cursor") from None
+
+
+def _part(name: By, part: Any) -> Any:
+    if name is By.DAY:
+        return date.fromisoformat(part)
+    if isinstance(part, int) != (name in LEADING):
+        raise ValueError(f"{part!r} is no {name}")
+    return part
 
 
 def _lead(by: Sequence[By], key: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -59,53 +72,75 @@ def _lead(by: Sequence[By], key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _by_key(
-    by: Sequence[By],
-    first: date,
-    last: date,
-    after: tuple[date, int, int],
-    narrowed: Mapping[str, Any],
-    limit: int,
+    by: Sequence[By], first: date, last: date, narrowed: Mapping[str, Any], wanted: Wanted
 ) -> tuple[list[Group], Position | None]:
     """Groups of the dearest keys, each key's together."""
-    end, behind, skip = after
     leading = [name for name in by if name in LEADING]
+    lead, behind = _places(by, leading, wanted.after)
     # Each key has at least one group; those of the first may all be behind.
     ranked = summaries.dearest(
-        by=leading, first=first, last=last, count=limit + 2, after=behind, **narrowed
+        by=leading,
+        first=first,
+        last=last,
+        count=wanted.limit + 2,
+        after=lead,
+        including=True,
+        **narrowed,
     )
-    rank = {lead: at for at, lead in enumerate(ranked)}
-    sums = _sums(by, leading, ranked, first, last, narrowed)
+    rank = {each.key: at for at, each in enumerate(ranked)}
+    sums = _sums(by, leading, [each.key for each in ranked], first, last, narrowed)
     groups = [group for group in sums if _lead(by, group.key) in rank]
+    if lead is not None and behind is not None:
+        groups = [
+            group
+            for group in groups
+            if _lead(by, group.key) != lead.key or _dear(group) > _order(behind)
+        ]
     groups.sort(key=lambda group: (rank[_lead(by, group.key)], *_dear(group)))
-    shown = groups[skip : skip + limit]
-    if len(groups) <= skip + limit:
+    shown = groups[: wanted.limit]
+    if len(groups) <= wanted.limit:
         return shown, None
-    lead = _lead(by, shown[-1].key)
-    told = sum(_lead(by, group.key) == lead for group in groups[: skip + limit])
-    return shown, [end.isoformat(), behind + rank[lead], told]
+    end = shown[-1]
+    place = Rank(end.key, end.used.spent, end.used.requests)
+    return shown, [_told(ranked[rank[_lead(by, end.key)]]), _told(place)]
+
+
+def _places(
+    by: Sequence[By], leading: Sequence[By], after: Position | None
+) -> tuple[Rank | None, Rank | None]:
+    """The key that a page goes on with, and the group of it that it goes on after."""
+    if after is None:
+        return None, None
+    if not isinstance(after, list) or len(after) != 2:
+        raise bad_parameter("This is no cursor of this list.", param="cursor")
+    return _rank(leading, after[0]), _rank(by, after[1])
 
 
 def _dear(group: Group) -> tuple[Any, ...]:
-    return (-group.used.spent, -group.used.requests, group.key)
+    return _order(Rank(group.key, group.used.spent, group.used.requests))
+
+
+def _order(rank: Rank) -> tuple[Any, ...]:
+    return (-rank.spent, -rank.requests, rank.key)
 
 
 def _newest(
     by: Sequence[By],
     first: date,
-    end: date,
-    skip: int,
+    last: date,
+    after: Rank | None,
     narrowed: Mapping[str, Any],
     count: int,
-) -> list[Group]:
-    found: list[Group] = []
+) -> list[tuple[Rank, Group]]:
+    found: list[tuple[Rank, Group]] = []
+    end = last if after is None else min(last, after.key[by.index(By.DAY)])
     # Without keys a range has few groups, however long it is.
     spans = _spans(first, end) if By.KEY in by else [(first, end)] if first <= end else []
     for since, until in spans:
         rest = count - len(found)
         if rest <= 0:
             break
-        behind = skip if until == end else 0
-        found += _ranked(by, since, until, behind, narrowed, rest)
+        found += _ranked(by, since, until, after, narrowed, rest)
     return found
 
 
@@ -124,32 +159,23 @@ def _ranked(
     by: Sequence[By],
     first: date,
     last: date,
-    skip: int,
+    after: Rank | None,
     narrowed: Mapping[str, Any],
     count: int,
-) -> list[Group]:
+) -> list[tuple[Rank, Group]]:
+    """Groups with their ranks, in this order."""
     ranked = summaries.dearest(
         by=by,
         first=first,
         last=last,
         count=count,
-        after=skip,
+        after=after,
         newest_first=By.DAY in by,
         **narrowed,
     )
-    return _summed(by, ranked, first, last, narrowed)
-
-
-def _summed(
-    by: Sequence[By],
-    ranked: Sequence[tuple[Any, ...]],
-    first: date,
-    last: date,
-    narrowed: Mapping[str, Any],
-) -> list[Group]:
-    """The sums of the groups with these keys, in their order."""
-    sums = {group.key: group for group in _sums(by, by, ranked, first, last, narrowed)}
-    return [sums[key] for key in ranked if key in sums]
+    keys = [rank.key for rank in ranked]
+    sums = {group.key: group for group in _sums(by, by, keys, first, last, narrowed)}
+    return [(rank, sums[rank.key]) for rank in ranked if rank.key in sums]
 
 
 def _sums(

@@ -81,9 +81,20 @@ class Group:
     used: Used
 
 
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """The key of a group and what it is ranked by: a place that stays where others come in."""
+
+    key: tuple[Any, ...]
+    spent: int
+    requests: int
+
+
 NARROWING = frozenset({By.MODEL, By.KEY, By.PROVIDER, By.ASSET, By.WORKSPACE})
 MEASURES = tuple(field.name for field in fields(Used))
 RANKS = ("requests", "spent")
+# PostgreSQL's number of a day less Python's.
+JULIAN_OF_ORDINAL = 1721425
 COUNTED = {
     "requests": "sign",
     "errors": "case when status is null or status >= 400 then sign else 0 end",
@@ -167,30 +178,50 @@ def dearest(
     first: date,
     last: date,
     count: int,
-    after: int = 0,
+    after: Rank | None = None,
+    including: bool = False,
     newest_first: bool = False,
     workspace_id: int | Sequence[int] | None = None,
     **equal: Narrow,
-) -> list[tuple[Any, ...]]:
+) -> list[Rank]:
     """
-    The keys of the dearest groups, by spent, then requests: ``count`` of them ``after`` so many.
+    The keys of the dearest groups, by spent, then requests: ``count`` of them after a place.
 
-    With ``newest_first`` those of the newest days. Only what they are ranked by is summed, keys
-    by the week where they can be, so it is quick over very many of them.
+    With ``including`` the group of that place comes first again, if it is still there; with
+    ``newest_first`` those of the newest days. Only what they are ranked by is summed, keys by
+    the week where they can be, so it is quick over very many of them.
 
     :raises ValueError: a name to narrow by that usage is not summed by
     """
     narrowed = _narrowed(workspace_id, equal)
     order = ", ".join([*["day desc"] * newest_first, "spent desc", "requests desc", *by])
-    end = f"order by {order} limit {int(count)} offset {int(after)}"
+    beyond, place = _beyond(by, after, newest_first=newest_first, including=including)
+    end = f"{beyond} order by {order} limit {int(count)}"
     statement = _statement(by=by, narrowed=narrowed, measures=RANKS, end=end)
     given: Mapping[str, Any] = narrowed
     if By.KEY in by and {*by, *narrowed} <= {By.KEY, By.WORKSPACE}:
         weeks = weeks_of(first, last)
         given = {**narrowed, "weeks": weeks.whole, "more": weeks.more, "less": weeks.less}
         statement = _ranking(by=by, narrowed=narrowed, end=end)
-    rows = _read(statement, given, first=first, last=last)
-    return [tuple(row[1 : len(by) + 1]) for row in rows]
+    rows = _read(statement, {**given, **place}, first=first, last=last)
+    return [Rank(tuple(row[1:-2]), spent=row[-1], requests=row[-2]) for row in rows]
+
+
+def _beyond(
+    by: Sequence[By], after: Rank | None, *, newest_first: bool, including: bool
+) -> tuple[str, dict[str, Any]]:
+    """What groups have to be to come after a place, in the order of ``dearest``."""
+    if after is None:
+        return "", {}
+    days = ["-extract(julian from day)"] * newest_first
+    left = ", ".join([*days, "-sum(spent)", "-sum(requests)", *by])
+    values = [-after.spent, -after.requests, *after.key]
+    if newest_first:
+        day = after.key[by.index(By.DAY)]
+        values.insert(0, -(day.toordinal() + JULIAN_OF_ORDINAL))
+    place = {f"after_{at}": value for at, value in enumerate(values)}
+    right = ", ".join(f"%({name})s" for name in place)
+    return f"and ({left}) {'>=' if including else '>'} ({right})", place
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,4 +119,4 @@ class TestDearest:
             workspace_id=home.pk,
         )
 
-        assert found == [(dear.pk,), (cheap.pk,)]
+        assert [rank.key for rank in found] == [(dear.pk,), (cheap.pk,)]
