@@ -60,3 +60,50 @@ class TestQueries:
                 place = filled(path, alice.addresses())
                 error = refusal(alice.session().ask("GET", f"{place}?nonsense=1"))
                 assert (error["reason"], error["param"]) == ("unsupported_parameter", "nonsense")
+
+
+def references(alice: Tenant, bob: Tenant) -> list[tuple[str, str, dict[str, Any]]]:
+    """Calls for alice that name what is bob's in a field that is accepted."""
+    theirs, key = bob.addresses(), f"keys/{alice.key.public_id}"
+    wishes = {"enabled": True, "threshold_usd": "1", "amount_usd": "20", "monthly_limit_usd": "40"}
+    new = {"name": "x", "scopes": ["chat"]}
+    return [
+        ("POST", "keys", new | {"workspaces": [theirs["workspace_id"]]}),
+        ("POST", "keys", new | {"workspaces": [alice.workspace.public_id, theirs["workspace_id"]]}),
+        ("POST", "keys", new | {"service_account_id": theirs["service_account_id"]}),
+        ("PATCH", key, {"workspaces": [theirs["workspace_id"]]}),
+        ("PATCH", key, {"workspaces": [alice.workspace.public_id, theirs["workspace_id"]]}),
+        ("POST", "top-ups", {"amount_usd": "20", "card": theirs["card_id"]}),
+        ("PUT", "auto-top-up", wishes | {"card": theirs["card_id"]}),
+        ("POST", "exports", {"kind": "logs", "filter": {"workspace_id": theirs["workspace_id"]}}),
+    ]
+
+
+class TestReferences:
+    @pytest.mark.parametrize("by_key", [True, False])
+    def test_to_what_is_anothers_change_nothing(
+        self, alice: Tenant, bob: Tenant, settings: Any, by_key: bool
+    ) -> None:
+        settings.STRIPE_SECRET_KEY = "sk_test_x"
+        program = alice.program() if by_key else alice.session()
+        before = AuditEvent.objects.count()
+
+        for method, path, body in references(alice, bob):
+            response = program.ask(method, path, body)
+            assert response.status_code in (400, 403, 404), (method, path, response.content)
+            assert bob.owner.email not in response.content.decode()
+
+        assert AuditEvent.objects.count() == before
+
+    def test_are_all_tried(self) -> None:
+        """A field that names something by its id is tried above, or names nobody's."""
+        tried = {"workspaces", "service_account_id", "card"}
+        harmless = {"external_id", "token", "package", "asset", "kind"}
+        naming = {
+            name
+            for route in WRITING
+            for name in route.operation.body().fields
+            if name.endswith("_id") or name in tried | {"workspace", "key", "user", "member"}
+        }
+
+        assert naming - harmless == tried
