@@ -58,4 +58,5 @@ def _terms(key: ApiKey) -> keystore.Terms:
         expires_at=key.expires_at,
         tpm=key.tpm,
         max_streams=key.max_streams,
+        prompt_logging=key.prompt_logging,
     )

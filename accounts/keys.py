@@ -18,7 +18,16 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import audit, keybounds, keylimits, keyrights, keystore, webhookevents, workspaces
+from accounts import (
+    audit,
+    keybounds,
+    keylimits,
+    keyrights,
+    keystore,
+    promptlogging,
+    webhookevents,
+    workspaces,
+)
 from accounts.actors import is_operator, rights
 from accounts.errors import ForeignWorkspace, Invalid, Missing
 from accounts.keyrecord import FIND, KeyRecord, KeyWorkspace, digests, find, from_row, read_version
@@ -74,6 +83,7 @@ def create(
     max_streams: int | None = None,
     ips: Iterable[str] = (),
     expires_at: datetime | None = None,
+    prompt_logging: bool = True,
     kind: str = ApiKey.Kind.STANDARD,
 ) -> tuple[ApiKey, str]:
     """A new key and its text, which nobody can read again.
@@ -93,6 +103,7 @@ def create(
         expires_at=keylimits.expiry(expires_at, now=timezone.now()),
         tpm=keylimits.tpm(tpm),
         max_streams=keylimits.max_streams(max_streams),
+        prompt_logging=prompt_logging,
     )
     keyrights.require_to_make(by=by, owner=owner, carried=carried, wanted=terms.scopes)
     terms = keybounds.inherit(terms, by=by)
@@ -128,6 +139,7 @@ def update(
     max_streams: int | Unchanged | None = UNCHANGED,
     ips: Iterable[str] | Unchanged = UNCHANGED,
     expires_at: datetime | Unchanged | None = UNCHANGED,
+    prompt_logging: bool | Unchanged = UNCHANGED,
 ) -> ApiKey:
     """Change what is given, leave the rest; new rights are proved as for a new key.
 
@@ -141,7 +153,8 @@ def update(
     ended = current.expires_at is not None and current.expires_at <= timezone.now()
     carried, wider = _change_rights(current, workspaces, scopes, by=by)
     terms = {"name": name, "models": models, "rpm": rpm, "tpm": tpm, "max_streams": max_streams}
-    _change_terms(current, terms | {"ips": ips, "expires_at": expires_at}, carried, by=by)
+    others = {"ips": ips, "expires_at": expires_at, "prompt_logging": prompt_logging}
+    _change_terms(current, terms | others, carried, by=by)
     changed = [name for name in keybounds.BOUND if getattr(current, name) != before[name]]
     keybounds.require(by=by, terms=current, carried=carried, names=changed)
     saved = keystore.save(key=current, fields=keystore.CHANGEABLE)
@@ -185,6 +198,7 @@ def _change_terms(
         "max_streams": keylimits.max_streams,
         "ips": keylimits.ips,
         "expires_at": lambda moment: keylimits.expiry(moment, now=timezone.now()),
+        "prompt_logging": bool,
     }
     for name, value in given.items():
         if not isinstance(value, Unchanged):
@@ -267,6 +281,7 @@ def delete(*, key: ApiKey, by: Actor) -> ApiKey:
     before = audit.facts(current, "deleted_at")
     current.deleted_at = timezone.now()
     saved = keystore.save(key=current, fields=["deleted_at"])
+    promptlogging.forget(key=saved)
     keystore.record(
         action="key.deleted",
         key=saved,

@@ -23,6 +23,7 @@ from accounts.scopes import Scope
 
 CHANGEABLE: Final = (
     *("name", "scopes", "models", "rpm", "tpm", "max_streams", "ips", "expires_at"),
+    "prompt_logging",
 )
 
 # Called inside the transaction that makes a key, so that what a layer above needs for it (its
@@ -42,6 +43,7 @@ class Terms:
     expires_at: datetime | None
     tpm: int | None = None
     max_streams: int | None = None
+    prompt_logging: bool = True
 
 
 def store(
@@ -70,6 +72,7 @@ def store(
         rpm=terms.rpm,
         tpm=terms.tpm,
         max_streams=terms.max_streams,
+        prompt_logging=terms.prompt_logging,
         ips=terms.ips,
         expires_at=terms.expires_at,
         created_by_id=person_id(by),

@@ -26,6 +26,7 @@ urlpatterns = [
     path("dashboard/settings/profile", views_settings.profile, name="settings_profile"),
     path("dashboard/settings/workspace", views_settings.rename, name="workspace_rename"),
     path("dashboard/settings/workspaces", views_settings.create, name="workspace_create"),
+    path("dashboard/settings/prompts", views_settings.prompt_logging, name="workspace_prompts"),
     path("dashboard/settings/workspace/close", views_settings.close, name="workspace_close"),
     path("dashboard/settings/data.json", views_settings.personal_record, name="personal_record"),
     path("dashboard/settings/delete", views_settings.delete_account, name="account_delete"),

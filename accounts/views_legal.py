@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.safestring import mark_safe
@@ -19,4 +20,5 @@ def legal_text(request: HttpRequest, name: str) -> HttpResponse:
         raise Http404
     # The operator's own file, rendered with tags escaped.
     body = mark_safe(markdown.html(text.markdown))  # noqa: S308
-    return render(request, "public/legal.html", {"text": text, "body": body})
+    context = {"text": text, "body": body, "most_prompt_days": settings.PROMPT_LOG_MAX_DAYS}
+    return render(request, "public/legal.html", context)

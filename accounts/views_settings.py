@@ -22,10 +22,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import erasure, personal, profiles, seats, workspaces
+from accounts import erasure, personal, profiles, promptlogging, seats, workspaces
 from accounts.errors import Invalid
 from accounts.models import User
 from accounts.outcomes import attempt
+from accounts.promptlogging import Wish
 from accounts.scopes import Role
 from accounts.seats import Seat, seated
 
@@ -100,6 +101,9 @@ def _page(request: HttpRequest, seat: Seat, form: ProfileForm) -> HttpResponse:
         "profile": form,
         "may_rename": seat.role in (Role.OWNER, Role.ADMIN),
         "may_close": seat.role is Role.OWNER and seat.workspace.personal_of_id is None,
+        "may_log_prompts": seat.role is Role.OWNER,
+        "most_prompt_days": settings.PROMPT_LOG_MAX_DAYS,
+        "prompt_version": promptlogging.version(seat.workspace),
     }
     return render(
         request, "dashboard/settings/page.html", context, status=400 if form.errors else 200
@@ -130,6 +134,28 @@ def rename(request: HttpRequest, seat: Seat) -> HttpResponse:
     name = request.POST.get("name", "")
     done = _("The workspace has its new name.")
     attempt(request, done, workspaces.rename, workspace=seat.workspace, name=name, by=seat.user)
+    return redirect("settings")
+
+
+@require_POST
+@seated
+def prompt_logging(request: HttpRequest, seat: Seat) -> HttpResponse:
+    """Switch the keeping of prompts and answers on or off."""
+    days = request.POST.get("days", "")
+    wish = Wish(
+        enabled=request.POST.get("enabled") == "on",
+        days=int(days) if days.isascii() and days.isdigit() and len(days) < 4 else 0,
+        forget=request.POST.get("forget") == "on",
+    )
+    attempt(
+        request,
+        _("Saved."),
+        promptlogging.change,
+        workspace=seat.workspace,
+        wish=wish,
+        by=seat.user,
+        version=request.POST.get("version"),
+    )
     return redirect("settings")
 
 

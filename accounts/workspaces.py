@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import actors, audit, tiers, versions
+from accounts import actors, audit, promptlogging, tiers, versions
 from accounts.actors import Actor, is_operator
 from accounts.actors import role_in as role_in
 from accounts.errors import Forbidden, ForeignWorkspace, Invalid, Missing
@@ -180,6 +180,7 @@ def close(*, workspace: Workspace, by: Actor) -> Workspace:
     if current.closed_at is None:
         current.closed_at = timezone.now()
         current.save(update_fields=["closed_at"])
+        promptlogging.forget(workspace=current)
         _record("workspace.closed", current, by=by, before=before)
     workspace.closed_at = current.closed_at
     return current
@@ -195,6 +196,7 @@ def close_personal(*, user: User) -> None:
     before = facts(current)
     current.closed_at = timezone.now()
     current.save(update_fields=["closed_at"])
+    promptlogging.forget(workspace=current)
     _record("workspace.closed", current, by=user, before=before)
 
 

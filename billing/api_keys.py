@@ -32,7 +32,17 @@ from common import pagination
 
 MANAGE = needs(Scope.KEYS_MANAGE, people=True)
 READ = needs(Scope.KEYS_READ, people=True)
-TERMS = ("name", "scopes", "models", "rpm", "tpm", "max_streams", "ips", "expires_at")
+TERMS = (
+    "name",
+    "scopes",
+    "models",
+    "rpm",
+    "tpm",
+    "max_streams",
+    "ips",
+    "expires_at",
+    "prompt_logging",
+)
 MAX_OVERLAP_H = keyrotation.MAX_OVERLAP // timedelta(hours=1)
 
 
@@ -82,6 +92,10 @@ class TermsSerializer(Strict):
         child=serializers.CharField(max_length=64), required=False, max_length=keylimits.MAX_LIST
     )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    prompt_logging = serializers.BooleanField(
+        required=False,
+        help_text="False: of its calls no words are kept, whatever the workspace chose.",
+    )
     daily_usd = UsdField(required=False, allow_null=True, help_text="Null: no cap of its own.")
     monthly_usd = UsdField(required=False, allow_null=True, help_text="Null: no cap of its own.")
 

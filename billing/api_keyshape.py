@@ -78,6 +78,7 @@ class KeySerializer(serializers.Serializer[Any]):
     tpm = serializers.IntegerField(source="row.tpm", allow_null=True)
     max_streams = serializers.IntegerField(source="row.max_streams", allow_null=True)
     ips = serializers.ListField(source="row.ips", child=serializers.CharField())
+    prompt_logging = serializers.BooleanField(source="row.prompt_logging")
     daily_usd = UsdField(source="window.day.limit", allow_null=True)
     monthly_usd = UsdField(source="window.month.limit", allow_null=True)
     used_today_usd = UsdField(source="window.day.used", at_least=6)

@@ -29,6 +29,8 @@ from proxy.models import (
     Generation,
     IdempotencyKey,
     Incident,
+    PromptErasure,
+    PromptLog,
     ProviderReport,
     TaskHeartbeat,
 )
@@ -132,6 +134,21 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
     list_display = ("id", "endpoint", "request_id", "finished_at", "expires_at")
     list_filter = ("endpoint",)
     exclude = ("digest", "fingerprint", "answer")
+
+
+@admin.register(PromptLog)
+class PromptLogAdmin(ReadOnlyAdmin):
+    """Calls whose words a workspace keeps; they are sealed, and not for staff."""
+
+    list_display = ("id", "workspace_id", "key_id", "bytes", "created_at")
+    exclude = ("sealed",)
+
+
+@admin.register(PromptErasure)
+class PromptErasureAdmin(ReadOnlyAdmin):
+    """Whose words are being deleted."""
+
+    list_display = ("id", "workspace_id", "key_id", "before")
 
 
 def _ask_again(taken: Taken) -> str:

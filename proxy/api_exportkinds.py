@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from django.utils import timezone
 from rest_framework import serializers
 
-from accounts import audit
+from accounts import audit, promptlogging
+from accounts.actors import Actor
 from accounts.api import Page
 from accounts.api_audit import AuditEventSerializer, AuditFilter, narrowed
 from accounts.api_csv import columns
@@ -21,8 +23,8 @@ from billing.api_usage import UsageFilter, UsageSerializer
 from billing.api_usage import read as read_usage
 from common import csvtext, pagination
 from common.pagination import Wanted
-from proxy import exports, logs
-from proxy.api_logs import LogFilter, LogSerializer
+from proxy import exports, logs, prompts
+from proxy.api_logs import LogFilter, LogSerializer, PromptFilter, PromptSerializer
 from proxy.exports import Piece
 from proxy.models import Export
 
@@ -36,12 +38,21 @@ Reader = Callable[..., Page]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One list: who may have it, its filter, its rows."""
+    """One list: who may have it, its filter, its rows; words are for their own people alone."""
 
     scope: Scope
     query: type[serializers.Serializer[Any]]
     rows: type[serializers.Serializer[Any]]
     read: Reader
+    words: bool = False
+    rows_per_piece: int | None = None
+    kept_for: timedelta = exports.KEPT_FOR
+
+    def may_have(self, *, rights: frozenset[Scope], workspace: Workspace, by: Actor) -> bool:
+        """Whether someone with these rights may have such a file."""
+        if self.scope not in rights:
+            return False
+        return not self.words or promptlogging.may_read(workspace=workspace, by=by)
 
 
 def _audit(*, workspace: Workspace, query: Mapping[str, Any], wanted: Wanted) -> Page:
@@ -61,6 +72,16 @@ KINDS: Final = {
         Scope.BILLING_READ, TransactionFilter, TransactionSerializer, _transactions
     ),
     "audit_events": Kind(Scope.AUDIT_READ, AuditFilter, AuditEventSerializer, _audit),
+    # Sooner gone than other files, as it holds what is to go sooner.
+    prompts.EXPORT: Kind(
+        Scope.AUDIT_READ,
+        PromptFilter,
+        PromptSerializer,
+        prompts.page,
+        words=True,
+        rows_per_piece=10,
+        kept_for=timedelta(days=1),
+    ),
 }
 
 
@@ -87,7 +108,7 @@ def read_piece(export: Export) -> Piece:
     """The next lines of a file."""
     kind = KINDS[export.kind]
     rows = kind.rows()
-    wanted = Wanted(limit=ROWS_PER_PIECE, after=export.position)
+    wanted = Wanted(limit=kind.rows_per_piece or ROWS_PER_PIECE, after=export.position)
     query = filter_of(export.kind, export.query)
     page = kind.read(workspace=export.workspace, query=query, wanted=wanted)
     names = columns(rows)

@@ -12,6 +12,8 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 from rest_framework import serializers
 
+from accounts import promptlogging
+from accounts.actors import Actor
 from accounts.api import MEMBER, Call, Endpoint, Page, Strict, operation
 from accounts.errors import Forbidden, Invalid, Missing
 from common import pagination
@@ -55,7 +57,7 @@ class ExportsView(Endpoint):
     @operation(name="list_exports", access=MEMBER, answer=ExportSerializer, paged=True)
     def get(self, call: Call) -> Page:
         """The files of the workspace that the caller may read."""
-        kinds = [name for name, kind in KINDS.items() if kind.scope in call.caller.rights]
+        kinds = [name for name in KINDS if _may(call, name)]
         found = Export.objects.filter(
             workspace=call.workspace, kind__in=kinds, expires_at__gt=timezone.now()
         )
@@ -81,6 +83,7 @@ class ExportsView(Endpoint):
             query=given,
             rows_expected=api_exportkinds.expected(kind, query, workspace=call.workspace),
             by=call.by,
+            kept_for=KINDS[kind].kept_for,
         )
         transaction.on_commit(lambda: tasks.build_export.delay(export.public_id), robust=True)
         return export
@@ -107,17 +110,19 @@ class ExportFileView(Endpoint):
     def get(self, call: Call, export_id: str) -> StreamingHttpResponse:
         """The file, once it is built."""
         export = _export(call, export_id)
-        return file_of(call.request, export)
+        return file_of(call.request, export, by=call.by)
 
 
-def file_of(request: object, export: Export) -> StreamingHttpResponse:
+def file_of(request: object, export: Export, *, by: Actor) -> StreamingHttpResponse:
     """
-    A file, piece after piece.
+    A file, piece after piece; who reads words is written down.
 
     :raises Invalid: it is not built
     """
     if export.status != Export.Status.COMPLETED:
         raise Invalid(f"The file is {export.status}.")
+    if KINDS[export.kind].words:
+        exports.note_read(export=export, by=by)
     pieces = exports.texts(export)
     return StreamingHttpResponse(
         _asynchronous(pieces) if isinstance(request, ASGIRequest) else pieces,
@@ -141,6 +146,13 @@ def _require(call: Call, kind: str) -> None:
     scope = KINDS[kind].scope
     if scope not in call.caller.rights:
         raise Forbidden(f"Exporting {kind} needs the scope '{scope}'.", param="kind")
+    if KINDS[kind].words:
+        promptlogging.require_reader(workspace=call.workspace, by=call.by)
+
+
+def _may(call: Call, kind: str) -> bool:
+    rights = call.caller.rights
+    return KINDS[kind].may_have(rights=rights, workspace=call.workspace, by=call.by)
 
 
 def _export(call: Call, export_id: str) -> Export:
@@ -148,6 +160,6 @@ def _export(call: Call, export_id: str) -> Export:
         workspace=call.workspace, public_id=export_id, expires_at__gt=timezone.now()
     )
     export = found.first()
-    if export is None or KINDS[export.kind].scope not in call.caller.rights:
+    if export is None or not _may(call, export.kind):
         raise Missing("There is no such export in this workspace.")
     return export

@@ -14,13 +14,14 @@ from accounts.scopes import Scope
 from billing import ledger
 from billing.models import Usage
 from common import ids, money
-from proxy import logs, receipts
+from proxy import logs, prompts, receipts
+from proxy.prompts import Kept
 
 READ = needs(Scope.USAGE_READ)
 
 
 class LogSerializer(serializers.Serializer[Any]):
-    """One request; its words are kept nowhere."""
+    """One request; its words are kept apart, and only where the workspace chose so."""
 
     id = serializers.CharField()
     created_at = serializers.DateTimeField()
@@ -86,10 +87,45 @@ class LogFilter(Listing):
     status = serializers.ChoiceField(choices=["ok", "failed"], required=False)
 
 
+class PromptFilter(Listing):
+    """Which calls' words are wanted."""
+
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+    key_id = serializers.CharField(required=False, max_length=32)
+
+
 class ReceiptSerializer(serializers.Serializer[Any]):
     """What the gateway's `GET generation?id=` answers; its document has every field."""
 
     data = serializers.DictField()  # type: ignore[assignment]  # a field: it leaves the class
+
+
+class PromptSerializer(serializers.Serializer[Any]):
+    """What was sent and answered in one call: texts of JSON, cut off where they are too long."""
+
+    id = serializers.CharField()
+    key_id = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    request = serializers.CharField(allow_null=True, help_text="Null: it cannot be unsealed.")
+    answer = serializers.CharField(allow_null=True)
+    request_cut = serializers.BooleanField()
+    answer_cut = serializers.BooleanField()
+
+    def to_representation(self, instance: Kept) -> dict[str, Any]:
+        """Write the words of one call."""
+        words, when = instance.words, serializers.DateTimeField().to_representation
+        return {
+            "id": ids.form("req_", instance.id),
+            "key_id": instance.key_id,
+            "created_at": when(instance.created_at),
+            "expires_at": when(instance.expires_at),
+            "request": words.request if words else None,
+            "answer": words.answer if words else None,
+            "request_cut": bool(words and words.request_cut),
+            "answer_cut": bool(words and words.answer_cut),
+        }
 
 
 class LogsView(Endpoint):
@@ -113,3 +149,15 @@ class LogView(Endpoint):
         receipt = receipts.read(request_id=found, workspace_id=call.workspace.pk)
         body = msgspec.json.encode({"data": receipts.describe(receipt)})
         return HttpResponse(body, content_type="application/json")
+
+
+class LogPromptView(Endpoint):
+    """``/logs/{request_id}/prompt``"""
+
+    @operation(name="get_log_prompt", access=needs(Scope.AUDIT_READ), answer=PromptSerializer)
+    def get(self, call: Call, request_id: str) -> Kept:
+        """The words of one request, where the workspace keeps them; who reads is written down."""
+        found = ids.parse_request(request_id)
+        if found is None:
+            raise Missing("There is no such request in this workspace.")
+        return prompts.read(request_id=found, workspace=call.workspace, by=call.by)

@@ -169,6 +169,7 @@ def resumed(runtime: Runtime, claimed: Claimed) -> Exchange:
         hold=hold_of(claimed, submission),
         surface=generate.GENERATE,
         headers={},
+        said=submission.said,
     )
     exchange.before_charge = generate.drafted
     return exchange

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -17,6 +17,7 @@ from proxy.evidence import ESTIMATES
 from proxy.guard import Incoming
 from proxy.routing import Leg, Offer, next_leg
 from proxy.till import AttemptRow, Bill, Closing
+from proxy.transcripts import Said
 from proxy.upstreams.base import UpstreamTrouble
 from proxy.wire.answers import Completion, Usage
 from proxy.wire.call import Call
@@ -47,6 +48,7 @@ class Exchange:
         surface: Surface,
         headers: dict[str, str],
         reserved_tokens: int = 0,
+        said: bytes | None = None,
     ) -> None:
         self.runtime = runtime
         self.incoming = incoming
@@ -63,6 +65,8 @@ class Exchange:
         self.closed = False
         # For calls that are made once: the right to the caller's Idempotency-Key.
         self.claim: Claim | None = None
+        # What the caller sent, where it is to be kept with the answer.
+        self.said = said
         # For calls whose answer is kept: what to do before it is charged, and that it was kept.
         self.before_charge: BeforeCharge | None = None
         # For answers that tell of their settlement: what makes the body once it is known.
@@ -129,6 +133,15 @@ class Exchange:
             elapsed_s=self.incoming.elapsed_ms() / 1000,
             stream=stream,
         )
+
+    def write_down(self, answered: Any, *, size_bytes: int) -> None:
+        """Have the words of a completed call kept, where its workspace chose so."""
+        if self.said is None:
+            return
+        key, workspace = self.caller.key, self.caller.workspace
+        size = len(self.said) + size_bytes
+        said = Said(self.incoming.id, workspace.id, key.id, self.said, answered, size)
+        self.runtime.scribe.take(said)
 
     def note_trouble(self, leg: Leg, trouble: UpstreamTrouble, *, latency_ms: int) -> None:
         """Write down an attempt that another route may make good."""

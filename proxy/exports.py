@@ -49,6 +49,7 @@ def create(
     query: dict[str, str],
     rows_expected: int | None,
     by: Actor,
+    kept_for: timedelta = KEPT_FOR,
 ) -> Export:
     """
     Ask for a file.
@@ -65,7 +66,7 @@ def create(
         kind=kind,
         query=query,
         rows_expected=rows_expected,
-        expires_at=timezone.now() + KEPT_FOR,
+        expires_at=timezone.now() + kept_for,
     )
     audit.record(
         action="export.created",
@@ -89,6 +90,13 @@ def delete(*, export: Export, by: Actor) -> None:
         before={"kind": export.kind},
     )
     export.delete()
+
+
+@transaction.atomic
+def note_read(*, export: Export, by: Actor) -> None:
+    """Write down who read a file."""
+    target = audit.Target(export.public_id, export.kind)
+    audit.record(action="export.read", by=by, target=target, workspaces=[export.workspace_id])
 
 
 @transaction.atomic

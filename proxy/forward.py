@@ -165,13 +165,13 @@ def draining() -> ApiError:
 
 async def read(runtime: Runtime, incoming: Incoming, surface: Surface) -> Order:
     """
-    Read a request; its body is not needed any more afterwards.
+    Read a request; its body is needed no longer than until it is admitted.
 
     :raises ApiError: refused; nothing was counted or held
     """
     incoming.check_framing(limit_bytes=surface.limit_bytes)
     caller = await who(runtime, incoming, surface, fresh=False)
-    body = await incoming.body(limit_bytes=surface.limit_bytes)
+    body = incoming.said = await incoming.body(limit_bytes=surface.limit_bytes)
     try:
         if len(body) > LARGE_BYTES:
             # A large body takes long to read; others are served meanwhile.
@@ -248,6 +248,7 @@ async def admit(
     )
     if hold.output_limit is not None:
         headers["x-tollgate-max-tokens"] = str(hold.output_limit)
+    said, incoming.said = incoming.said, b""
     return Exchange(
         runtime=runtime,
         incoming=incoming,
@@ -258,6 +259,7 @@ async def admit(
         surface=surface,
         headers=headers,
         reserved_tokens=tokens,
+        said=said if caller.workspace.prompt_logging else None,
     )
 
 
@@ -397,4 +399,6 @@ async def deliver(exchange: Exchange, leg: Leg, written: Rendered, latency_ms: i
         body = await exchange.after_charge(Outcome(leg, written.usage, written.cost, settled))
     if exchange.claim is not None:
         await exchange.claim.keep(body)
+    if exchange.said is not None:
+        exchange.write_down(body, size_bytes=len(body))
     await exchange.incoming.answer(status=200, body=body, headers=headers)

@@ -138,6 +138,8 @@ class Submission(Struct, frozen=True):
     output_limit: int | None
     terms: tuple[Term, ...]
     tpm: int | None = None
+    # The body as it was sent, where it is to be kept with the answer.
+    said: bytes | None = None
 
 
 class Claimed(Struct, frozen=True):

@@ -52,6 +52,8 @@ class Incoming:
         self.body_read = b"content-length" not in self.headers and (
             b"transfer-encoding" not in self.headers
         )
+        # The body, until the call is admitted: it may have to be kept.
+        self.said = b""
         self.answered = False
         # What was answered, for those who count: the status, 0 as long as nothing was.
         self.status = 0

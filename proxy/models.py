@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from common import crypto
 from proxy.models_exports import Export, ExportPiece
 from proxy.models_incidents import Incident
-from proxy.models_kept import Generation, IdempotencyKey
+from proxy.models_kept import Generation, IdempotencyKey, PromptErasure, PromptLog
 from proxy.models_reports import ProviderReport
 from proxy.models_trials import Trial
 from proxy.models_unknown import UnknownCall
@@ -386,6 +386,8 @@ __all__ = [
     "Incident",
     "Model",
     "ModelAlias",
+    "PromptErasure",
+    "PromptLog",
     "Provider",
     "ProviderReport",
     "Route",

@@ -97,3 +97,55 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return str(self.request_id)
+
+
+class PromptLog(models.Model):
+    """
+    The words of one completed call, of a workspace that chose to keep them; its id is the request's.
+
+    How long it is kept is its workspace's choice at the time of asking, not of writing.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    workspace_id = models.BigIntegerField()
+    key_id = models.BigIntegerField()
+    sealed = models.BinaryField()
+    sealed_key_id = models.TextField()
+    bytes = models.IntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (
+            models.Index(fields=["workspace_id", "created_at"], name="proxy_promptlog_workspace"),
+            models.Index(fields=["key_id", "created_at"], name="proxy_promptlog_key"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class PromptErasure(models.Model):
+    """
+    Words that are to go, and that nobody reads any more: a workspace's or a key's, up to a time.
+
+    Written where there are more than one transaction should delete; gone with the last of them.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    workspace_id = models.BigIntegerField(null=True)
+    key_id = models.BigIntegerField(null=True)
+    before = models.DateTimeField()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(
+                name="proxy_prompterasure_whose",
+                condition=Q(workspace_id=None, key_id__isnull=False)
+                | Q(workspace_id__isnull=False, key_id=None),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.workspace_id or self.key_id} before {self.before}"

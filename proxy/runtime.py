@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -35,6 +35,7 @@ from proxy.keepalive import KeepAlive
 from proxy.limits import Limiter
 from proxy.meters import meters
 from proxy.quotas import Quotas
+from proxy.scribe import Scribe
 from proxy.spool import Spool
 from proxy.till import Closing, Settled, Till
 from proxy.transport import Transport
@@ -110,6 +111,10 @@ class Note(Struct, frozen=True):
 class Runtime:
     """Everything that lives as long as the process."""
 
+    # Where requests are traced there are others in their place (proxy.tracing).
+    tills: ClassVar[type[Till]] = Till
+    passages: ClassVar[type[Gates]] = Gates
+
     def __init__(self) -> None:
         self.process_id = 0
         self.draining = False
@@ -140,15 +145,16 @@ class Runtime:
         self.control = Connection()
         rows = await self.control.rows(BORN, (socket.gethostname()[:255], os.getpid()))
         self.process_id = rows[0][0]
-        self.till = Till(Spool(settings.SPOOL_DIR))
+        self.till = self.tills(Spool(settings.SPOOL_DIR))
         self.till.start()
         self.quotas = Quotas()
         self.quotas.start()
         self.limiter = Limiter(self.quotas)
         self.doorkeeper = Doorkeeper(self.reader)
         self.breakers = Breakers()
-        self.gates = Gates(self.quotas, self.breakers)
+        self.gates = self.passages(self.quotas, self.breakers)
         self.keepalive = KeepAlive()
+        self.scribe = Scribe()
         self.transport = Transport()
         self.catalogue = await in_thread(catalogue.load)
         self.pulses = [
@@ -171,6 +177,7 @@ class Runtime:
             pulse.cancel()
         await asyncio.to_thread(self.endpoint.close)
         await self.till.close()
+        await self.scribe.close()
         await self.quotas.close()
         await self.transport.aclose()
         self.keepalive.stop()

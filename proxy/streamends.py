@@ -12,6 +12,7 @@ from proxy.dispatch import since_ms
 from proxy.exchange import usd
 from proxy.surfaces.base import Outcome
 from proxy.till import Closing
+from proxy.transcripts import Overheard
 from proxy.wire.answers import Usage
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ async def finish(stream: Stream) -> None:
         cancelled=exchange.incoming.gone,
     )
     settled = await exchange.runtime.durable(closing)
+    if isinstance(stream.rendering, Overheard):
+        heard = stream.rendering
+        exchange.write_down(heard.answered(), size_bytes=heard.size)
     cost = usd(exchange.charge(leg, exchange.tokens(leg, usage)))
     await stream.begin()
     end = await stream.rendering.end(Outcome(leg, usage, cost, settled))

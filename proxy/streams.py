@@ -24,6 +24,7 @@ from proxy.exchange import Exchange
 from proxy.hangup import Hangup, HungUp
 from proxy.routing import Leg
 from proxy.surfaces.chat import ChatRendering
+from proxy.transcripts import Overheard
 from proxy.transport import Body
 from proxy.upstreams import openai
 from proxy.upstreams import trouble as troubles
@@ -55,6 +56,8 @@ class Stream:
         self.decoder = sse.Decoder(limit_bytes=LONGEST_EVENTS_BYTES[exchange.call.kind])
         self.reader = upstreams.of(leg.provider.kind).reader(exchange.call)
         self.rendering = exchange.surface.rendering(exchange)
+        if exchange.said is not None:
+            self.rendering = Overheard(self.rendering)
         self.kept = b""
         self.noted: Note | None = None
         # The usage that was told last, and how much had come by then: more may follow.

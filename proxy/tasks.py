@@ -11,7 +11,16 @@ from celery import Task, shared_task
 from django.db import DatabaseError
 from django.utils import timezone
 
-from proxy import api_exportkinds, background, exports, health, heartbeats, keeping, reconciliation
+from proxy import (
+    api_exportkinds,
+    background,
+    exports,
+    health,
+    heartbeats,
+    keeping,
+    prompts,
+    reconciliation,
+)
 from proxy import sweep as sweeping
 
 
@@ -44,6 +53,7 @@ def make_generation(self: Task[Any, None], generation_id: str) -> None:
 @shared_task
 def tidy_kept() -> None:
     """End and delete what is kept too long; queue again what no worker has taken."""
+    prompts.tidy()
     for generation_id in keeping.tidy().waiting:
         make_generation.delay(str(generation_id))
 

@@ -56,6 +56,7 @@ urlpatterns = [
     path("dashboard/usage.csv", views_usage.usage_csv, name="usage_csv"),
     path("dashboard/logs", views_logs.log, name="logs"),
     path("dashboard/logs/<str:request_id>", views_logs.receipt, name="receipt"),
+    path("dashboard/logs/<str:request_id>/prompt", views_logs.prompt, name="prompt"),
     path("dashboard/exports", views_exports.export_list, name="exports"),
     path("dashboard/exports/<str:public_id>.csv", views_exports.export_file, name="export_file"),
     path(

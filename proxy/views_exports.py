@@ -16,6 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from rest_framework.exceptions import ValidationError
 
 from accounts.errors import Refused
+from accounts.scopes import of_role
 from accounts.seats import Seat, seated
 from proxy import api_exportkinds, api_exports, exports, tasks
 from proxy.api_exportkinds import KINDS
@@ -31,7 +32,7 @@ def export_list(request: HttpRequest, seat: Seat) -> HttpResponse:
     if request.method == "POST":
         _ask(request, seat)
         return redirect("exports")
-    kinds = [name for name, kind in KINDS.items() if seat.may(kind.scope)]
+    kinds = [name for name in KINDS if _may(seat, name)]
     found = Export.objects.filter(
         workspace=seat.workspace, kind__in=kinds, expires_at__gt=timezone.now()
     )
@@ -50,6 +51,8 @@ def _ask(request: HttpRequest, seat: Seat) -> None:
     if kind not in KINDS:
         raise Http404
     seat.require(KINDS[kind].scope)
+    if not _may(seat, kind):
+        raise PermissionDenied
     hidden = ("kind", "csrfmiddlewaretoken")
     given = {name: value for name, value in request.POST.dict().items() if name not in hidden}
     try:
@@ -71,6 +74,7 @@ def _build(seat: Seat, kind: str, given: dict[str, Any]) -> None:
         query=given,
         rows_expected=api_exportkinds.expected(kind, query, workspace=seat.workspace),
         by=seat.user,
+        kept_for=KINDS[kind].kept_for,
     )
     transaction.on_commit(lambda: tasks.build_export.delay(export.public_id), robust=True)
 
@@ -79,7 +83,7 @@ def _build(seat: Seat, kind: str, given: dict[str, Any]) -> None:
 @seated
 def export_file(request: HttpRequest, seat: Seat, public_id: str) -> HttpResponseBase:
     """One file, once it is built."""
-    return api_exports.file_of(request, _export(seat, public_id))
+    return api_exports.file_of(request, _export(seat, public_id), by=seat.user)
 
 
 @require_POST
@@ -97,6 +101,11 @@ def _export(seat: Seat, public_id: str) -> Export:
     ).first()
     if found is None:
         raise Http404
-    if not seat.may(KINDS[found.kind].scope):
+    if not _may(seat, found.kind):
         raise PermissionDenied
     return found
+
+
+def _may(seat: Seat, kind: str) -> bool:
+    rights = of_role(seat.role)
+    return KINDS[kind].may_have(rights=rights, workspace=seat.workspace, by=seat.user)

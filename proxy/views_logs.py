@@ -6,21 +6,25 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final, cast
 
 from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
+from accounts import promptlogging
+from accounts.errors import Forbidden, Missing
 from accounts.models import ApiKey
 from accounts.scopes import Scope
 from accounts.seats import Seat, seated
 from common import ids, pagination
 from common.errors import ApiError
 from common.pagination import Page, Wanted
-from proxy import itemised, logs, receipts, selectors
+from proxy import itemised, logs, prompts, receipts, selectors
 from proxy.forms import DayInput
 
 ROWS: Final = 50
@@ -138,5 +142,25 @@ def receipt(request: HttpRequest, seat: Seat, request_id: str) -> HttpResponse:
         "price": selectors.price_text(amount=row.charged, asset=row.asset),
         "hold": selectors.price_text(amount=row.hold, asset=row.asset),
         "failed": row.status is None or row.status >= 400,
+        "has_prompt": promptlogging.may_read(workspace=seat.workspace, by=seat.user)
+        and prompts.is_kept(request_id=found, workspace=seat.workspace),
     }
     return render(request, "dashboard/logs/receipt.html", context)
+
+
+@require_POST
+@seated
+def prompt(request: HttpRequest, seat: Seat, request_id: str) -> HttpResponse:
+    """What was said in one request, where the workspace keeps it; who reads is written down."""
+    found = ids.parse_request(request_id)
+    if found is None:
+        raise Http404
+    try:
+        kept = prompts.read(request_id=found, workspace=seat.workspace, by=seat.user)
+    except Forbidden as refusal:
+        raise PermissionDenied(refusal.message) from None
+    except Missing as refusal:
+        messages.error(request, refusal.message)
+        return redirect("receipt", ids.form("req_", found))
+    context = {"kept": kept, "request_id": ids.form("req_", found)}
+    return render(request, "dashboard/logs/prompt.html", context)

@@ -249,7 +249,7 @@ def submission_of(exchange: Exchange) -> Submission:
         for leg in exchange.offer.legs
     )
     tpm = exchange.caller.key.tpm
-    return Submission(exchange.call, exchange.hold.output_limit, terms, tpm)
+    return Submission(exchange.call, exchange.hold.output_limit, terms, tpm, exchange.said)
 
 
 async def submit(exchange: Exchange) -> None:

@@ -44,7 +44,7 @@ from billing import grants
 from billing.models import Alert, AlertPreference
 from billing.models_funding import AutoTopUp, SavedCard, TopUp
 from common import crypto, ids, origin
-from proxy.models import Export, ExportPiece, Generation, IdempotencyKey
+from proxy.models import Export, ExportPiece, Generation, IdempotencyKey, PromptLog
 from tests import pages
 
 LIST = Path(__file__).resolve().parents[2] / "docs/privacy.md"
@@ -232,6 +232,14 @@ def _of_the_gateway(home: Workspace, *, key_id: int) -> None:
         sealed=sealed,
         sealed_key_id=sealed_by,
         expires_at=later,
+    )
+    PromptLog.objects.create(
+        id=ids.request_id(),
+        workspace_id=home.pk,
+        key_id=key_id,
+        sealed=sealed,
+        sealed_key_id=sealed_by,
+        bytes=1,
     )
     IdempotencyKey.objects.create(
         key_id=key_id,

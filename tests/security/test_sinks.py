@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -12,10 +13,13 @@ import psycopg.sql
 import pytest
 import redis
 from django.db import connection
+from django.utils import timezone
 
-from accounts import keytext
+from accounts import keytext, promptlogging
 from billing import grants
-from proxy.models import Generation, IdempotencyKey
+from common.pagination import Wanted
+from proxy import prompts
+from proxy.models import Generation, IdempotencyKey, PromptLog
 from proxy.tasks import tidy_kept
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess
@@ -171,27 +175,46 @@ def test_prompts_answers_and_keys_are_nowhere_in_clear(
             assert all(canary not in text for text in refusals)
 
 
-def test_what_was_kept_is_gone_after_its_time(
+def test_what_was_kept_is_sealed_and_gone_after_its_time(
     shop: Shop,  # noqa: F811
     upstream: FakeUpstream,  # noqa: F811
+    redis_server: redis.Redis,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    wish = promptlogging.Wish(enabled=True, days=3)
+    promptlogging.change(workspace=shop.workspace, wish=wish, by=shop.user)
     grants.grant(workspace=shop.workspace, asset="TOK", amount=1000, reason="test")
-    with GatewayProcess() as gateway, WorkerProcess():
+    terms = {"TMPDIR": str(tmp_path), "DATA_DIR": str(tmp_path / "var"), "LOG_LEVEL": "DEBUG"}
+    with GatewayProcess(**terms) as gateway, WorkerProcess(**terms):
         call_in_every_way(gateway.url, upstream, shop.secret)
+    # Of a whole answer, a stream and what a worker made; of no refusal.
+    kept = prompts.page(workspace=shop.workspace, query={}, wanted=Wanted(limit=10)).rows
+    assert len(kept) == 3
+    assert all(PROMPT in each.words.request for each in kept)
+    assert sum(ANSWER in each.words.answer for each in kept) == 2
+    sinks = [*stored(), *remembered(redis_server), *written(tmp_path)]
+    sinks.append(("the log", capfd.readouterr().err.encode()))
+    for canary in (PROMPT, ANSWER):
+        for place, content in sinks:
+            assert all(shape not in content for shape in shapes(canary)), (canary[:8], place)
     sealed = [bytes(each) for each in Generation.objects.values_list("sealed", flat=True) if each]
     sealed += [
         bytes(each) for each in IdempotencyKey.objects.values_list("answer", flat=True) if each
     ]
     assert len(sealed) >= 2
+    sealed += [bytes(each) for each in PromptLog.objects.values_list("sealed", flat=True)]
     with connection.cursor() as cursor:
         for table in ("proxy_generation", "proxy_idempotencykey"):
             cursor.execute(
                 f"update {table} set created_at = created_at - interval '40 days',"  # noqa: S608 - two names
                 " expires_at = expires_at - interval '40 days'"
             )
+    PromptLog.objects.update(created_at=timezone.now() - timedelta(days=3))
     tidy_kept()
     left = list(stored())
     assert not Generation.objects.exists()
     assert not IdempotencyKey.objects.exists()
+    assert not PromptLog.objects.exists()
     for each in sealed:
         assert all(each.hex().encode() not in content for _, content in left)

@@ -78,7 +78,14 @@ SEEN = frozenset(
         ),
         *("billing_usage", "proxy_attempt", "proxy_catalogueversion", "proxy_checkpoint"),
         *("proxy_export", "proxy_exportpiece", "proxy_gatewayprocess", "proxy_generation"),
-        *("proxy_idempotencykey", "proxy_providerreport", "proxy_taskheartbeat", "proxy_trial"),
+        *(
+            "proxy_idempotencykey",
+            "proxy_prompterasure",
+            "proxy_promptlog",
+            "proxy_providerreport",
+            "proxy_taskheartbeat",
+            "proxy_trial",
+        ),
         "proxy_unknowncall",
     }
 )

@@ -26,7 +26,7 @@ from accounts.models import KeptAnswer, SecretFingerprint, User, Workspace
 from billing.models import ExtendedKey
 from common import crypto, ids
 from config import policies
-from proxy.models import Export, ExportPiece, Generation, IdempotencyKey, Provider
+from proxy.models import Export, ExportPiece, Generation, IdempotencyKey, PromptLog, Provider
 from tests import pages, staffing
 
 pytestmark = pytest.mark.django_db
@@ -101,6 +101,10 @@ def kept_rows(home: Workspace) -> None:
     Generation.objects.create(
         id=ids.request_id(), workspace_id=home.pk, key_id=1, model="m", sealed=data,
         sealed_key_id=key_id, expires_at=later,
+    )  # fmt: skip
+    PromptLog.objects.create(
+        id=ids.request_id(), workspace_id=home.pk, key_id=1, sealed=data, sealed_key_id=key_id,
+        bytes=1,
     )  # fmt: skip
     export = Export.objects.create(workspace=home, kind="logs", expires_at=later)
     ExportPiece.objects.create(export=export, n=1, sealed=data, sealed_key_id=key_id)
