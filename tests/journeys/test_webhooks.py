@@ -6,9 +6,11 @@ What beat would start is started by hand, so that nothing here waits for a clock
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +18,7 @@ import httpx
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from accounts import tasks, webhooks
 from accounts.models import WebhookDelivery, WebhookEndpoint
@@ -90,6 +92,7 @@ class TestEvents:
             until(lambda: set(receiver.kinds) >= set(EVENTS), why="something did not come")
             self._each_is_proved(made[1], shop, receiver)
             self._a_failure_is_made_good(shop, made[0], receiver)
+            self._another_secret_takes_over(shop, *made, receiver)
 
     def _everything_happens(self, box: httpx.Client, upstream: FakeUpstream, shop: Shop) -> None:
         shop.new_key(name="told of")
@@ -158,6 +161,40 @@ class TestEvents:
         assert {headers["webhook-id"] for headers, _ in receiver.requests} == {row.event.public_id}
         assert len({body for _, body in receiver.requests}) == 1
         until(lambda: len(program.get(path)["log"]) == 3, why="the log does not say so")
+
+    def _another_secret_takes_over(
+        self, shop: Shop, endpoint: WebhookEndpoint, old: str, receiver: Receiver
+    ) -> None:
+        receiver.requests.clear()
+        shop.new_key(name="key 0")
+        until(lambda: len(receiver.requests) == 1, why="the first did not come")
+        for number in range(1, 5):
+            shop.new_key(name=f"key {number}")
+        endpoint, new = webhooks.rotate_secret(endpoint=endpoint, by=shop.user)
+        for number in range(5, 9):
+            shop.new_key(name=f"key {number}")
+        until(lambda: len(receiver.requests) == 9, why="some did not come")
+        signed = [signers(request, old, new) for request in receiver.requests]
+        assert signed[0] == {old}
+        assert all(old in each for each in signed), "who knows the old one alone proves them all"
+        assert sum(each == {old, new} for each in signed) >= 4
+        WebhookEndpoint.objects.update(old_until=timezone.now())
+        shop.new_key(name="key 9")
+        until(lambda: len(receiver.requests) == 10, why="the last did not come")
+        assert signers(receiver.requests[-1], old, new) == {new}
+        told = {json.loads(body)["data"]["name"] for _, body in receiver.requests}
+        assert told == {f"key {number}" for number in range(10)}
+
+
+def signers(request: tuple[dict[str, str], bytes], *secrets: str) -> set[str]:
+    """The secrets by which a delivery is proved."""
+    headers, body = request
+    proved = set()
+    for secret in secrets:
+        with suppress(WebhookVerificationError):
+            Webhook(secret).verify(body, headers)
+            proved.add(secret)
+    return proved
 
 
 def deliveries(program: Program, endpoint: WebhookEndpoint) -> list[dict[str, str]]:

@@ -1,21 +1,27 @@
-"""The passwords of PostgreSQL and Redis are replaced while calls are made."""
+"""The secrets that processes are started with are replaced while calls are made and pages read."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg
 import pytest
 import redis
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
+from django.test import Client
 from psycopg import sql
 
 from accounts.models import Tier
 from billing import invariants
+from tests import pages
 from tests.fakes.gateway import GatewayProcess
 from tests.fakes.upstream import FakeUpstream
 from tests.ops.test_shutdown import balanced_call, terminate
@@ -26,6 +32,8 @@ from tests.proxy.conftest import (  # noqa: F401 - fixtures
     shop,
     upstream,
 )
+
+IN_TIME_S = 30
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -110,42 +118,108 @@ def redis_user(redis_server: redis.Redis) -> Iterator[RedisUser]:
     redis_server.execute_command("ACL", "DELUSER", RedisUser.NAME)
 
 
-def test_no_call_notices(
+class Reader:
+    """Somebody who is signed in, in a browser."""
+
+    def __init__(self) -> None:
+        user = pages.person("ada")
+        client = Client()
+        client.force_login(user)
+        name = settings.SESSION_COOKIE_NAME
+        self.browser = httpx.Client(trust_env=False, timeout=20)
+        self.browser.cookies.set(name, client.cookies[name].value, domain="127.0.0.1")
+
+    def status(self, gateway: GatewayProcess) -> int:
+        """What a page for signed-in people answers."""
+        return self.browser.get(f"{gateway.url}/api/v1/me").status_code
+
+    def sign_out(self) -> None:
+        """Forget who it is."""
+        self.browser.cookies.clear()
+
+
+@pytest.fixture
+def reader(transactional_db: None) -> Iterator[Reader]:
+    reader = Reader()
+    yield reader
+    reader.browser.close()
+
+
+def providers_key(upstream: FakeUpstream, gateway: GatewayProcess, secret: str) -> set[str]:  # noqa: F811
+    """What the provider was shown since now, by a gateway and whoever else calls."""
+    upstream.reset()
+    assert balanced_call([gateway], secret) == 200
+    return {each.headers["authorization"] for each in upstream.calls}
+
+
+def replace_providers_key(upstream: FakeUpstream, folder: Path) -> None:  # noqa: F811
+    """Load a catalogue in which it has another one."""
+    file = folder / "catalogue.yaml"
+    file.write_text(
+        "providers:\n"
+        f"  - {{slug: first, kind: openai, base_url: {upstream.base_url}, api_key: next-key}}\n"
+    )
+    call_command("load_catalogue", str(file), verbosity=0)
+
+
+def test_no_call_and_nobody_who_is_signed_in_notices(
     shop: Shop,  # noqa: F811
     upstream: FakeUpstream,  # noqa: F811
     roles: Roles,
     redis_user: RedisUser,
+    reader: Reader,
+    tmp_path: Path,
 ) -> None:
     shop.fund("100")
     Tier.objects.update(default_rpm=100_000, max_rpm=100_000)
     over = threading.Event()
-    old = GatewayProcess(DATABASE_URL=roles.add("old"), REDIS_URL=redis_user.add("old"))
-    new = GatewayProcess(DATABASE_URL=roles.add("new"), REDIS_URL=redis_user.add("new"))
-    with new, ThreadPoolExecutor(3) as pool:
+    key, next_key = settings.SECRET_KEY, "n" * 25 + "k" * 25
+    # First each process learns to read the new SECRET_KEY, then it writes with it.
+    old = GatewayProcess(
+        DATABASE_URL=roles.add("old"),
+        REDIS_URL=redis_user.add("old"),
+        SECRET_KEY=key,
+        SECRET_KEY_FALLBACKS=next_key,
+    )
+    new = GatewayProcess(
+        DATABASE_URL=roles.add("new"),
+        REDIS_URL=redis_user.add("new"),
+        SECRET_KEY=next_key,
+        SECRET_KEY_FALLBACKS=key,
+    )
+    with new, ThreadPoolExecutor(2) as pool:
         balanced = [old, new]
 
         def calls() -> list[int]:
             statuses = []
-            while not over.is_set():
+            while not over.wait(0.02):
                 statuses.append(balanced_call(balanced, shop.secret))
             return statuses
 
         old.start()
-        running = [pool.submit(calls) for _ in range(3)]
+        running = [pool.submit(calls) for _ in range(2)]
         try:
-            assert balanced_call(balanced, shop.secret) == 200
+            assert [reader.status(each) for each in (old, new, old, new)] == [200] * 4
+            replace_providers_key(upstream, tmp_path)
+            deadline = time.monotonic() + IN_TIME_S
+            for each in (old, new):
+                while providers_key(upstream, each, shop.secret) != {"Bearer next-key"}:
+                    assert time.monotonic() < deadline, "the old one is still used"
             assert redis_user.connections
             terminate(old)
-            assert old.ended(within_s=30)
+            assert old.ended(within_s=IN_TIME_S)
             assert not roles.sessions("old")
             roles.drop()
             redis_user.drop("old")
             for _ in range(5):
                 assert balanced_call([new], shop.secret) == 200
+            assert reader.status(new) == 200
         finally:
             over.set()
         statuses = [status for each in running for status in each.result()]
         assert roles.sessions("new")
         assert redis_user.connections
+        reader.sign_out()
+        assert reader.status(new) == 401, "it was the session that let them in"
     assert set(statuses) == {200}
     assert not [found for found in invariants.check().findings if found.violations]
