@@ -9,18 +9,20 @@ Ignored type-arg: these classes are generic in the stubs only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, cast
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.base.internal.flows import delete_dangling_recovery_codes
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
@@ -30,6 +32,23 @@ from accounts.actors import Staff
 from accounts.models import Approval, Impersonation, SoleDecision, User
 from common import money
 from common.errors import ApiError
+
+
+class NoteForm(forms.Form):
+    """What somebody says with a decision."""
+
+    note = forms.CharField(required=False, max_length=500)
+
+
+class ReasonForm(forms.Form):
+    """Why."""
+
+    reason = forms.CharField(
+        min_length=3,
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
+        help_text="They can read it in their audit log.",
+    )
 
 
 class Looked(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -112,15 +131,24 @@ class ApprovalAdmin(Looked):
             approval = self.get_object(request, object_id)
             if approval is None:
                 raise Http404
-            try:
-                note = request.POST.get("note", "").strip()
-                decided = decide(approval=approval, by=staff(request), note=note)
-                messages.success(request, f"{decided.get_state_display()}: {decided.summary}")
-            except ApiError as error:
-                messages.error(request, error.message)
+            form = NoteForm(request.POST)
+            if form.is_valid():
+                self._decide(request, approval, decide, form.cleaned_data["note"])
+            else:
+                messages.error(request, f"Nothing was decided. {form.errors['note'][0]}")
             return HttpResponseRedirect(reverse("admin:accounts_approval_change", args=[object_id]))
 
         return view
+
+    def _decide(
+        self, request: HttpRequest, approval: Approval, decide: Callable[..., Approval], note: str
+    ) -> None:
+        try:
+            decided = decide(approval=approval, by=staff(request), note=note)
+        except ApiError as error:
+            messages.error(request, error.message)
+        else:
+            messages.success(request, f"{decided.get_state_display()}: {decided.summary}")
 
 
 @admin.register(SoleDecision)
@@ -213,23 +241,28 @@ class Impersonable(admin.ModelAdmin):  # type: ignore[type-arg]
         """Ask for the reason, then go to the customer's dashboard."""
         if not request.user.has_perm(impersonation.PERMISSION):
             raise PermissionDenied
-        customer = get_object_or_404(User, pk=object_id)
-        if request.method == "POST":
+        customer = self.get_object(request, unquote(object_id))
+        if customer is None:
+            raise Http404
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
             try:
                 impersonation.start(
                     request=request,
                     customer=customer,
-                    reason=request.POST.get("reason", ""),
+                    reason=form.cleaned_data["reason"],
                     by=staff(request),
                 )
             except ApiError as error:
-                messages.error(request, error.message)
+                form.add_error(None, error.message)
             else:
                 return HttpResponseRedirect(reverse("overview"))
         context = {
+            "form": form,
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": f"Look as {customer.email}",
             "customer": customer,
         }
-        return TemplateResponse(request, "admin/accounts/impersonate.html", context)
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
+        return TemplateResponse(request, "admin/accounts/impersonate.html", context, status=status)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import wraps
 from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from accounts import approvals
 from accounts.actors import Staff
-from accounts.approvals import Order, Submitted
+from accounts.approvals import Execute, Order, Outcome, Submitted
 from accounts.errors import Conflict, Invalid
 from accounts.models import Workspace
 from billing import corrections, grants, ledger, queue, refunds
@@ -123,14 +125,31 @@ def words(asset: str, units: int) -> str:
     return f"{money.usd(units)} USD" if asset == ledger.USD else f"{units} tokens"
 
 
+def _in_words(execute: Execute) -> Execute:
+    """Have the ledger's refusals told like all others: what was asked stays pending."""
+
+    @wraps(execute)
+    def run(order: Order) -> Outcome | None:
+        try:
+            return execute(order)
+        except ledger.LedgerError as error:
+            raise Invalid(str(error)) from None
+
+    return run
+
+
+@_in_words
 def _grant(order: Order) -> Mapping[str, Any]:
     asked = order.payload
+    expires_at = parse_datetime(asked["expires_at"]) if asked["expires_at"] else None
+    if expires_at is not None and expires_at <= timezone.now():
+        raise Invalid("What is granted would have expired already: refuse it.")
     new = grants.give(
         workspace=_workspace(order),
         asset=asked["asset"],
         amount=asked["units"],
         reason=order.reason,
-        expires_at=parse_datetime(asked["expires_at"]) if asked["expires_at"] else None,
+        expires_at=expires_at,
         paid=asked["paid"],
         by=order.by,
         source=order.source,
@@ -138,21 +157,20 @@ def _grant(order: Order) -> Mapping[str, Any]:
     return {"new": new}
 
 
+@_in_words
 def _correct(order: Order) -> Mapping[str, Any]:
-    try:
-        new = corrections.correct(
-            workspace=_workspace(order),
-            asset=order.payload["asset"],
-            amount=order.payload["units"],
-            reason=order.reason,
-            by=order.by,
-            source=order.source,
-        )
-    except ledger.InsufficientFunds as error:
-        raise Invalid(str(error), param="amount") from None
+    new = corrections.correct(
+        workspace=_workspace(order),
+        asset=order.payload["asset"],
+        amount=order.payload["units"],
+        reason=order.reason,
+        by=order.by,
+        source=order.source,
+    )
     return {"new": new}
 
 
+@_in_words
 def _refund(order: Order) -> Mapping[str, Any]:
     top_up = TopUp.objects.select_related("workspace").get(public_id=order.payload["top_up"])
     made: Refund = refunds.ask(

@@ -51,7 +51,7 @@ class TestStart:
         assert page.context["seat"].workspace == Workspace.objects.get(personal_of=carl)
 
     def test_a_reason_is_required(self, desk: Client, carl: User) -> None:
-        assert look(desk, carl, " ").status_code == 200
+        assert look(desk, carl, " ").status_code == 422
         assert not Impersonation.objects.exists()
 
     def test_staff_are_not_looked_as(self, desk: Client) -> None:
@@ -59,7 +59,7 @@ class TestStart:
             staffing.member("bert@example.com", group="viewer"),
             staffing.member("root@example.com", superuser=True),
         ):
-            assert look(desk, other).status_code == 200
+            assert look(desk, other).status_code == 422
         assert not Impersonation.objects.exists()
 
     def test_closed_accounts_are_not_looked_as(self, desk: Client, carl: User) -> None:
