@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -25,6 +26,9 @@ from common.errors import ApiError
 from common.pagination import Wanted
 
 LINES: Final = 50
+# A typing error, not an order: the ledger's counters hold some thousands of these.
+MOST_NANOS: Final = 10**6 * money.NANOS_PER_USD
+WHOLE: Final = re.compile(r"-?[0-9]{1,20}")
 ASSET_CHOICES: Final = [(asset, asset) for asset in ledger.ASSETS]
 ONLY: Final = {"": "Everything", "money": "Money only", "calls": "Calls only"}
 
@@ -111,13 +115,17 @@ def units(*, asset: str, text: str) -> int:
     """
     Read an amount: nano-dollars, or tokens.
 
-    :raises ValueError: no such amount
+    :raises ValueError: no such amount, or more than anybody means
     """
     if asset == ledger.USD:
-        return money.nanos_from_usd(text)
-    if not text.strip().removeprefix("-").isdecimal():
+        found = money.nanos_from_usd(text)
+    elif WHOLE.fullmatch(text.strip()):
+        found = int(text)
+    else:
         raise ValueError(f"{text[:40]!r} is no whole number of tokens.")
-    return int(text)
+    if orders.worth(asset, found) > MOST_NANOS:
+        raise ValueError(f"At most {money.usd(MOST_NANOS)} USD, or tokens of that worth, at once.")
+    return found
 
 
 def _lock(customer: Customer) -> None:

@@ -6,7 +6,7 @@ from django.contrib import admin
 
 from billing import admin_deposits
 from billing.admin_claims import ACCEPT, ASK_AGAIN, REFUND, RELEASE
-from billing.adminrows import ReadOnlyAdmin
+from billing.adminrows import ReadOnlyAdmin, amount
 from billing.adminsteps import SteppedAdmin
 from billing.models import (
     AutoTopUp,
@@ -36,8 +36,9 @@ class TopUpAdmin(SteppedAdmin):
 
     steps = (REFUND,)
     list_display = (
-        "public_id", "workspace", "method", "status", "amount_cents", "tax_cents", "created_at",
-        "paid_at",
+        "public_id", "workspace", "method", "status",
+        amount("amount_cents", "Credit", unit="cents"), amount("tax_cents", "Tax", unit="cents"),
+        "created_at", "paid_at",
     )  # fmt: skip
     list_filter = ("status", "method")
     list_select_related = ("workspace",)
@@ -58,8 +59,10 @@ class AutoTopUpAdmin(ReadOnlyAdmin):
     """Who has agreed to be charged when the balance is low."""
 
     list_display = (
-        "workspace", "enabled", "threshold_nanos", "amount_cents", "monthly_limit_cents",
-        "failures", "stopped_because",
+        "workspace", "enabled", amount("threshold_nanos", "Below", unit="nanos"),
+        amount("amount_cents", "Pays", unit="cents"),
+        amount("monthly_limit_cents", "A month at most", unit="cents"), "failures",
+        "stopped_because",
     )  # fmt: skip
     list_filter = ("enabled",)
     list_select_related = ("workspace",)
@@ -71,7 +74,8 @@ class RefundAdmin(SteppedAdmin):
 
     steps = (ASK_AGAIN,)
     list_display = (
-        "public_id", "top_up", "amount_cents", "credit_nanos", "status", "failure", "reason",
+        "public_id", "top_up", amount("amount_cents", "Paid back", unit="cents"),
+        amount("credit_nanos", "Credit", unit="nanos"), "status", "failure", "reason",
         "created_by", "created_at",
     )  # fmt: skip
     list_filter = ("status",)
@@ -83,7 +87,9 @@ class RefundAdmin(SteppedAdmin):
 class FundHoldAdmin(ReadOnlyAdmin):
     """What is held for refunds under way."""
 
-    list_display = ("source", "account", "amount", "created_at")
+    list_display = (
+        "source", "account", amount("amount", "Amount", unit="account__asset"), "created_at",
+    )  # fmt: skip
     list_select_related = ("account",)
 
 
@@ -93,8 +99,10 @@ class ClaimAdmin(SteppedAdmin):
 
     steps = (RELEASE, ACCEPT)
     list_display = (
-        "external_id", "kind", "status", "workspace", "amount_nanos", "taken", "owed", "repaid",
-        "froze", "created_at",
+        "external_id", "kind", "status", "workspace",
+        amount("amount_nanos", "Amount", unit="nanos"), amount("taken", "Taken", unit="nanos"),
+        amount("owed", "Owed", unit="nanos"), amount("repaid", "Repaid", unit="nanos"), "froze",
+        "created_at",
     )  # fmt: skip
     list_filter = ("kind", "status")
     list_select_related = ("workspace",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
@@ -9,6 +10,8 @@ from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+
+from common import money
 
 if TYPE_CHECKING:
     RowAdmin = admin.ModelAdmin[Any]
@@ -18,6 +21,38 @@ else:
 
 # Nobody pages further; a search or a filter leads there.
 MOST_COUNTED: Final = 10_000
+# Nano-dollars in one unit.
+SCALES: Final = {"USD": 1, "nanos": 1, "cents": 10**7}
+
+
+def amount(name: str, label: str, *, unit: str = "asset") -> Callable[[Any], str | None]:
+    """
+    A column of a list: an amount as people read it, dollars exact.
+
+    ``unit`` is "nanos" or "cents", else where the row tells its asset, e.g. "account__asset".
+    """
+
+    def shown(row: Any) -> str | None:
+        value = getattr(row, name)
+        return None if value is None else in_words(value, _unit(row, unit))
+
+    shown.__name__ = name
+    return admin.display(description=label, ordering=name, empty_value="-")(shown)
+
+
+def in_words(value: int, unit: str) -> str:
+    """An amount with the name of its asset."""
+    if unit in SCALES:
+        return f"{money.usd(value * SCALES[unit])} USD"
+    return f"{value} {unit}"
+
+
+def _unit(row: Any, unit: str) -> str:
+    if unit in SCALES:
+        return unit
+    for part in unit.split("__"):
+        row = getattr(row, part)
+    return str(row)
 
 
 class BoundedPaginator(RowPaginator):

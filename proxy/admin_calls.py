@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
-from billing.adminrows import ReadOnlyAdmin
+from billing.adminrows import ReadOnlyAdmin, amount, in_words
 from billing.adminsteps import Step, StepForm, SteppedAdmin, Taken
-from common import ids, money
+from common import ids
 from proxy import unknowns
 from proxy.models import Trial, UnknownCall
 from proxy.wire.answers import Usage
@@ -61,8 +61,8 @@ def _charge(taken: Taken) -> str:
         reason=taken.reason,
         by=taken.by,
     )
-    unit = "nano-dollars" if usage.asset == "USD" else "tokens"
-    return f"Charged {usage.charged} {unit}; {usage.uncollected} could not be collected."
+    charged, lost = (in_words(each, usage.asset) for each in (usage.charged, usage.uncollected))
+    return f"Charged {charged}; {lost} could not be collected."
 
 
 def _let_go(taken: Taken) -> str:
@@ -112,9 +112,7 @@ class UnknownCallAdmin(SteppedAdmin):
     @admin.display(description="Held")
     def held(self, call: UnknownCall) -> str:
         """The most that it can have cost."""
-        if call.asset == "USD":
-            return f"{money.usd(call.hold, at_least=6)} USD"
-        return f"{call.hold} {call.asset}"
+        return in_words(call.hold, call.asset)
 
     def done_url(self, row: AnyModel) -> str:
         """Lead back to the list: the call is on it no more."""
@@ -127,7 +125,7 @@ class TrialAdmin(ReadOnlyAdmin):
 
     list_display = (
         "at", "provider", "upstream_model", "outcome", "status", "problem", "latency_ms",
-        "cost_nanos", "estimate", "created_by",
+        amount("cost_nanos", "Cost", unit="nanos"), "estimate", "created_by",
     )  # fmt: skip
     list_filter = ("provider", "outcome")
     list_select_related = ("provider", "created_by")

@@ -88,7 +88,7 @@ class TestList:
         one.use(5)
         page = staff.get(reverse("admin:proxy_unknowncall_changelist")).content.decode()
         assert ids.form("req_", lost) in page
-        assert "1.000000 USD" in page
+        assert "1.00 USD" in page
         assert "1 unknown call" in page
         assert Inline(page).found == []
 

@@ -13,6 +13,8 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from accounts.actors import Staff
 from accounts.models import AuditEvent
@@ -106,7 +108,7 @@ class TestHealth:
         assert "third" not in found
 
     def test_without_redis_nobody_knows(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        away = redis.Redis(port=1, socket_connect_timeout=0.1)
+        away = redis.Redis(port=1, socket_connect_timeout=0.1, retry=Retry(NoBackoff(), 0))
         monkeypatch.setattr(provider_health, "client", lambda: away)
         attempt("first")
         assert provider_health.read(now=timezone.now())["first"].state == "unknown"
