@@ -44,3 +44,42 @@ class TestModels:
         Route.objects.create(model=model, provider=provider, upstream_model="another")
 
         assert len(pages.browser().get("/models.json").json()["data"]) == 1
+
+
+class TestChoice:
+    @pytest.fixture(autouse=True)
+    def catalogue(self) -> None:
+        pages.sell("acme/large", context_length=128_000, capabilities=["vision"])
+        pages.sell("acme/small", context_length=8_000)
+        pages.sell("other/vector", kind="embedding", context_length=None)
+
+    def listed(self, query: str) -> list[str]:
+        rows = pages.browser().get(f"/models.json?{query}").json()["data"]
+        return [row["id"] for row in rows]
+
+    def test_every_word_that_is_sought_is_in_name_maker_or_abilities(self) -> None:
+        assert self.listed("q=ACME") == ["acme/large", "acme/small"]
+        assert self.listed("q=acme+vision") == ["acme/large"]
+        assert self.listed("q=nothing+such") == []
+
+    def test_one_kind_is_shown_alone(self) -> None:
+        assert self.listed("kind=embedding") == ["other/vector"]
+
+    def test_a_column_sorts_both_ways_and_what_has_no_value_is_last(self) -> None:
+        assert self.listed("sort=context") == ["acme/small", "acme/large", "other/vector"]
+        assert self.listed("sort=-context") == ["acme/large", "acme/small", "other/vector"]
+
+    def test_what_cannot_be_read_is_not_asked(self) -> None:
+        assert self.listed("sort=-colour&kind=%00") == self.listed("")
+
+    def test_the_page_says_how_it_is_sorted_and_links_to_the_same_as_json(self) -> None:
+        page = pages.browser().get("/models?q=acme&sort=-context").content.decode()
+
+        assert page.count('data-testid="model"') == 2
+        assert 'aria-sort="descending"' in page
+        assert 'href="/models.json?q=acme&amp;sort=-context"' in page
+
+    def test_when_nothing_fits_it_says_how_to_see_all(self) -> None:
+        page = pages.browser().get("/models?q=nothing").content.decode()
+
+        assert 'data-testid="none-fit"' in page
