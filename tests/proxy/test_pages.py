@@ -209,10 +209,11 @@ def link(html: str, testid: str) -> str:
 
 
 MOST_BYTES = 150_000
+OPEN = ["/", "/models", "/pricing", "/status", "/docs/errors", "/docs/api", "/login"]
 
 
 class TestWeight:
-    @pytest.mark.parametrize("path", ["/", "/pricing", "/docs/errors", "/login", *OF_THE_DASHBOARD])
+    @pytest.mark.parametrize("path", [*OPEN, *OF_THE_DASHBOARD])
     def test_no_page_is_heavy_on_first_load(self, alice: User, path: str) -> None:
         key = pages.make_key(alice)
         for number in range(60):
