@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from accounts.templatetags.show import exact_usd, grouped
+from accounts.templatetags.show import dollars, exact_usd, grouped
 from billing.models import Usage
 from billing.selectors import USD
 from common import ids
@@ -66,7 +66,7 @@ def first_request_id(*, workspace_id: int, today: date) -> str | None:
 def price_text(*, amount: int, asset: str) -> str:
     """What was charged, exactly, with its currency."""
     if asset == USD:
-        return f"${exact_usd(amount)}"
+        return dollars(exact_usd(amount))
     return f"{grouped(amount)} {asset}"
 
 

@@ -70,6 +70,12 @@ def day(moment: date | str) -> str:
 
 
 @register.filter
+def moment(text: str) -> datetime:
+    """A time that was written down for machines."""
+    return datetime.fromisoformat(text)
+
+
+@register.filter
 def iso(moment: datetime) -> str:
     """A time for machines, in a <time> element."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -44,6 +44,11 @@ WORDS: Final = {
     "dispute.returned": _("dispute won"),
     "warning.taken": _("warning of fraud"),
     "warning.returned": _("warning of fraud withdrawn"),
+    # Reasons that the ledger writes by itself
+    "Card": _("card"),
+    "Debt": _("debt"),
+    "Sign-up grant": _("for signing up"),
+    "Correction of a call": _("of a call"),
     # Kinds of models and of files
     "chat": _("chat"),
     "embedding": _("embedding"),

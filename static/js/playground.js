@@ -5,6 +5,8 @@ const root = document.getElementById("playground");
 const words = root.dataset;
 const refusals = JSON.parse(document.getElementById("playground-refusals").textContent);
 const why = (error) => refusals[error?.reason] ?? error?.message;
+// What fetch() throws where nothing answers is a TypeError with the browser's own words.
+const inWords = (error) => (error instanceof TypeError ? words.broken : error.message);
 const find = (name) => root.querySelector(`[data-part="${name}"]`);
 // Exact digits with the reader's decimal sign.
 const exact = (usd) => usd.replace(".", (1.5).toLocaleString(document.documentElement.lang).charAt(1));
@@ -72,7 +74,7 @@ function busy(on) {
 
 function complain(error) {
   const place = find("trouble");
-  place.textContent = error.message;
+  place.textContent = inWords(error);
   place.hidden = false;
 }
 
@@ -110,8 +112,11 @@ async function account(request, stopped) {
   what.textContent = words.counting;
   const told = await receipt(request);
   price.textContent = told ? words.dollars.replace("%(number)s", () => exact(told.charge.usd)) : "–";
-  const tokens = told ? [told.tokens.input + told.tokens.cached_input, told.tokens.output].map((each) => each.toLocaleString(document.documentElement.lang)).join(" → ") : "";
-  what.textContent = `${stopped ? words.stopped : words.done} · ${told?.model ?? ""} · ${tokens} ${words.tokens}`;
+  // A picture uses none.
+  const tokens = told ? [told.tokens.input + told.tokens.cached_input, told.tokens.output] : [0, 0];
+  const counts = tokens.map((each) => each.toLocaleString(document.documentElement.lang)).join(" → ");
+  const parts = [stopped ? words.stopped : words.done, told?.model, tokens.some(Boolean) && `${counts} ${words.tokens}`];
+  what.textContent = parts.filter(Boolean).join(" · ");
 }
 
 function chatBody() {
@@ -174,7 +179,7 @@ async function paint() {
     picture.hidden = false;
     await account(answer.headers.get("x-request-id"), false);
   } catch (error) {
-    find("picture-trouble").textContent = error.message;
+    find("picture-trouble").textContent = inWords(error);
     find("picture-trouble").hidden = false;
   }
   button.disabled = false;
