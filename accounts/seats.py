@@ -47,6 +47,11 @@ class Seat:
         """The role in the reader's language."""
         return role_name(self.role)
 
+    @property
+    def makes_keys(self) -> bool:
+        """Whether pages make keys for this person: whoever calls models does."""
+        return self.may(Scope.CHAT)
+
     def may(self, scope: Scope) -> bool:
         """Whether the role grants this right here."""
         return scope in of_role(self.role)

@@ -27,7 +27,7 @@ from accounts.errors import Invalid
 from accounts.models import User
 from accounts.outcomes import attempt
 from accounts.promptlogging import Wish
-from accounts.scopes import Role
+from accounts.scopes import Role, Scope
 from accounts.seats import Seat, seated
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def _page(request: HttpRequest, seat: Seat, form: ProfileForm) -> HttpResponse:
         "profile": form,
         "may_rename": seat.role in (Role.OWNER, Role.ADMIN),
         "may_close": seat.role is Role.OWNER and seat.workspace.personal_of_id is None,
+        "sees_webhooks": seat.may(Scope.WEBHOOKS_MANAGE),
         "may_log_prompts": seat.role is Role.OWNER,
         "most_prompt_days": settings.PROMPT_LOG_MAX_DAYS,
         "prompt_version": promptlogging.version(seat.workspace),

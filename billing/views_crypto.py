@@ -29,6 +29,7 @@ def section(request: HttpRequest, seat: Seat) -> HttpResponse:
     seat.require(Scope.BILLING_READ)
     shown = {
         "crypto": crypto(seat.workspace),
+        "may_pay": seat.may(Scope.BILLING_MANAGE),
         "apart": True,
         "usd": ledger.balance(workspace_id=seat.workspace.pk, asset=ledger.USD),
         "tokens": ledger.balance(workspace_id=seat.workspace.pk, asset=ledger.TOK),

@@ -53,6 +53,12 @@ def create(request: HttpRequest, seat: Seat) -> HttpResponse:
     """A form, then the new key: the only page that ever shows it."""
     if not seat.verified:
         return render(request, "dashboard/keys/unverified.html", status=403)
+    if not seat.makes_keys:
+        words = _(
+            "Your role in this workspace does not allow you to create keys."
+            " Ask an owner or admin for one."
+        )
+        raise PermissionDenied(words)
     form = KeyForm(request.POST or None, seat=seat, seats=seats.seats(request))
     if request.method == "POST" and form.is_valid():
         made = _make(form, seat)
@@ -90,6 +96,7 @@ def _make_or_refuse(form: KeyForm, seat: Seat) -> tuple[ApiKey, str]:
         max_streams=asked["max_streams"],
         ips=asked["ips"],
         expires_at=_expiry(asked["expires"], now=timezone.now()),
+        prompt_logging=not asked.get("no_prompts", False),
     )
     daily, monthly = limits.key_caps(key=key)
     limits.set_key_caps(

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts import keys, scopes
+from accounts import keys
 from accounts.errors import Forbidden
 from accounts.scopes import Scope
 from accounts.seats import Seat, seated
@@ -33,7 +33,7 @@ def quickstart(request: HttpRequest, seat: Seat) -> HttpResponse:
         "tokens": tokens,
         "funded": usd.available > 0 or tokens.available > 0,
         "has_key": mine.exists(),
-        "may_create": seat.verified and Scope.CHAT in scopes.of_role(seat.role),
+        "may_create": seat.verified and seat.makes_keys,
         "secret": secret,
         "saved_url": request.path,
         "key": secret or snippets.placeholder(),

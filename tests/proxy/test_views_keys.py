@@ -215,15 +215,21 @@ class TestCreate:
         assert answer.status_code == 403
         assert not ApiKey.objects.exists()
 
-    def test_a_viewer_cannot_create_a_key_for_chat(
-        self, alice: User, bob: User, home: Workspace
+    @pytest.mark.parametrize("role", ["viewer", "billing"])
+    @pytest.mark.parametrize("scopes", [["chat"], ["usage:read"]])
+    def test_who_calls_no_models_makes_no_key(
+        self, alice: User, bob: User, home: Workspace, role: str, scopes: list[str]
     ) -> None:
-        members.add(workspace=home, user=bob, role="viewer", by=alice)
+        members.add(workspace=home, user=bob, role=role, by=alice)
+        browser = pages.browser(bob, workspace=home)
 
-        answer = pages.browser(bob, workspace=home).post("/dashboard/keys/new", form(home))
+        answer = browser.post("/dashboard/keys/new", form(home, scopes=scopes))
+        listed = browser.get("/dashboard/keys").content.decode()
 
-        assert answer.status_code == 400
+        assert answer.status_code == 403
         assert not ApiKey.objects.exists()
+        assert "/dashboard/keys/new" not in listed
+        assert "Ask an owner or admin for one." in listed
 
     def test_a_key_in_two_workspaces_stays_within_both_roles(
         self, alice: User, bob: User, home: Workspace
