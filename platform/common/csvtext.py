@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,9 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, datetime):
+        # As in JSON: RFC 3339, with Z for UTC.
+        return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, list | tuple):
         return cell("; ".join(cell(each) for each in value))
     if isinstance(value, Mapping):
