@@ -16,6 +16,7 @@ from config import policies, startup
 from tests import pages
 from tests.accounts.races import together
 from tests.api.conftest import BASE, Program, Tenant, refusal, session, told, with_key
+from tests.api.test_matrix import address
 
 
 class TestAdmission:
@@ -280,3 +281,28 @@ def test_a_workspace_is_made_renamed_and_closed(alice: Tenant) -> None:
     assert program.ask("POST", f"{path}/close").status_code == 204
     assert program.ask("GET", path).status_code == 403
     assert workspaces.named(text=made["id"]).closed_at is not None
+
+
+# Made again it is the same, it makes neither a key nor a charge, or its token is used up.
+NOT_ONCE = {
+    *("invitations/accept", "workspaces/{workspace_id}/leave", "workspaces/{workspace_id}/close"),
+    *("keys/{key_id}/disable", "keys/{key_id}/enable", "crypto/address"),
+    *(f"service-accounts/{{service_account_id}}/{act}" for act in ("disable", "enable")),
+    *("cards", "billing-portal"),
+}
+
+
+class TestEveryChange:
+    def test_that_makes_a_key_or_moves_money_can_be_sent_twice(self) -> None:
+        making = {route for route in policies.routes() if route.method == "POST"}
+        without = {address(route.path) for route in making if not route.operation.once}
+
+        assert without == NOT_ONCE
+
+    def test_that_updates_takes_the_version_that_was_read(self) -> None:
+        updates = [route for route in policies.routes() if route.method in ("PATCH", "PUT")]
+
+        assert len(updates) > 8
+        for route in updates:
+            assert "version" in route.operation.body().fields, route
+            assert "version" in route.operation.answer().fields, route
