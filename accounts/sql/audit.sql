@@ -17,7 +17,7 @@ for each statement execute function accounts_refuse_change();
 create or replace function accounts_names_address(said text, address text) returns boolean
 language sql immutable
 as $$
-    select lower(said) ~ (
+    select strpos(lower(said), address) > 0 and lower(said) ~ (
         '(?<![[:alnum:].!#$%&+_~-])(?<![[:alnum:]]'')'
         || regexp_replace(address, '([^[:alnum:]@])', '\\\1', 'g')
         || '(?![[:alnum:]_-]|\.[[:alnum:]])'
@@ -115,7 +115,8 @@ begin
     update accounts_auditevent e set target_name = ''
     where e.target_name <> ''
       and (accounts_names_address(e.target_name, person.email)
-           or accounts_is_place_of(e.target, person));
+           or (e.target like any (array['mem\_%', 'inv\_%'])
+               and accounts_is_place_of(e.target, person)));
 
     update accounts_auditevent e set target_name = '', before = null, after = null
     where e.workspace_id = home or e.target = person.public_id
