@@ -364,10 +364,14 @@ class ApiKeyWorkspace(models.Model):
 
     key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="key_workspaces")
     workspace = models.ForeignKey(
-        Workspace, on_delete=models.PROTECT, related_name="key_workspaces"
+        Workspace, on_delete=models.PROTECT, related_name="key_workspaces", db_index=False
     )
 
     class Meta:
+        # Pages of a workspace's keys are read along it, the newest first.
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "-key"], name="accounts_apikeyworkspace_page"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["key", "workspace"], name="accounts_apikeyworkspace_once"
