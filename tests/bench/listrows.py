@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connection
 
 ROWS = int(os.environ.get("BENCH_LIST_ROWS", "300000"))
-PEOPLE = 500
+PEOPLE = 5_000
 OPEN_INVITATIONS = 200
 DAYS = 60
 # Of so many events one is of a rare kind.

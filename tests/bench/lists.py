@@ -20,6 +20,7 @@ LISTS = (
     "keys",
     "keys?limit=100",
     "keys?status=active",
+    "keys?status=disabled",
     "usage?group_by=day",
     "usage?group_by=model",
     "usage?group_by=key",
