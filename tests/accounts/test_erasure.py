@@ -137,7 +137,8 @@ class TestMentions:
         taken, open_yet = (
             Invitation.objects.create(
                 workspace=club, email="old@example.com", role="viewer", digest=digest,
-                expires_at=timezone.now(), accepted_by=by, accepted_at=timezone.now() if by else None,
+                expires_at=timezone.now(), accepted_by=by,
+                accepted_at=timezone.now() if by else None,
             )
             for digest, by in ((b"1", ann), (b"2", None))
         )  # fmt: skip
