@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-LOCKS: Final = ("requirements.txt", "requirements-embedded.txt", "requirements-dev.txt")
+LOCKS: Final = (
+    *("requirements.txt", "requirements-embedded.txt"),
+    *("requirements-otel.txt", "requirements-dev.txt"),
+)
 # Advisories that do not concern us, each until a day: `ID until 2026-12-31: why`.
 ACCEPTED: Final = ROOT / ".ci" / "accepted-advisories.txt"
 SERVICES: Final = ("pypi", "osv")

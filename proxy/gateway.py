@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import ClassVar
 
 import msgspec
 import structlog
@@ -75,8 +76,10 @@ def owns(path: str) -> bool:
 class Gateway:
     """The ASGI application of all gateway paths."""
 
+    runtimes: ClassVar[type[Runtime]] = Runtime
+
     def __init__(self) -> None:
-        self.runtime = Runtime()
+        self.runtime = self.runtimes()
         self.under_way = 0
         # Set once it is draining and the last call has ended.
         self.idle = asyncio.Event()

@@ -9,6 +9,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.core.asgi import get_asgi_application
 
+from config.traced import is_traced
+
+if is_traced():
+    from config import tracing
+
+    # Before Django reads its middleware.
+    tracing.begin_pages()
 django = get_asgi_application()
 
 from config.bodies import Bounded  # noqa: E402  models need Django to be set up
@@ -20,11 +27,20 @@ from proxy.gateway import Gateway, owns, refuse  # noqa: E402
 from proxy.guard import Incoming, Receive, Scope, Send  # noqa: E402
 
 
+def gateway() -> Gateway:
+    """Return the gateway; the one that traces is imported only where it is wanted."""
+    if not is_traced():
+        return Gateway()
+    from proxy.tracing import TracedGateway
+
+    return TracedGateway()
+
+
 class Application:
     """One server process: its gateway, and Django behind it."""
 
     def __init__(self) -> None:
-        self.gateway = Gateway()
+        self.gateway = gateway()
         self.pages = Bounded(django)  # type: ignore[arg-type]  # the same in other words
         self.shutdown = Shutdown(self.gateway)
 

@@ -6,7 +6,14 @@ import os
 import threading
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, worker_ready, worker_shutting_down
+from celery.signals import (
+    beat_init,
+    celeryd_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -30,6 +37,18 @@ def refuse_if_unfit(**kwargs: object) -> None:
 
     if problems := startup.problems():
         raise SystemExit("This configuration cannot be started. " + " ".join(problems))
+
+
+@worker_process_init.connect
+def trace_tasks(**kwargs: object) -> None:
+    """Trace the tasks of a worker's process, where traces are wanted."""
+    from config.traced import is_traced
+
+    if is_traced():
+        from config import tracing
+
+        provider = tracing.begin_tasks()
+        worker_process_shutdown.connect(lambda **kwargs: provider.shutdown(), weak=False)
 
 
 _over = threading.Event()

@@ -110,6 +110,11 @@ MEANINGS = {
     "SHUTDOWN_GRACE_S": (
         "how long calls under way may go on after SIGTERM, while new ones get 503 `draining`"
     ),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": (
+        "where traces go, by OTLP over HTTP: `http://collector:4318`; empty: nothing is traced. "
+        "Needs requirements-otel.txt; other `OTEL_…` variables are read by OpenTelemetry itself"
+    ),
+    "OTEL_SERVICE_NAME": "the name of this service in its traces",
     "METRICS_PORT": "where Prometheus may ask, the same for all processes of a machine; 0: nowhere",
     "METRICS_ADDR": "the address of that port; never a public one",
     "METRICS_DIR": "where the processes of a machine count together",

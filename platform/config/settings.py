@@ -444,6 +444,10 @@ METRICS_PORT = env.int("METRICS_PORT", 0)
 METRICS_ADDR = env.str("METRICS_ADDR", "127.0.0.1")
 METRICS_DIR = Path(env.str("METRICS_DIR", str(DATA_DIR / "metrics"))).expanduser()
 
+# -- Traces for OpenTelemetry (requirements-otel.txt); empty: none ------------------------
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+OTEL_SERVICE_NAME = env.str("OTEL_SERVICE_NAME", "tollgate")
+
 # -- Logs: JSON lines with the request id; never a key, never a prompt -------------------
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOGGING_CONFIG = None

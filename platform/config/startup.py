@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from config import policies
+from config import policies, traced
 
 SHORTEST_SECRET = 32
 PLACEHOLDERS = ("change", "placeholder", "replace", "example", "insecure", "secret_key", "fixme")
@@ -28,6 +28,11 @@ def problems() -> list[str]:
         f"{one} and {other} are equal; each secret has one purpose, give them different values."
         for one, other in _equal_secrets()
     ]
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT and not traced.is_installed():
+        found.append(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but what traces is not installed:"
+            " pip install --require-hashes -r requirements-otel.txt."
+        )
     return found + list(_payment_problems()) + policies.problems()
 
 

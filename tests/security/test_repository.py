@@ -31,7 +31,12 @@ SECRETS = {
 }
 # What has such a shape and is none, with what it is.
 INVENTED: dict[str, str] = {}
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-embedded.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-embedded.txt",
+    "requirements-otel.txt",
+)
 # CVE or advisory, package, the first version without it.
 FLOORS = [
     ("CVE-2025-43859", "h11", (0, 16, 0)),
