@@ -7,6 +7,7 @@ next one, so every operation can be seen to succeed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -15,15 +16,16 @@ from typing import Any
 
 from django.core import mail
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts import invitations, keys, members, service_accounts, signup, webhooks, workspaces
 from accounts.models import AuditEvent, User, WebhookEndpoint, Workspace
 from billing.chains import exchange, wallets
 from billing.models_tokens import TokenPackage
-from common import ids
+from common import crypto, ids
 from proxy import api_exportkinds, exports
-from proxy.models import Export
+from proxy.models import Export, PromptLog
 from tests import pages
 from tests.api.conftest import another_session
 from tests.billing.chains import counter
@@ -62,10 +64,10 @@ class Seeds:
 
     def __init__(self, shop: Shop, stripe: FakeStripe, coins: Counter) -> None:
         self.shop, self.numbers = shop, count()
-        self.usage = pages.closed_request(shop.key, shop.workspace)
         TokenPackage.objects.create(slug="small", name="Small", tokens=10, price_nanos=5 * 10**9)
         self.payer = Payer(stripe, shop.user, shop.workspace)
         self.paid = self.payer.pay(4000)
+        self.card = self.card_id()
         self.friend = pages.person("friend")
         address = wallets.give(workspace=shop.workspace)
         exchange.set_keep(address=address, keep=True)
@@ -94,7 +96,7 @@ class Seeds:
         return self.paid.public_id
 
     def card_id(self) -> str:
-        """A saved card."""
+        """A saved card to remove."""
         return self.payer.save_card().public_id
 
     def session_id(self) -> str:
@@ -154,8 +156,19 @@ class Seeds:
         return webhooks.send_test(endpoint=self.webhook, by=None).public_id
 
     def request_id(self) -> str:
-        """A request."""
-        return ids.form("req_", self.usage.id)
+        """A request whose words were kept."""
+        usage = pages.closed_request(self.shop.key, self.shop.workspace)
+        sealed, key_id = crypto.seal(json.dumps({"request": '"a"', "answer": '"b"'}).encode())
+        PromptLog.objects.create(
+            id=usage.id,
+            workspace_id=self.shop.workspace.pk,
+            key_id=self.shop.key.pk,
+            sealed=sealed,
+            sealed_key_id=key_id,
+            bytes=1,
+            created_at=timezone.now(),
+        )
+        return ids.form("req_", usage.id)
 
     def export_id(self) -> str:
         """A file that is built."""
@@ -203,13 +216,17 @@ class Seeds:
             body.pop("amount_usd", None)
             body["package"] = "small"
         if "card" in body:
-            body["card"] = self.card_id()
+            body["card"] = self.card
 
     def _set_auto_top_up(self, body: dict[str, Any]) -> None:
-        body["card"] = self.card_id() if body["enabled"] else None
+        body["card"] = self.card if body["enabled"] else None
 
     def _create_refund(self, body: dict[str, Any]) -> None:
         body["amount_usd"] = "0.01"
+
+    def _update_prompt_logging(self, body: dict[str, Any]) -> None:
+        body.pop("delete_kept", None)
+        body.update({"enabled": True, "days": 7})
 
     def _convert_crypto(self, body: dict[str, Any]) -> None:
         body["amount"] = "0.5"

@@ -131,8 +131,15 @@ class Aim:
             seed = f"passing_{name}" if path.endswith(("/leave", "/close")) else name
             case.path_parameters[name] = getattr(self.seeds, seed)()
         case.query.pop("cursor", None)
+        if takes(case, "Idempotency-Key"):
+            case.headers["Idempotency-Key"] = self.seeds.name()
         if isinstance(case.body, dict):
             self.seeds.correct(case.operation.definition.raw["operationId"], case.body)
+
+
+def takes(case: AnyCase, header: str) -> bool:
+    """Whether an operation has a header of its own."""
+    return header in {each["name"] for each in case.operation.definition.raw.get("parameters", [])}
 
 
 class TestTheManagementApi:
@@ -140,15 +147,30 @@ class TestTheManagementApi:
         self, session: requests.Session, gateway: GatewayServer, seeds: Seeds
     ) -> None:
         aim, seen = Aim(seeds), Counter[tuple[str, bool]]()
+        call: dict[str, Any] = {"base_url": gateway.url, "session": session, "timeout": 20}
 
         def ask(case: AnyCase) -> None:
             right = case.meta is None or case.meta.generation.mode.is_positive
             aim(case, right=right)
-            response = case.call(base_url=gateway.url, session=session, timeout=20)
+            response = case.call(**call)
             name = case.operation.definition.raw["operationId"]
             seen[name, response.status_code < 300] += 1
             assert response.status_code < 500, (case.as_curl_command(), response.text)
             case.validate_response(response, checks=CHECKS)
+            if right and response.status_code < 300:
+                ask_again(case, response)
+
+        def ask_again(case: AnyCase, first: Any) -> None:
+            """What is sent twice is made once; what was changed meanwhile is not changed."""
+            if takes(case, "Idempotency-Key"):
+                again = case.call(**call)
+                kept = (again.status_code, again.json(), again.headers["idempotent-replayed"])
+                assert kept == (first.status_code, first.json(), ["true"]), case.as_curl_command()
+            if takes(case, "If-Match"):
+                case.headers["If-Match"] = '"0"'
+                late = case.call(**call)
+                told = (late.status_code, late.json()["error"]["reason"])
+                assert told == (409, "version_conflict"), case.as_curl_command()
 
         for operation in operations():
             for mode in modes_of(operation):
