@@ -134,7 +134,10 @@ class TestReceipt:
     def test_a_call_that_cost_nothing_says_so(self, alice: User, home: Workspace) -> None:
         row = pages.closed_request(pages.make_key(alice), home, cost=0, charged=0, status=502)
 
-        assert 'data-testid="no-items"' in text(alice, f"/{ids.form('req_', row.id)}")
+        page = text(alice, f"/{ids.form('req_', row.id)}")
+
+        assert 'data-testid="no-items"' in page
+        assert 'badge-error">502<' in page
 
     def test_a_strangers_receipt_is_not_found(self, alice: User) -> None:
         bob = pages.person("bob")
