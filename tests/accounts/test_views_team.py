@@ -163,6 +163,16 @@ class TestMembers:
 
         assert (changed, role_of(bob, place)) == ("admin", None)
 
+    def test_the_page_asks_for_the_address_before_somebody_is_removed(
+        self, owner: Client, bob: User, place: Workspace, join: Join
+    ) -> None:
+        join(bob, place, "viewer")
+
+        page = owner.get("/dashboard/team").content.decode()
+
+        assert 'data-must-equal="bob@example.com"' in page
+        assert f'data-must-equal="{place.name}"' in page
+
     def test_the_last_owner_stays(self, owner: Client, alice: User, place: Workspace) -> None:
         address = f"/dashboard/team/members/{seat_id(alice, place)}/remove"
 
