@@ -133,4 +133,6 @@ def _changes(event: AuditEvent) -> list[tuple[str, str, str]]:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
     return _("none") if value is None else str(value)

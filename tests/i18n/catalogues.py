@@ -19,6 +19,8 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
 
+from tests.i18n import borrowed
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 LANGUAGES: Final = ("de", "ru")
 TEMPLATES: Final = "templates"
@@ -76,6 +78,8 @@ def template() -> Catalog:
         with path.open("rb") as file:
             for _, words, comments, context in extract(method, file, KEYWORDS, ("Translators:",)):
                 catalogue.add(words, context=context, auto_comments=comments)
+    for message in borrowed.texts(ROOT):
+        catalogue.add(message.id)
     return catalogue
 
 

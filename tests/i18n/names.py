@@ -12,8 +12,8 @@ SIGNATURE: Final = "Tollgate\n%(site_domain)s"
 SAME: Final[dict[str, frozenset[str]]] = {
     "de": frozenset(
         """
-        API Chat Coin Dashboard Filter Gateway Limits Minimum Name Playground Prompt Prompts Reasoning
-        Scopes Status Team Tokens URL Webhook Webhooks Workspace Workspaces
+        API Chat Coin Dashboard Filter Gateway Limits Minimum Name Playground Prompt Prompts
+        Reasoning Scopes Status Team Tokens URL Webhook Webhooks Workspace Workspaces
         """.split()
     )
     | {SIGNATURE},

@@ -30,11 +30,11 @@ TOLD = {
         "has spent $80.50 of its daily cap",
     ),
     ("cap.threshold", "de"): (
-        "80\xa0% eines Ausgabenlimits in",
+        "80 % eines Ausgabenlimits in",
         "hat am 21.11.2026 (UTC) 80,50\xa0$",
     ),
     ("cap.threshold", "ru"): (
-        "Израсходовано 80\xa0% лимита расходов",
+        "Израсходовано 80 % лимита расходов",
         "лимита 1\xa0000,00\xa0$ за 21.11.2026",
     ),
     ("balance.low", "en"): ("The balance of", "has $1.50 left, less than $5.00"),
@@ -47,7 +47,7 @@ TOLD = {
     ("auto_top_up.stopped", "de"): ("Die automatische Aufladung von", "dreimal in Folge abgelehnt"),
     ("auto_top_up.stopped", "ru"): ("Автопополнение «", "отклонена три раза подряд"),
 }
-HELLO = {"en": "Hello,", "de": "Guten Tag,", "ru": "Здравствуйте!"}
+HELLO = {"en": "Hello,", "de": "Guten Tag!", "ru": "Здравствуйте!"}
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ class TestAlerts:
 
         told = {message.to[0]: str(message.body) for message in mail.outbox}
         assert "Здравствуйте!" in told["reader-ru@example.com"]
-        assert "Hallo," in told["reader-de@example.com"]
+        assert "Guten Tag!" in told["reader-de@example.com"]
 
 
 class TestWebhookStopped:
@@ -164,7 +164,7 @@ class TestInvitation:
         with django_capture_on_commit_callbacks(execute=True):
             browser.post("/dashboard/team/invite", form)
 
-        assert "Der Link gilt 7 Tage" in only()[1]
+        assert "Der Link gilt 7\xa0Tage" in only()[1]
 
 
 class TestAccount:
