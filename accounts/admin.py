@@ -13,6 +13,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
@@ -196,10 +197,30 @@ class MembershipInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
     extra = 0
 
 
+def _plain(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+class WorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What staff may change on a workspace, and why."""
+
+    reason = forms.CharField(
+        min_length=3,
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Kept in the audit log.",
+    )
+
+    class Meta:
+        model = Workspace
+        fields = ("name", "external_id", "tier")
+
+
 @admin.register(Workspace)
 class WorkspaceAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
     """Workspaces, made by people or by the create_workspace command."""
 
+    form = WorkspaceForm
     list_display = ("name", "public_id", "external_id", "tier", "created_at", "closed_at")
     list_filter = ("tier",)
     list_select_related = ("tier",)
@@ -213,16 +234,34 @@ class WorkspaceAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
         """Never: a workspace needs an owner, which the command asks for."""
         return False
 
+    def get_fields(self, request: HttpRequest, obj: Workspace | None = None) -> list[Any]:
+        """Ask why at the end, whoever may change something."""
+        why = ("reason",) * self.has_change_permission(request, obj)
+        return [*self.fields, *why]
+
+    @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
-        """Store; a new name or tier goes the way that is written down."""
-        asked = {name: getattr(obj, name) for name in ("name", "tier") if name in form.changed_data}
-        for name in asked:
-            setattr(obj, {"tier": "tier_id"}.get(name, name), form.initial[name])
-        super().save_model(request, obj, form, change)
+        """Change each thing the way that tells the customer; write the reason down for staff."""
+        asked = {name: getattr(obj, name) for name in form.changed_data if name != "reason"}
+        stored = Workspace.objects.select_for_update(no_key=True).get(pk=obj.pk)
+        before = {name: _plain(getattr(stored, name)) for name in asked}
+        if "external_id" in asked:
+            stored.external_id = asked["external_id"]
+            stored.save(update_fields=["external_id"])
         if "name" in asked:
-            workspaces.rename(workspace=obj, name=asked["name"], by=staff(request))
+            workspaces.rename(workspace=stored, name=asked["name"], by=staff(request))
         if "tier" in asked:
-            workspaces.move_to_tier(workspace=obj, tier=asked["tier"], by=staff(request))
+            workspaces.move_to_tier(workspace=stored, tier=asked["tier"], by=staff(request))
+        after = {name: _plain(value) for name, value in asked.items()}
+        if asked:
+            audit.record(
+                action="workspace.changed",
+                by=staff(request),
+                target=workspaces.target(stored),
+                workspaces=[None],
+                before=before | {"reason": None},
+                after=after | {"reason": form.cleaned_data["reason"]},
+            )
 
     @admin.action(description="Close for good", permissions=["change"])
     def close(self, request: HttpRequest, queryset: QuerySet[Workspace]) -> None:

@@ -165,10 +165,37 @@ class TestWorkspaceAdmin:
     ) -> None:
         high = Tier.objects.create(slug="high", name="High", default_rpm=600, max_rpm=6000)
         inline = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
-        values = {"name": "Home", "external_id": "", "tier": high.pk} | inline
+        values = {"name": "Home", "external_id": "", "tier": high.pk, "reason": "Grew"} | inline
         admin.site._registry[Workspace].changeform_view(asked(rf, root, values), str(home.pk))
         home.refresh_from_db()
         assert (home.tier, home.external_id) == (high, None)
+        written = AuditEvent.objects.get(action="workspace.changed", workspace=None)
+        assert written.before is not None
+        assert written.after is not None
+        assert (written.before["tier"], written.after["tier"]) == ("Default", "High")
+        assert written.after["reason"] == "Grew"
+
+    def test_no_reason_no_change(self, rf: RequestFactory, root: User, home: Workspace) -> None:
+        inline = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+        values = {"name": "Mine", "external_id": "x", "tier": home.tier.pk} | inline
+        for reason in ("", "  ", "x" * 501):
+            request = asked(rf, root, values | {"reason": reason})
+            answer = admin.site._registry[Workspace].changeform_view(request, str(home.pk))
+            assert answer.status_code == 200
+        home.refresh_from_db()
+        assert (home.name, home.external_id) != ("Mine", "x")
+
+    def test_an_outside_id_is_kept_and_written_down(
+        self, rf: RequestFactory, root: User, home: Workspace
+    ) -> None:
+        inline = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+        values = {"name": home.name, "external_id": "crm-7", "tier": home.tier.pk, "reason": "CRM"}
+        admin.site._registry[Workspace].changeform_view(
+            asked(rf, root, values | inline), str(home.pk)
+        )
+        home.refresh_from_db()
+        assert home.external_id == "crm-7"
+        assert AuditEvent.objects.filter(action="workspace.changed").count() == 1
 
     def test_a_personal_one_is_not_closed(
         self, rf: RequestFactory, root: User, home: Workspace
