@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -95,6 +95,7 @@ MEASURES = tuple(field.name for field in fields(Used))
 RANKS = ("requests", "spent")
 # PostgreSQL's number of a day less Python's.
 JULIAN_OF_ORDINAL = 1721425
+LONG_WEEKS = 3
 COUNTED = {
     "requests": "sign",
     "errors": "case when status is null or status >= 400 then sign else 0 end",
@@ -188,8 +189,8 @@ def dearest(
     The keys of the dearest groups, by spent, then requests: ``count`` of them after a place.
 
     With ``including`` the group of that place comes first again, if it is still there; with
-    ``newest_first`` those of the newest days. Only what they are ranked by is summed, keys by
-    the week where they can be, so it is quick over very many of them.
+    ``newest_first`` those of the newest days. Only what they are ranked by is summed, keys and
+    all workspaces by the week where they can be, so it is quick over very many of them.
 
     :raises ValueError: a name to narrow by that usage is not summed by
     """
@@ -199,8 +200,10 @@ def dearest(
     end = f"{beyond} order by {order} limit {int(count)}"
     statement = _statement(by=by, narrowed=narrowed, measures=RANKS, end=end)
     given: Mapping[str, Any] = narrowed
-    if By.KEY in by and {*by, *narrowed} <= {By.KEY, By.WORKSPACE}:
-        weeks = weeks_of(first, last)
+    weeks = weeks_of(first, last)
+    # Of all workspaces there are fewer weeks than days with their models.
+    weekly = By.KEY in by or (not narrowed and len(weeks.whole) >= LONG_WEEKS)
+    if weekly and {*by, *narrowed} <= {By.KEY, By.WORKSPACE}:
         given = {**narrowed, "weeks": weeks.whole, "more": weeks.more, "less": weeks.less}
         statement = _ranking(by=by, narrowed=narrowed, end=end)
     rows = _read(statement, {**given, **place}, first=first, last=last)
@@ -233,15 +236,22 @@ class Weeks:
     less: list[date]
 
 
-def weeks_of(first: date, last: date) -> Weeks:
-    """A range as weeks; a week that is cut counts as whole where most of it is in the range."""
+def weeks_of(first: date, last: date, *, today: date | None = None) -> Weeks:
+    """
+    A range as weeks; a week that is cut counts as whole where most of it is in the range.
+
+    Days to come are no part of what most is: nothing was used on them, so to take them away from
+    the week that goes on costs nothing.
+    """
+    now = today or datetime.now(UTC).date()
     found = Weeks([], [], [])
     for monday in range(first.toordinal() - first.weekday(), last.toordinal() + 1, 7):
         # The calendar ends in the middle of a week.
         end = min(monday + 7, date.max.toordinal() + 1)
         days = [date.fromordinal(day) for day in range(monday, end)]
         inside = [day for day in days if first <= day <= last]
-        if len(inside) > 3:
+        past = [day for day in days if day <= now] or days
+        if 2 * sum(first <= day <= last for day in past) > len(past):
             found.whole.append(days[0])
             found.less.extend(day for day in days if day not in inside)
         else:
