@@ -17,12 +17,12 @@ from pytest_django import Settings
 from billing import invariants, ledger, refunds, topups
 from billing.models_funding import Refund, SavedCard, StripeEvent, TopUp
 from billing.stripe import cards, customers, events, returns
-from tests import pages
+from tests import packages, pages
 from tests.fakes.ports import free_port
 from tests.fakes.stripe.process import ASKS, DECLINED, GOOD, KEY, SECRET
 from tests.peers.conformance import clients
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(clients.INSTALLED_WITHIN_S + 60)]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(packages.WITHIN_S + 60)]
 CENT = topups.NANOS_PER_CENT
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests import packages
 from tests.conformance.shapes import CLIENTS
 from tests.conformance.stack import Stack
 from tests.peers.conformance import clients
@@ -18,7 +19,7 @@ def outcomes(stack: Stack) -> clients.Outcomes:
     return clients.outcomes(client=CLIENT, command=command, folder=clients.ROOT, stack=stack)
 
 
-@pytest.mark.timeout(clients.INSTALLED_WITHIN_S + clients.WITHIN_S)
+@pytest.mark.timeout(packages.WITHIN_S + clients.WITHIN_S)
 @pytest.mark.parametrize("shape", CLIENTS[CLIENT].shapes)
 def test_is_served(outcomes: clients.Outcomes, shape: str) -> None:
     clients.check(outcomes, shape)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import packages
 from tests.conformance.shapes import CLIENTS
 from tests.conformance.stack import Stack
 from tests.peers.conformance import clients
@@ -20,7 +21,7 @@ def outcomes(node: str, node_folder: Path, stack: Stack) -> clients.Outcomes:
     )
 
 
-@pytest.mark.timeout(clients.INSTALLED_WITHIN_S + clients.WITHIN_S)
+@pytest.mark.timeout(packages.WITHIN_S + clients.WITHIN_S)
 @pytest.mark.parametrize("shape", CLIENTS[CLIENT].shapes)
 def test_is_served(outcomes: clients.Outcomes, shape: str) -> None:
     clients.check(outcomes, shape)
