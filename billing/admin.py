@@ -21,7 +21,7 @@ from billing import (
     incidents,
 )
 from billing.adminforms import ReasonedAdmin
-from billing.adminrows import ReadOnlyAdmin
+from billing.adminrows import ReadOnlyAdmin, amount
 from billing.adminsteps import Step, SteppedAdmin, Taken
 from billing.models import (
     CONTRADICTION,
@@ -53,8 +53,10 @@ class AccountAdmin(ReadOnlyAdmin):
     """Balances, windows and caps."""
 
     list_display = (
-        "id", "workspace", "kind", "asset", "credits_posted", "debits_posted",
-        "debits_pending", "day_used", "day_cap", "month_used", "month_cap", "frozen",
+        "id", "workspace", "kind", amount("credits_posted", "In"), amount("debits_posted", "Out"),
+        amount("debits_pending", "Held"), amount("day_used", "Today", unit="nanos"),
+        amount("day_cap", "Of", unit="nanos"), amount("month_used", "Month", unit="nanos"),
+        amount("month_cap", "Of", unit="nanos"), "frozen",
     )  # fmt: skip
     list_filter = ("asset", "kind", "frozen")
     list_select_related = ("workspace",)
@@ -66,7 +68,10 @@ class KeyMeterAdmin(ReadOnlyAdmin):
     """What keys have used."""
 
     list_display = (
-        "key", "day", "day_used", "day_cap", "month_used", "month_cap", "held", "last_used_at",
+        "key", "day", amount("day_used", "Today", unit="nanos"),
+        amount("day_cap", "Of", unit="nanos"), amount("month_used", "Month", unit="nanos"),
+        amount("month_cap", "Of", unit="nanos"), amount("held", "Held", unit="nanos"),
+        "last_used_at",
     )  # fmt: skip
     list_select_related = ("key",)
     search_fields = ("=key__public_id",)
@@ -77,7 +82,9 @@ class LotAdmin(ReadOnlyAdmin):
     """Grants and what is left of them."""
 
     list_display = (
-        "id", "account", "amount", "consumed", "expired", "expires_at", "reason", "created_at",
+        "id", "account", amount("amount", "Given", unit="account__asset"),
+        amount("consumed", "Used", unit="account__asset"),
+        amount("expired", "Expired", unit="account__asset"), "expires_at", "reason", "created_at",
         "created_by",
     )  # fmt: skip
     list_select_related = ("account", "created_by")
@@ -88,7 +95,7 @@ class HoldAdmin(ReadOnlyAdmin):
     """Calls in flight."""
 
     list_display = (
-        "id", "workspace_id", "key_id", "asset", "amount", "model", "process_id",
+        "id", "workspace_id", "key_id", amount("amount", "Amount"), "model", "process_id",
         "created_at", "expires_at",
     )  # fmt: skip
     search_fields = ("=id",)
@@ -98,7 +105,9 @@ class HoldAdmin(ReadOnlyAdmin):
 class TransferAdmin(ReadOnlyAdmin):
     """The ledger itself."""
 
-    list_display = ("id", "at", "kind", "source", "debit", "credit", "asset", "amount", "reason")
+    list_display = (
+        "id", "at", "kind", "source", "debit", "credit", amount("amount", "Amount"), "reason",
+    )  # fmt: skip
     list_select_related = ("debit", "credit")
     search_fields = ("=source", "=reference")
 
@@ -183,8 +192,8 @@ class UsageAdmin(SteppedAdmin):
     steps = (REVIEW,)
     list_display = (
         "id", "closed_at", "workspace_id", "key_id", "model", "served", "provider", "state",
-        "source", "unknown", "asset", "charged", "uncollected", "status",
-        "reason", "reviewed",
+        "source", "unknown", amount("charged", "Charged"), amount("uncollected", "Uncollected"),
+        "status", "reason", "reviewed",
     )  # fmt: skip
     list_filter = ("state", "source", "unknown", Quarantine, Uncollected)
     search_fields = ("=id",)
