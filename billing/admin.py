@@ -34,12 +34,13 @@ from billing.models import (
     LedgerCheckpoint,
     Lot,
     Price,
+    Revision,
     StaffStep,
     TokenPackage,
     Transfer,
     Usage,
 )
-from common import money
+from common import ids, money
 
 REVIEWED: Final = "call.reviewed"
 # All other incidents end by themselves when what they tell of is over.
@@ -222,6 +223,24 @@ class UsageAdmin(SteppedAdmin):
             opts=self.opts,
             allowed=self.has_view_permission(request),
         )
+
+
+@admin.register(Revision)
+class RevisionAdmin(ReadOnlyAdmin):
+    """Calls that were charged on a guess until their evidence came: both prices."""
+
+    list_display = (
+        "request_id", "at", "workspace", "old_state", "old_source",
+        amount("old_charged", "Charged at first"), "source", amount("charged", "Charged"),
+        amount("uncollected", "Uncollected"),
+    )  # fmt: skip
+    list_select_related = ("workspace",)
+    search_fields = ("=id", "=workspace__public_id")
+
+    @admin.display(description="Request")
+    def request_id(self, revision: Revision) -> str:
+        """The id as the caller was told it."""
+        return ids.form("req_", revision.pk)
 
 
 @admin.register(Conversion)

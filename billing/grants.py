@@ -113,6 +113,27 @@ def _given(source: UUID) -> bool:
     return TransferRow.objects.filter(kind=GRANT, source=source).exists()
 
 
+def give_back(*, workspace_id: int, asset: str, amount: int, source: UUID) -> None:
+    """
+    Make a lot of granted money that a corrected call gave back, in the transaction that did.
+
+    It lasts as long as the one of the account's lots that lasts longest.
+    """
+    account_id = _granted(_lock_home(workspace_id=workspace_id, asset=asset)).pk
+    _allocate(account_id=account_id)
+    lots = Lot.objects.filter(account_id=account_id).order_by(
+        F("expires_at").desc(nulls_first=True)
+    )
+    last = lots.first()
+    Lot.objects.create(
+        account_id=account_id,
+        amount=amount,
+        expires_at=last.expires_at if last else None,
+        reason="Correction of a call",
+        source=source,
+    )
+
+
 def expire_due(*, now: datetime) -> int:
     """Take back what is left of lots whose time is over; return how many gave something."""
     accounts = (

@@ -67,7 +67,9 @@ INVARIANTS: Final = (
         6, "each attempt belongs to an admitted request (rows only)", (violations.UNADMITTED,)
     ),
     Invariant(
-        7, "each settlement is whole: usage record and transfers agree", (violations.HALF_BOOKED,)
+        7,
+        "each settlement is whole: usage record, corrections and transfers agree",
+        (violations.HALF_BOOKED, violations.REVISED),
     ),
     Invariant(8, "no hold is open and closed, none was closed twice", (violations.TWICE,)),
     Invariant(9, "no hold is overdue for the sweep by three minutes", (violations.OVERDUE,)),

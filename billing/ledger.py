@@ -45,6 +45,7 @@ VOID: Final = "select billing_void(%s::uuid[], %s)::text"
 EXPIRE: Final = "select billing_expire(%s::uuid[], %s, %s)::text"
 EXTEND: Final = "select billing_extend(%s::uuid[], %s)"
 POST: Final = "select billing_post(%s::jsonb)::text"
+REVISE: Final = "select billing_revise(%s::jsonb)::text"
 
 
 class LedgerError(Exception):

@@ -40,6 +40,7 @@ from billing.models_funding import (
     StripeEvent,
     TopUp,
 )
+from billing.models_revision import Revision
 from billing.models_staff import Customer, StaffStep
 from billing.models_tokens import Conversion, TokenPackage
 
@@ -430,6 +431,7 @@ __all__ = [
     "Price",
     "Quote",
     "Refund",
+    "Revision",
     "SavedCard",
     "Sighting",
     "StaffStep",

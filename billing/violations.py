@@ -198,10 +198,11 @@ where a.day >= %(since)s
         select from billing_usage u where u.id = a.request_id and u.day >= %(since)s - 1
     )
 """
+# Of a corrected call this is about what it was booked at before.
 HALF_BOOKED: Final = """
 select u.workspace_id, 'usage ' || u.id || ' charges ' || u.charged || ' and loses '
     || u.uncollected || ', its transfers say ' || t.charged || ' and ' || t.uncollected
-from billing_usage u
+from billing_usage u left join billing_revision r on r.id = u.id
 cross join lateral (
     select coalesce(sum(amount) filter (where kind = 'usage.granted'), 0) as granted,
         coalesce(sum(amount) filter (where kind in ('usage.granted', 'usage.paid')), 0)
@@ -211,13 +212,48 @@ cross join lateral (
     where kind in ('usage.granted', 'usage.paid', 'usage.uncollected') and source = u.id
 ) t
 where u.day >= %(since)s
-    and (u.granted, u.charged, u.uncollected) <> (t.granted, t.charged, t.uncollected)
+    and (coalesce(r.old_granted, u.granted), coalesce(r.old_charged, u.charged),
+         coalesce(r.old_uncollected, u.uncollected)) <> (t.granted, t.charged, t.uncollected)
 union all
 select d.workspace_id, 'transfer ' || t.id || ' has no usage record'
 from billing_transfer t join billing_account d on d.id = t.debit_id
 where t.kind like 'usage.%%' and t.id > %(through)s and t.at >= %(retained)s
     and t.at >= %(since)s
     and not exists (select from billing_usage u where u.id = t.source)
+    and not exists (select from billing_revision r where r.id = t.source)
+"""
+# A correction's transfers are the difference that it made, and its record says what it says.
+REVISED: Final = """
+select r.workspace_id, 'correction ' || r.id || ' moves ' || r.charged - r.old_charged || ' and '
+    || r.uncollected - r.old_uncollected || ', its transfers say ' || t.granted + t.paid
+    || ' and ' || t.uncollected
+from billing_revision r
+cross join lateral (
+    select coalesce(sum(units) filter (where leg = 'granted'), 0) as granted,
+        coalesce(sum(units) filter (where leg = 'paid'), 0) as paid,
+        coalesce(sum(units) filter (where leg = 'uncollected'), 0) as uncollected
+    from (
+        select split_part(kind, '.', 3) as leg,
+            case split_part(kind, '.', 2) when 'further' then amount else -amount end as units
+        from billing_transfer
+        where kind in ('usage.further.granted', 'usage.further.paid', 'usage.further.uncollected',
+                       'usage.refund.granted', 'usage.refund.paid', 'usage.refund.uncollected')
+            and source = r.id
+    ) moved
+) t
+where (r.granted - r.old_granted, r.charged - r.old_charged, r.uncollected - r.old_uncollected)
+    <> (t.granted, t.granted + t.paid, t.uncollected)
+union all
+select r.workspace_id, 'correction ' || r.id || ' is not what its usage record says'
+from billing_revision r join billing_usage u on u.id = r.id and u.day = r.day
+where (r.cost, r.granted, r.charged, r.uncollected, r.source)
+    <> (u.cost, u.granted, u.charged, u.uncollected, u.source)
+union all
+select coalesce(d.workspace_id, c.workspace_id), 'transfer ' || t.id || ' has no correction'
+from billing_transfer t
+join billing_account d on d.id = t.debit_id join billing_account c on c.id = t.credit_id
+where (t.kind like 'usage.further.%%' or t.kind like 'usage.refund.%%') and t.id > %(through)s
+    and not exists (select from billing_revision r where r.id = t.source)
 """
 TWICE: Final = """
 select h.workspace_id, 'hold ' || h.id || ' is open and closed'

@@ -11,7 +11,7 @@ from django.db.models import Count, Max
 
 from billing import suspense
 from billing.invariants import INVARIANTS
-from billing.models import Alert, StripeEntry, Usage
+from billing.models import Alert, Revision, StripeEntry, Usage
 from proxy import status
 from proxy.models import ProviderReport, TaskHeartbeat
 
@@ -42,6 +42,7 @@ class Books:
     tasks: Sequence[TaskHeartbeat]
     suspended: int
     unknown: int
+    corrected: int
 
 
 def read(*, today: date) -> Books:
@@ -62,6 +63,7 @@ def read(*, today: date) -> Books:
         tasks=tasks,
         suspended=suspense.waiting().count(),
         unknown=Usage.objects.filter(unknown=True).count(),
+        corrected=Revision.objects.count(),
     )
 
 

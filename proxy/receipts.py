@@ -41,7 +41,8 @@ select row_to_json(receipt)::text from (
            u.searches, u.created_at, u.closed_at, u.first_byte_ms, u.latency_ms,
            (select row_to_json(p) from billing_price p where p.id = u.price_id) as price,
            (select json_agg(a order by a.n) from proxy_attempt a
-            where a.request_id = u.id and a.day = u.day) as attempts
+            where a.request_id = u.id and a.day = u.day) as attempts,
+           (select row_to_json(r) from billing_revision r where r.id = u.id) as correction
     from billing_usage u join accounts_apikey k on k.id = u.key_id
     where u.id = %s and u.day between %s and %s and u.workspace_id = %s
 ) receipt
@@ -85,6 +86,14 @@ class Price(Struct, frozen=True):
     image: dict[str, dict[str, int]] | None
 
 
+class Correction(Struct, frozen=True):
+    """What a call was charged before its evidence came, and on what; in units of the asset."""
+
+    at: datetime
+    old_source: str
+    old_charged: int
+
+
 class Receipt(Struct, frozen=True, kw_only=True):
     """What is known of one call; amounts in units of the asset."""
 
@@ -99,6 +108,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     created_at: datetime
     price: Price | None = None
     attempts: tuple[Attempt, ...] | None = None
+    correction: Correction | None = None
     served: str = ""
     provider: str = ""
     surface: str = ""
@@ -227,6 +237,9 @@ def describe(receipt: Receipt) -> dict[str, Any]:
         "tokens": _tokens(receipt),
         "source": receipt.source,
         "estimated": receipt.source in ESTIMATES,
+        "corrected": None
+        if receipt.correction is None
+        else _corrected(receipt, receipt.correction),
         "price_version": None if receipt.price is None else _price(receipt.price),
         "hold": _amount(receipt, receipt.hold),
         "charge": _amount(receipt, receipt.charged) | {"granted": _units(receipt, receipt.granted)},
@@ -237,6 +250,15 @@ def describe(receipt: Receipt) -> dict[str, Any]:
             "latency_ms": receipt.latency_ms,
         },
         "attempts": [_attempt(attempt) for attempt in receipt.attempts or ()],
+    }
+
+
+def _corrected(receipt: Receipt, correction: Correction) -> dict[str, Any]:
+    """Return what was charged until evidence came that is better than the sweep's."""
+    return {
+        "at": correction.at,
+        "source_before": correction.old_source,
+        "charge_before": _amount(receipt, correction.old_charged),
     }
 
 

@@ -49,7 +49,11 @@ ACCOUNTS = """
 select coalesce(json_agg(row_to_json(money)), '[]')::text from (
     select a.asset, a.kind, a.credits_posted, a.debits_posted, a.debits_pending, a.floor,
            (select coalesce(sum(l.expired), 0)::bigint from billing_lot l
-            where l.account_id = a.id) as expired
+            where l.account_id = a.id) as expired,
+           (select coalesce(sum(greatest(r.old_charged - r.charged, 0)), 0)::bigint
+            from billing_revision r
+            where r.workspace_id = a.workspace_id and r.asset = a.asset and a.kind = 'paid'
+           ) as returned
     from billing_account a where a.workspace_id = %s
 ) money
 """
@@ -100,6 +104,7 @@ class AccountRow(Struct, frozen=True):
     debits_pending: int
     floor: int
     expired: int
+    returned: int
 
 
 class Standing(Struct):
@@ -111,9 +116,9 @@ class Standing(Struct):
     floor: int = 0
 
     def add(self, row: AccountRow) -> None:
-        """Add an account; what expired was neither kept nor used."""
-        self.credits += row.credits_posted - row.expired
-        self.usage += row.debits_posted - row.expired
+        """Add an account; what expired, or corrections gave back, was neither kept nor used."""
+        self.credits += row.credits_posted - row.expired - row.returned
+        self.usage += row.debits_posted - row.expired - row.returned
         self.held += row.debits_pending
         if row.kind == "paid":
             self.floor += row.floor

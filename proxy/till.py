@@ -279,6 +279,8 @@ class Till:
             settled = await self.settlement.put(closing)
         except POISON:
             settled = Settled("bad_item")
+        if settled.v == "conflict":
+            settled = await correct(closing)
         if settled.v == "bad_item" and closing.attempts:
             # Better a charge without its attempts than no charge.
             settled = await self._ask(Closing(closing.bill))
@@ -317,6 +319,9 @@ class Till:
             log.critical("A spooled settlement cannot be read", id=entry.name, error=str(error))
             return Fate.REFUSED
         settled = await self._ask(closing)
+        if settled.v == "already":
+            # Of the same price, but perhaps a sweep's guess.
+            settled = await correct(closing)
         if settled.v == "busy":
             return Fate.LATER
         if settled.v in ("late", "already"):
@@ -342,6 +347,18 @@ class Till:
     def _give_back(self, ask: Ask, granted: Granted) -> None:
         if granted.v == "ok":
             self.void(ask, day=granted.day)
+
+
+async def correct(closing: Closing) -> Settled:
+    """Correct a call that was closed otherwise, where that was a guess; busy: not now."""
+    try:
+        answer = await in_thread(hindsight.correct, closing)
+    except DatabaseError as error:
+        log.warning("A correction has to wait", error=str(error).partition("\n")[0])
+        return Settled("busy")
+    if answer.v == "corrected":
+        meters().corrected.inc()
+    return Settled(answer.v, answer.charged, answer.uncollected)
 
 
 async def note_refused(closing: Closing, settled: Settled) -> None:

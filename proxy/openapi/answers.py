@@ -209,6 +209,14 @@ class Amount(Struct):
     usd: Money
 
 
+class Correction(Struct):
+    """What was charged, and on what evidence, before better evidence came."""
+
+    at: datetime
+    source_before: str
+    charge_before: Amount
+
+
 class Receipt(Struct):
     """One call: what it was, what it cost and why, whom we asked."""
 
@@ -229,6 +237,7 @@ class Receipt(Struct):
     tokens: dict[str, Any]
     source: str
     estimated: bool
+    corrected: Correction | None
     price_version: dict[str, Any] | None
     hold: Amount
     charge: Amount

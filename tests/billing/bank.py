@@ -60,6 +60,12 @@ def settle(*items: Item, careful: bool = False, run: Run = run_django) -> list[A
     return answers
 
 
+def revise(item: Item, *, run: Run = run_django) -> Answer:
+    """Call billing_revise."""
+    answer: Answer = json.loads(run(ledger.REVISE, [json.dumps(item)]))
+    return answer
+
+
 def void(*ids_: str, run: Run = run_django) -> list[str]:
     """Call billing_void and return its verdicts."""
     return [answer["v"] for answer in json.loads(run(ledger.VOID, [list(ids_), False]))]

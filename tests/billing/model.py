@@ -8,7 +8,7 @@ be equal to it, row by row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.billing.bank import Answer, Item
 TOK_NANOS = 2_500_000
 MOST = 10**17
 LONGEST_S = 604_800
+REVISED = ("source", "cost", "granted", "charged", "uncollected")
 TABLES = """
 select json_build_object(
     'accounts', (select json_agg(json_build_object(
@@ -40,7 +41,9 @@ select json_build_object(
         'id', id, 'account', account_id, 'workspace', workspace_id, 'key', key_id,
         'asset', asset, 'hold', hold, 'granted', granted, 'charged', charged,
         'uncollected', uncollected, 'cost', cost, 'unit', unit_nanos, 'day', day,
-        'state', state, 'unknown', unknown)) from billing_usage),
+        'state', state, 'unknown', unknown, 'source', source, 'reason', reason))
+        from billing_usage),
+    'revisions', (select json_agg(to_jsonb(r) - 'at') from billing_revision r),
     'transfers', (select json_agg(json_build_object(
         'kind', t.kind, 'source', t.source, 'asset', t.asset, 'amount', t.amount,
         'debit', case when d.bounded then d.id::text else d.kind || ' ' || d.asset end,
@@ -172,6 +175,8 @@ class Closed:
     cost: int = 0
     state: str = ""
     unknown: bool = False
+    source: str = "none"
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -183,6 +188,7 @@ class Books:
     keys: dict[int, int] = field(default_factory=dict)
     holds: dict[str, Held] = field(default_factory=dict)
     usage: dict[str, Closed] = field(default_factory=dict)
+    revisions: dict[str, dict[str, Any]] = field(default_factory=dict)
     transfers: dict[tuple[str, str], tuple[str, str, str, int]] = field(default_factory=dict)
 
     @classmethod
@@ -198,6 +204,7 @@ class Books:
             keys={row["id"]: row["version"] for row in rows["keys"]},
             holds={row["id"]: Held(**row) for row in rows["holds"]},
             usage={row["id"]: Closed(**row) for row in rows["usage"]},
+            revisions={row["id"]: row for row in rows["revisions"]},
             transfers={
                 (row["kind"], row["source"]): (
                     row["debit"],
@@ -330,6 +337,7 @@ class Books:
         closed = self.usage[held.id] = Closed(
             held.id, held.account, held.workspace, held.key, held.asset, held.amount,
             held.unit, held.day, state=item["state"], unknown=item.get("unknown", False),
+            source=item.get("source") or "none", reason=item.get("reason") or "",
         )  # fmt: skip
         self._charge(
             closed,
@@ -342,7 +350,7 @@ class Books:
     def _close_late(self, item: Item, closed: Closed) -> Answer:
         account = self.accounts[closed.account]
         granted = self.accounts[account.granted or 0]
-        closed.state, closed.unknown = "late", item.get("unknown", False)
+        self._rewrite(closed, item)
         bounds = (max(granted.free, 0), max(account.free, 0))
         self._charge(closed, item["cost"], released=0, bounds=bounds)
         return _closing("late", closed)
@@ -377,6 +385,82 @@ class Books:
             if amount:
                 self.transfers[kind, closed.id] = (debit, revenue, closed.asset, amount)
 
+    @staticmethod
+    def _rewrite(closed: Closed, item: Item) -> None:
+        closed.state, closed.unknown = "late", item.get("unknown", False)
+        closed.source = item.get("source") or "none"
+        closed.reason = closed.reason if item.get("reason") is None else item["reason"]
+
+    def revise(self, item: Item) -> Answer:
+        """Put evidence in the place of a guess."""
+        name, state, cost = item["id"], item["state"], item["cost"]
+        if not (
+            name and item.get("day") and cost is not None and 0 <= cost <= MOST
+            and (state == "settled" or (state == "voided" and cost == 0))
+        ):  # fmt: skip
+            return {"v": "bad_item", "charged": 0, "uncollected": 0}
+        closed = self.usage.get(name)
+        if closed is None or closed.day.isoformat() != item["day"]:
+            return {"v": "unknown", "charged": 0, "uncollected": 0}
+        if not _gives_way(closed, state, item.get("source")):
+            return _closing("already" if closed.cost == cost else "conflict", closed)
+        before = replace(closed)
+        account = self.accounts[closed.account]
+        granted = self.accounts[account.granted or 0]
+        difference = -(-cost // closed.unit) - closed.charged - closed.uncollected
+        if difference > 0:
+            room = min(difference, closed.hold - closed.charged)
+            gift = min(room, max(granted.free, 0))
+            paid = min(room - gift, max(account.free, 0))
+            loss = difference - gift - paid
+        else:
+            loss = -min(-difference, closed.uncollected)
+            paid = -min(loss - difference, closed.charged - closed.granted)
+            gift = difference - loss - paid
+        self._correct(closed, cost, gift=gift, paid=paid, loss=loss)
+        self._rewrite(closed, item)
+        new = {key: getattr(closed, key) for key in REVISED}
+        old = {f"old_{key}": getattr(before, key) for key in ("state", *REVISED)}
+        self.revisions[name] = new | old | {
+            "id": name, "day": closed.day, "workspace_id": closed.workspace,
+            "asset": closed.asset, "unit_nanos": closed.unit,
+        }  # fmt: skip
+        return _closing("corrected", closed) | {"returned": max(-gift, 0)}
+
+    def _correct(self, closed: Closed, cost: int, *, gift: int, paid: int, loss: int) -> None:
+        account = self.accounts[closed.account]
+        granted = self.accounts[account.granted or 0]
+        spent = -min(closed.cost, closed.charged * closed.unit)
+        closed.cost = cost
+        closed.granted += gift
+        closed.charged += gift + paid
+        closed.uncollected += loss
+        spent += min(cost, closed.charged * closed.unit)
+        for owner, units in ((granted, gift), (account, paid)):
+            owner.debits += max(units, 0)
+            owner.credits += max(-units, 0)
+        usd = next(
+            each
+            for each in self.accounts.values()
+            if (each.workspace, each.kind, each.asset) == (closed.workspace, "paid", "USD")
+        )
+        meter = self.meters[closed.key]
+        for window in (usd, meter):
+            window.close(released=0, spent=spent, day=closed.day)
+        meter.spent += spent
+        revenue = f"revenue {closed.asset}"
+        for leg, name, units in (
+            ("granted", str(granted.id), gift),
+            ("paid", str(account.id), paid),
+            ("uncollected", f"uncollected_usage {closed.asset}", loss),
+        ):
+            if units > 0:
+                key = (f"usage.further.{leg}", closed.id)
+                self.transfers[key] = (name, revenue, closed.asset, units)
+            elif units:
+                key = (f"usage.refund.{leg}", closed.id)
+                self.transfers[key] = (revenue, name, closed.asset, -units)
+
     def post(self, *legs: tuple[str, str, str, str, str, int]) -> list[bool]:
         """
         Move other money: kind, source, debit, credit, asset, amount; all or nothing.
@@ -397,6 +481,18 @@ class Books:
         if any(name.isdigit() and self.accounts[int(name)].paid_free < 0 for name in debited):
             raise Refused
         return new
+
+
+def _gives_way(closed: Closed, state: str, source: str | None) -> bool:
+    """Return whether a sweep wrote what evidence of this kind is better than."""
+    if state == "voided":
+        return closed.state == "expired"
+    swept = closed.reason == "swept"
+    if source == "count":
+        return swept and closed.source == "checkpoint"
+    nothing_found = closed.state == "voided" and closed.reason in ("never_arrived", "no_output")
+    guessed = swept and closed.source in ("checkpoint", "count")
+    return source in ("provider", "lookup") and (guessed or nothing_found)
 
 
 def _dated(row: dict[str, Any]) -> dict[str, Any]:

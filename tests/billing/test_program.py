@@ -123,6 +123,32 @@ class Programs(RuleBasedStateMachine):
         self.twin.expire(name)
         self.twin.bill(name, cost)
 
+    @precondition(lambda self: self.twin.known)
+    @rule(data=st.data(), guess=st.sampled_from(["checkpoint", "count", "never_arrived"]))
+    def guess_then_prove(self, data: st.DataObject, guess: str) -> None:
+        """A sweep closes a call, on a guess or as one that never was; its evidence comes later."""
+        name = data.draw(st.sampled_from(self.twin.known))
+        if guess == "never_arrived":
+            self.twin.settle(bill(name, 0, state="voided", source=None, reason=guess))
+        else:
+            cost = data.draw(self.costs(name))
+            self.twin.settle(bill(name, cost, source=guess, reason="swept"))
+        self.prove(data, name)
+
+    @precondition(lambda self: self.twin.model.usage)
+    @rule(data=st.data())
+    def prove_any(self, data: st.DataObject) -> None:
+        """Evidence comes for a call that is closed, however it was, and perhaps once more."""
+        self.prove(data, data.draw(st.sampled_from(sorted(self.twin.model.usage))))
+
+    def prove(self, data: st.DataObject, name: str) -> None:
+        """Send evidence on the bounds of a call, again, and other evidence."""
+        source = data.draw(st.sampled_from(["provider", "provider", "lookup", "count"]))
+        cost = data.draw(self.costs(name))
+        if self.twin.revise(name, cost, source=source, reason="") == "corrected":
+            assert self.twin.revise(name, cost, source=source, reason="") == "already"
+            assert self.twin.revise(name, cost + 1, source="provider", reason="") == "conflict"
+
     @rule(number=who, amount=st.integers(1, 500), granted=st.booleans())
     def pay(self, number: int, amount: int, *, granted: bool) -> None:
         """Receive money, or a gift."""

@@ -59,7 +59,7 @@ class Twin:
     def agree(self) -> None:
         """Every row is what the model says."""
         real = Books.read()
-        for name in ("accounts", "meters", "holds", "usage", "transfers"):
+        for name in ("accounts", "meters", "holds", "usage", "transfers", "revisions"):
             assert getattr(real, name) == getattr(self.model, name), name
 
     def admit(self, *items: Item, careful: bool = False) -> list[str]:
@@ -89,18 +89,36 @@ class Twin:
 
     def void(self, *names: str) -> list[str]:
         """Give calls back."""
-        expected = self.model.settle([bank.bill(name, 0, state="voided") for name in names])
+        expected = self.model.settle(
+            [bank.bill(name, 0, state="voided", source=None) for name in names]
+        )
         assert bank.void(*names) == bank.verdicts(expected)
         self.step()
         return bank.verdicts(expected)
 
     def expire(self, *names: str) -> list[str]:
         """End calls whose time is over."""
-        items = [bank.bill(name, 0, state="expired", unknown=True) for name in names]
+        items = [bank.bill(name, 0, state="expired", unknown=True, source=None) for name in names]
         expected = self.model.settle(items)
         assert bank.expire(*names) == bank.verdicts(expected)
         self.step()
         return bank.verdicts(expected)
+
+    def revise(self, hold: str, cost: int, **facts: Any) -> str:
+        """Send evidence for a call that is closed; return the verdict."""
+        closed = self.model.usage.get(hold)
+        day = (closed.day if closed else self.now.date()).isoformat()
+        item = bank.bill(hold, cost, **({"day": day} | facts))
+        expected = self.model.revise(item)
+        answer = bank.revise(item)
+        assert answer == expected
+        self.step()
+        return str(answer["v"])
+
+    def guess(self, hold: str, cost: int, *, source: str = "checkpoint") -> str:
+        """Close a call as a sweep does that has an estimate only."""
+        assert self.bill(hold, cost, source=source, reason="swept") in ("ok", "late")
+        return hold
 
     def _same(self, answers: list[Answer], expected: list[Answer]) -> list[str]:
         assert answers == expected

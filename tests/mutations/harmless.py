@@ -9,6 +9,7 @@ from tests.mutations.guards import Mutant
 ONE_LOOK_MORE: Final = "asks for rows that are not there: a look more, the same answer"
 FOUND_BELOW: Final = "what is not found here is found by billing_house_account, which asks again"
 ZERO: Final = "adds nothing to rows that are locked already: counters move by zero"
+NO_LEG: Final = "of no difference no leg is written"
 OVERWRITTEN: Final = "each element is assigned before it is read"
 # (file, the line with the mistake in it): why.
 HARMLESS: Final[dict[tuple[str, str], str]] = {
@@ -33,6 +34,16 @@ HARMLESS: Final[dict[tuple[str, str], str]] = {
         "post.sql",
         "where id = any(ids || homes) and coalesce(granted_id, 0) >= 0",
     ): "only the order of two locks differs; tests/billing/test_concurrency.py hunts deadlocks",
+    ("revise.sql", "if difference >= 0 then"): NO_LEG,
+    (
+        "revise.sql",
+        "select case when units >= 0 then 'usage.further.' else 'usage.refund.' end || leg,",
+    ): NO_LEG,
+    ("revise.sql", "case when units >= 0 then account else house end,"): NO_LEG,
+    (
+        "revise.sql",
+        "case when units >= 0 then house else account end, was.asset, abs(units), now_",
+    ): NO_LEG,
     ("settle.sql", "if coalesce(cardinality(h_id), 0) <= n then"): ONE_LOOK_MORE,
     ("settle.sql", "if coalesce(cardinality(d_id), 0) <= n then"): ONE_LOOK_MORE,
     (

@@ -246,4 +246,17 @@ def conversions_follow_from_their_terms(t: Twin) -> None:
             assert refused(statement) == "23001", statement
 
 
-TABLES: Final[tuple[Scenario, ...]] = (tables_refuse, conversions_follow_from_their_terms)
+def corrections_stay(t: Twin) -> None:
+    """Nobody changes or removes what a call was booked at before."""
+    for statement in (
+        "update billing_revision set cost = 1",
+        "delete from billing_revision",
+        "delete from billing_revision where false",
+        "truncate billing_revision",
+    ):
+        assert refused(statement) == "23001", statement
+
+
+TABLES: Final[tuple[Scenario, ...]] = (
+    tables_refuse, conversions_follow_from_their_terms, corrections_stay,
+)  # fmt: skip

@@ -22,6 +22,7 @@ from tests.mutations.guards import Mutant
 from tests.mutations.locking import LOCKS
 from tests.mutations.posting import OPENING, POSTING
 from tests.mutations.programs import PROGRAMS
+from tests.mutations.revising import REVISING
 from tests.mutations.settlement import SETTLEMENT, holds_get_more_time
 from tests.mutations.steps import Scenario
 from tests.mutations.tables import TABLES
@@ -35,6 +36,8 @@ SUITES: dict[str, tuple[Scenario, ...]] = {
     "accounts.sql": (*OPENING, *SETTLEMENT),
     "convert.sql": CONVERTING,
     "conversion.sql": TABLES,
+    "revise.sql": REVISING,
+    "revision.sql": TABLES,
     "tables.sql": TABLES,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,16 +15,17 @@ from celery import current_app
 from django.conf import settings
 from django.db.models.functions import Now
 from django.test import override_settings
+from msgspec import Raw
 
-from billing import invariants
+from billing import invariants, prices
 from billing.models import Alert, Hold
 from billing.pricing import Rates
 from common import ids
-from proxy import spool
+from proxy import receipts, spool
 from proxy.breakers import FAILURES
 from proxy.models import Checkpoint, Provider
 from proxy.sweep import sweep
-from tests.billing.bank import customer
+from tests.billing.bank import connect, customer
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess, GatewayServer
 from tests.fakes.ports import free_port
@@ -119,6 +120,17 @@ def cut_in_flight(
     database.cut()
     thread.join()
     return answers[0]
+
+
+def sweep_elsewhere(tmp_path: Path, gateway: GatewayServer, **counted: int) -> None:
+    """Let a sweep that does not see the spool close a call that has a checkpoint."""
+    expire_holds()
+    (hold,) = Hold.objects.all()
+    Checkpoint.objects.create(
+        request_id=hold.pk, process_id=gateway.process_id, provider="first", **counted
+    )
+    with override_settings(SPOOL_DIR=tmp_path / "elsewhere", SILENT_AFTER_S=0.5):
+        assert sweep().settled == 1
 
 
 def expire_holds() -> None:
@@ -305,7 +317,7 @@ class TestACallInFlightWithoutPostgres:
         assert spool.waiting(folder).refused == 0
         assert invariants.check().ok
 
-    def test_that_a_sweep_elsewhere_has_charged_otherwise_is_put_before_staff(
+    def test_that_a_sweep_elsewhere_had_to_estimate_is_corrected_once_at_its_own_price(
         self,
         shop: Shop,
         gateway: GatewayServer,
@@ -315,30 +327,70 @@ class TestACallInFlightWithoutPostgres:
         tmp_path: Path,
     ) -> None:
         cut_in_flight(gateway, shop, upstream, database)
-        expire_holds()
-        (hold,) = Hold.objects.all()
-        Checkpoint.objects.create(
-            request_id=hold.pk,
-            process_id=gateway.process_id,
-            provider="first",
-            bytes=4,
-            input_tokens=1,
-            output_tokens=1,
-        )
-        with override_settings(SPOOL_DIR=tmp_path / "elsewhere", SILENT_AFTER_S=0.5):
-            assert sweep().settled == 1
+        sweep_elsewhere(tmp_path, gateway, bytes=4, input_tokens=1, output_tokens=1)
         estimate = shop.last.charged
-        assert estimate != EXACT
+        assert (estimate, shop.last.source) == (3_000, "checkpoint")
+        # What the call was admitted at counts, whatever it costs by now.
+        prices.set_price(
+            subject="test/tokens",
+            role="retail",
+            rates=Rates(prompt=7, completion=9),
+            now=datetime.now(UTC),
+        )
+        (path,) = spool.files(folder)
+        again = path.read_bytes()
+
+        with connect() as other, other.transaction():
+            other.execute("select from billing_account for update")
+            database.mend()
+            # It has to wait: it is written down anew.
+            until(lambda: spool.files(folder) not in ([path], []))
+            assert shop.last.charged == estimate
+
+        until(lambda: not spool.files(folder))
+        path.write_bytes(again)
+        until(lambda: not spool.files(folder))
+        assert [(row.state, row.source, row.charged) for row in shop.usage] == [
+            ("late", "provider", EXACT)
+        ]
+        assert [each.outcome for each in shop.attempts(shop.last.id)] == ["won"]
+        assert (Alert.objects.count(), spool.waiting(folder).refused) == (0, 0)
+        receipt = receipts.read(request_id=shop.last.id, workspace_id=shop.workspace.pk)
+        told = receipts.describe(receipt)
+        assert (told["total_cost"], told["estimated"]) == (Raw(b"0.000016"), False)
+        assert told["corrected"]["source_before"] == "checkpoint"
+        assert told["corrected"]["charge_before"]["usd"] == "0.000003"
+        report = invariants.check(full=True)
+        assert report.ok, report
+
+    def test_that_the_provider_has_told_otherwise_is_put_before_staff(
+        self,
+        shop: Shop,
+        gateway: GatewayServer,
+        database: Relay,
+        upstream: FakeUpstream,
+        folder: Path,
+        tmp_path: Path,
+    ) -> None:
+        Provider.objects.update(generation_lookup="sandbox")
+        cut_in_flight(gateway, shop, upstream, database)
+        told = {"tokens_prompt": 1, "tokens_completion": 1, "finished": True, "id": "x"}
+        upstream.script(fake.answer({"data": told}), path="/generation")
+        sweep_elsewhere(tmp_path, gateway, bytes=4, input_tokens=1, output_tokens=1)
+        assert (shop.last.charged, shop.last.source) == (3_000, "lookup")
 
         database.mend()
         until(lambda: not spool.files(folder))
 
         (alert,) = Alert.objects.all()
-        assert (alert.kind, alert.subject) == ("settlement.refused", ids.form("req_", hold.pk))
+        assert (alert.kind, alert.subject) == (
+            "settlement.refused",
+            ids.form("req_", shop.last.id),
+        )
         assert alert.facts["settled_usd"] == "0.000016"
-        assert alert.facts["booked_units"] == estimate
+        assert alert.facts["booked_units"] == 3_000
         assert spool.waiting(folder).refused == 1
-        assert shop.last.charged == estimate
+        assert shop.last.charged == 3_000
         assert invariants.check().ok
 
     def test_is_retried_from_memory_where_the_disk_fails_too(

@@ -68,7 +68,7 @@ SEEN = frozenset(
         *("billing_fundhold", "billing_hold", "billing_keymeter", "billing_ledgercheckpoint"),
         *("billing_lot", "billing_nativebalance", "billing_outflow", "billing_price"),
         *("billing_quote", "billing_refund", "billing_savedcard", "billing_sighting"),
-        *("billing_staffstep", "billing_stripecustomer", "billing_stripeentry"),
+        *("billing_revision", "billing_staffstep", "billing_stripecustomer", "billing_stripeentry"),
         *(
             "billing_stripeevent",
             "billing_suspended",
