@@ -17,7 +17,7 @@ import msgspec
 from django.db.models import Sum
 
 from billing import invariants
-from billing.models import Alert, Hold, Usage
+from billing.models import Hold, Revision, Usage
 from common import ids
 from proxy import spool
 from proxy.models import Attempt, Generation
@@ -50,7 +50,7 @@ class Verdict:
     estimated: int = 0
     unknown: int = 0
     late: int = 0
-    superseded: int = 0
+    corrected: int = 0
     free: int = 0
     trouble: list[str] = field(default_factory=list)
 
@@ -60,10 +60,11 @@ class Verdict:
         return not (self.lost or self.wrong or self.holds_left or self.trouble)
 
 
-def refused(disk: Path) -> Iterator[tuple[str, int]]:
-    """Read what the ledger would not take from a disk, with the price that was told."""
+def refused(disk: Path) -> Iterator[str]:
+    """Read of which calls the ledger would not take what a disk has: exact evidence of them."""
     for entry in spool.entries(disk / spool.REFUSED):
-        yield entry.name, msgspec.json.decode(entry.closing)["bill"]["cost"]
+        if msgspec.json.decode(entry.closing)["bill"]["source"] not in ESTIMATES:
+            yield entry.name
 
 
 def row_name(row: Usage) -> str:
@@ -93,7 +94,7 @@ class Audit:
         self.attempts: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in Attempt.objects.all():
             self.attempts[ids.form("req_", attempt.request_id)].append(attempt)
-        self.refused = {name: nanos for disk in disks for name, nanos in refused(disk)}
+        self.refused = [name for disk in disks for name in refused(disk)]
         self.verdict = Verdict()
 
     def check(self) -> Verdict:
@@ -108,7 +109,7 @@ class Audit:
             for problem in self._call_trouble(records, self.usage.get(name)):
                 verdict.trouble.append(f"5: {name} {problem}")
         verdict.trouble += [*self._refused(), *self._closed(), *self._repeated(), *self._rest()]
-        verdict.trouble += self._superseded()
+        verdict.trouble += self._standing()
         return verdict
 
     def _acknowledged(self) -> dict[str, Told]:
@@ -120,7 +121,7 @@ class Audit:
         if row is None or row.state not in ("settled", "late"):
             self.verdict.lost += 1
             self.verdict.trouble.append(f"7: {name} was acknowledged and is {row and row.state}")
-        elif told.nanos not in (row.charged * row.unit_nanos, self.refused.get(name)):
+        elif told.nanos != row.charged * row.unit_nanos:
             self.verdict.wrong += 1
             self.verdict.trouble.append(f"11: {name} was told {told.nanos}, is {row.charged}")
 
@@ -183,18 +184,13 @@ class Audit:
             if told.reason in REFUSALS and told.id in self.records:
                 yield f"6: {told.id} was refused ({told.reason}) and reached a provider"
 
-    def _superseded(self) -> Iterator[str]:
-        """Only an estimate may stand against what was told, and staff has it on a list."""
-        listed = set(
-            Alert.objects.filter(kind=Alert.Kind.SETTLEMENT_REFUSED, closed_at=None).values_list(
-                "subject", flat=True
-            )
-        )
-        self.verdict.superseded = len(self.refused)
+    def _standing(self) -> Iterator[str]:
+        """No estimate may stand where there is evidence, nor anything against it."""
+        self.verdict.corrected = Revision.objects.count()
+        self.verdict.wrong += len(self.refused)
         for name in self.refused:
             row = self.usage.get(name)
-            if row is None or row.source not in ESTIMATES or name not in listed:
-                yield f"7: {name} was refused, is {row and row.source}, {name in listed=}"
+            yield f"7: {name} was refused, stands at {row and (row.source, row.cost)}"
 
     def _closed(self) -> Iterator[str]:
         for closed in self.closed:

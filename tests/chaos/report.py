@@ -21,8 +21,8 @@ LINES = {
     "unknown": "listed as unknown, charged nothing",
     "free": "finished after we had given up on them: charged nothing, marked lost",
     "late": "settled after their hold had expired",
-    "superseded": "acknowledged on a disk that came back after a sweep had charged their "
-    "checkpoint: the estimate stands, listed for staff",
+    "corrected": "of the exact ones, corrected: a sweep had charged an estimate before the disk "
+    "came back that had the evidence",
     "gateway_deaths": "gateway restarts (kills plus failed starts)",
     "took_s": "seconds",
 }
@@ -45,10 +45,11 @@ How each call in a provider's log is judged:
   somebody told us, else none.
 - no evidence: charged nothing, listed as unknown. A settlement that waited on a disk meanwhile
   charges it late, exactly, and its attempts are no longer unknown.
+- an estimate that a sweep charged gives way when the disk comes back that has the evidence: the
+  difference is booked, and the call counts as charged exactly. One that stands all the same is
+  wrong.
 - anything else is a failure of the run, and so is a caller who was told another price than the
-  ledger has. One exception is counted by itself: the machine was lost with the settlement on its
-  disk, a sweep elsewhere charged the last checkpoint, and the refused settlement is on the list of
-  staff with both prices.
+  ledger has.
 
 """
 

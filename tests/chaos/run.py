@@ -272,7 +272,7 @@ class Run:
             "estimated": verdict.estimated,
             "unknown": verdict.unknown,
             "late": verdict.late,
-            "superseded": verdict.superseded,
+            "corrected": verdict.corrected,
             "free": verdict.free,
             "last_sweep": swept,
             "gateway_deaths": deaths,
