@@ -113,6 +113,11 @@ class KeyForm(forms.Form):
         help_text=_("Addresses or networks, one per line. Empty: from anywhere."),
     )
     expires = forms.ChoiceField(label=_("Expires"), required=False, choices=EXPIRIES)
+    no_prompts = forms.BooleanField(
+        label=_("Never keep its prompts"),
+        required=False,
+        help_text=_("This workspace keeps what its calls say. Calls of this key are left out."),
+    )
 
     field_order = ("name", "scopes", "workspaces", "owner")
     MORE: Final = (
@@ -124,6 +129,7 @@ class KeyForm(forms.Form):
         "monthly_usd",
         "ips",
         "expires",
+        "no_prompts",
     )
 
     def __init__(self, *args: Any, seat: Seat, seats: list[Seat], **kwargs: Any) -> None:
@@ -133,6 +139,8 @@ class KeyForm(forms.Form):
         self._offer_scopes()
         self._offer_workspaces()
         self._offer_owners()
+        if not seat.workspace.prompt_logging:
+            del self.fields["no_prompts"]
 
     def _offer_scopes(self) -> None:
         allowed = scopes.of_role(self.seat.role)

@@ -46,6 +46,9 @@ select p.id, k.public_id, p.created_at, p.sealed, p.sealed_key_id
 from proxy_promptlog p join accounts_apikey k on k.id = p.key_id
 where p.id = %s and {READABLE}
 """  # noqa: S608 - made of constants
+IS_KEPT: Final = f"""
+select 1 from proxy_promptlog p where p.id = %s and {READABLE}
+"""  # noqa: S608 - made of constants
 LIST: Final = f"""
 select p.id, k.public_id, p.created_at, p.sealed, p.sealed_key_id
 from proxy_promptlog p join accounts_apikey k on k.id = p.key_id
@@ -114,7 +117,7 @@ def read(*, request_id: UUID, workspace: Workspace, by: Actor) -> Kept:
 
 def is_kept(*, request_id: UUID, workspace: Workspace) -> bool:
     """Tell whether the words of a call are kept."""
-    return bool(_rows(FIND, (request_id, *_readable(workspace))))
+    return bool(_rows(IS_KEPT, (request_id, *_readable(workspace))))
 
 
 def page(*, workspace: Workspace, query: Mapping[str, Any], wanted: Wanted) -> Page:

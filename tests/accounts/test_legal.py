@@ -55,6 +55,14 @@ class TestPages:
         assert 'href="/legal/privacy"' in client.get("/").content.decode()
         assert client.get("/legal/imprint").status_code == 404
 
+    def test_what_is_kept_of_prompts_is_said_beside_the_policy(
+        self, client: Client, settings: Any, texts: Path
+    ) -> None:
+        for most, said in ((30, "for up to 30 days"), (0, "no workspace can have them kept")):
+            settings.PROMPT_LOG_MAX_DAYS = most
+            assert said in client.get("/legal/privacy").content.decode()
+        assert "prompt-disclosure" not in client.get("/legal/terms").content.decode()
+
     def test_what_is_not_there_is_not_linked(self, client: Client, nothing: None) -> None:
         assert "/legal/" not in client.get("/").content.decode()
 

@@ -19,7 +19,7 @@ from accounts import keys, members, promptlogging, service_accounts, signup, wor
 from accounts.actors import Staff
 from accounts.errors import Conflict, Forbidden, Invalid, Missing
 from accounts.keyrecord import find
-from accounts.models import AuditEvent, User
+from accounts.models import ApiKey, AuditEvent, User
 from accounts.promptlogging import Wish
 from common import crypto, ids, origin
 from proxy import api_exportkinds, exports, prompts
@@ -130,6 +130,19 @@ class TestAGateway:
         kept = client.post(CHAT, json=hello())
         until(PromptLog.objects.exists)
         assert PromptLog.objects.get().id == request_id(kept)
+
+    def test_takes_the_exception_from_the_form_of_a_new_key(self, shop: Shop) -> None:
+        browser = pages.browser(shop.user)
+        form = {"name": "silent", "scopes": ["chat"], "workspaces": [shop.workspace.public_id]}
+        assert "no_prompts" not in browser.get("/dashboard/keys/new").content.decode()
+        switch(shop)
+        assert "no_prompts" in browser.get("/dashboard/keys/new").content.decode()
+        made = browser.post("/dashboard/keys/new", form | {"no_prompts": "on"})
+        assert made.status_code == 200
+        key = ApiKey.objects.get(name="silent")
+        assert not key.prompt_logging
+        shown = browser.get(f"/dashboard/keys/{key.public_id}").content.decode()
+        assert "never kept" in shown
 
     def test_answers_while_prompts_cannot_be_written(
         self, client: httpx.Client, shop: Shop
