@@ -13,10 +13,18 @@ from typing import Final
 
 from django.conf import settings
 from opentelemetry import propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.instrumentation.django import DjangoInstrumentor
-from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -31,6 +39,32 @@ TOLD: Final = frozenset(
         "gen_ai.request.model",
     }
 )
+
+
+class Unjoined(TextMapPropagator):
+    """What passes no trace on: a caller's is none of ours to join, nor ours anybody's."""
+
+    def extract(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        getter: Getter[CarrierT] = default_getter,
+    ) -> Context:
+        """Return a context without a parent."""
+        return Context() if context is None else context
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        """Tell nothing."""
+
+    @property
+    def fields(self) -> set[str]:
+        """Return the names of what is told: none."""
+        return set()
 
 
 class Scrubbed(SpanExporter):
@@ -83,8 +117,7 @@ def begin() -> TracerProvider:
     exporter = Scrubbed(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces"))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    # A caller's trace is none of ours to join, nor ours anybody's.
-    propagate.set_global_textmap(CompositePropagator([]))
+    propagate.set_global_textmap(Unjoined())
     return provider
 
 
