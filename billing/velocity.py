@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import Workspace
+from accounts.templatetags.show import decimal
 from billing import incidents
 from billing.models import Alert
 from billing.models_funding import SavedCard, TopUp
@@ -201,4 +202,4 @@ def _too_fast(message: str, pause: timedelta) -> ApiError:
 
 
 def _usd(cents: int) -> str:
-    return money.usd(cents * NANOS_PER_CENT)
+    return decimal(money.usd(cents * NANOS_PER_CENT))
