@@ -94,6 +94,17 @@ class TestWeeksOf:
         assert len(weeks.less) + len(weeks.more) <= 6
         assert {day.weekday() for day in weeks.whole} <= {0}
 
+    @pytest.mark.parametrize("today", [date(2026, 2, 23) + timedelta(days=at) for at in range(7)])
+    def test_a_week_that_goes_on_is_read_as_one(self, today: date) -> None:
+        first = today - timedelta(days=29)
+        weeks = summaries.weeks_of(first, today, today=today)
+
+        whole = {day + timedelta(days=at) for day in weeks.whole for at in range(7)}
+        days = (whole - set(weeks.less)) | set(weeks.more)
+        assert days == {first + timedelta(days=at) for at in range(30)}
+        assert len([day for day in (*weeks.less, *weeks.more) if day <= today]) <= 3
+        assert weeks.whole[-1] == today - timedelta(days=today.weekday())
+
     def test_the_ends_of_the_calendar_are_no_trouble(self) -> None:
         assert summaries.weeks_of(date.max, date.max).more == [date.max]
         assert summaries.weeks_of(date.min, date.min).more == [date.min]
