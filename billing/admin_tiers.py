@@ -69,7 +69,8 @@ class TierForm(ReasonedForm):
 
     def _get_validation_exclusions(self) -> set[str]:
         """Let a second one be marked: the page takes the mark from the first."""
-        return {*super()._get_validation_exclusions(), "is_default"}
+        known: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]  # private
+        return {*known, "is_default"}
 
 
 def _passes(begin: int | None, most: int | None) -> bool:

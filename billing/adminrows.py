@@ -25,19 +25,19 @@ MOST_COUNTED: Final = 10_000
 SCALES: Final = {"USD": 1, "nanos": 1, "cents": 10**7}
 
 
-def amount(name: str, label: str, *, unit: str = "asset") -> Callable[[Any], str | None]:
+def amount(name: str, label: str, *, unit: str = "asset") -> Callable[[Any], str | bool]:
     """
     A column of a list: an amount as people read it, dollars exact.
 
     ``unit`` is "nanos" or "cents", else where the row tells its asset, e.g. "account__asset".
     """
 
-    def shown(row: Any) -> str | None:
+    def shown(row: Any) -> str | bool:
         value = getattr(row, name)
-        return None if value is None else in_words(value, _unit(row, unit))
+        return "-" if value is None else in_words(value, _unit(row, unit))
 
     shown.__name__ = name
-    return admin.display(description=label, ordering=name, empty_value="-")(shown)
+    return admin.display(description=label, ordering=name)(shown)
 
 
 def in_words(value: int, unit: str) -> str:

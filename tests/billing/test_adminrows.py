@@ -15,4 +15,4 @@ class TestAmount:
         row = Row(amount=150, account=Row(asset="USD"), missing=None)
         assert amount("amount", "Given", unit="cents")(row) == "1.50 USD"
         assert amount("amount", "Given", unit="account__asset")(row) == "0.00000015 USD"
-        assert amount("missing", "Given", unit="nanos")(row) is None
+        assert amount("missing", "Given", unit="nanos")(row) == "-"
