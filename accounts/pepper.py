@@ -76,7 +76,7 @@ def _record(peppers: Mapping[str, bytes]) -> SecretFingerprint:
 def _oldest(peppers: Mapping[str, bytes]) -> str:
     # A first look may come when the old one already stands behind a new one.
     oldest = _living().order_by("pk").values_list("pepper_id", flat=True).first()
-    return oldest if oldest in peppers else next(iter(peppers))
+    return oldest if oldest is not None and oldest in peppers else next(iter(peppers))
 
 
 @transaction.atomic

@@ -26,11 +26,13 @@ from pytest_django import Settings
 
 from accounts import keys, pepper
 from accounts.models import ApiKey, User
+from billing.chains import xpub
 from common import crypto
 from proxy import resealing
 from proxy.models import Provider
 from tests import pages
 from tests.billing.chains import counter as counters
+from tests.fakes import wallet
 from tests.fakes.evm import FakeChain
 from tests.fakes.gateway import GatewayProcess
 from tests.fakes.upstream import FakeUpstream
@@ -219,9 +221,14 @@ def test_pepper_and_encryption_key_are_replaced_under_load(
         "ENCRYPTION_KEY": ring({"e-next": both["e-next"]}),
         "KEY_PEPPER": ring({"p-next": peppers["p-next"]}),
     }
+    settings.KEY_PEPPERS = peppers
+    newcomer = manager("newcomer")
     with GatewayProcess(**given, **only) as last:
         assert call(last.url, shop.secret) == 200
         assert [address(last.url, secret) for secret in managers] == again
+        # A new address is made from the public key, which was sealed again.
+        made = address(last.url, newcomer)
+    assert made == xpub.receiving_address(wallet.account().public, len(managers))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -94,17 +94,25 @@ class RedisUser:
 
     def __init__(self, admin: redis.Redis) -> None:
         self.admin = admin
-        self.admin.execute_command("ACL", "SETUSER", self.NAME, "on", "~*", "&*", "+@all")
+        self._acl("SETUSER", "on", "~*", "&*", "+@all")
+
+    def _acl(self, what: str, *words: str) -> None:
+        ask: Callable[..., object] = self.admin.execute_command
+        ask("ACL", what, self.NAME, *words)
+
+    def end(self) -> None:
+        """Be no more."""
+        self._acl("DELUSER")
 
     def add(self, password: str) -> str:
         """Let a password be good as well; return the address that uses it."""
-        self.admin.execute_command("ACL", "SETUSER", self.NAME, f">{password}")
+        self._acl("SETUSER", f">{password}")
         place = urlsplit(settings.REDIS_URL)
         return f"redis://{self.NAME}:{password}@{place.hostname}:{place.port}{place.path}"
 
     def drop(self, password: str) -> None:
         """Let a password be good no more."""
-        self.admin.execute_command("ACL", "SETUSER", self.NAME, f"<{password}")
+        self._acl("SETUSER", f"<{password}")
 
     @property
     def connections(self) -> int:
@@ -114,8 +122,9 @@ class RedisUser:
 
 @pytest.fixture
 def redis_user(redis_server: redis.Redis) -> Iterator[RedisUser]:
-    yield RedisUser(redis_server)
-    redis_server.execute_command("ACL", "DELUSER", RedisUser.NAME)
+    user = RedisUser(redis_server)
+    yield user
+    user.end()
 
 
 class Reader:
