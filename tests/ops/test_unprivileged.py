@@ -131,7 +131,7 @@ class Machine:
 
     def run(self, unit: Unit, *command: str) -> str:
         """Run one command as a unit would; return what it printed."""
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             command,
             cwd=unit.folder,
             env=self.environment(unit),
@@ -191,8 +191,10 @@ def make_environment(*, tree: Path, folder: Path) -> None:
         place.symlink_to(packages)
         # Programs that keep what they write to themselves have compiled some: it would be compiled
         # at each start again.
-        for compiled in packages.rglob("*.pyc"):
-            compiled.chmod(0o644)
+        for kept in packages.rglob("__pycache__"):
+            kept.chmod(0o755)
+            for compiled in kept.iterdir():
+                compiled.chmod(0o644)
     else:
         shutil.copytree(packages, place, symlinks=True)
     programs = tree / ".venv" / "bin"
@@ -209,7 +211,8 @@ def close(tree: Path) -> None:
     """Let everybody read, and nobody write."""
     for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():
-            path.chmod((path.stat().st_mode | 0o444) & ~0o222)
+            read = 0o555 if path.is_dir() else 0o444
+            path.chmod((path.stat().st_mode | read) & ~0o222)
 
 
 def contents(tree: Path) -> dict[str, tuple[int, int]]:
