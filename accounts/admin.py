@@ -139,7 +139,8 @@ class UserAdmin(Ruled, Impersonable, Kept, StockUserAdmin):  # type: ignore[type
         ("Times", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"fields": ("email", "password1", "password2")}),)
-    filter_horizontal = ("groups",)
+    # The stock widget of two lists cannot be read out; there are few groups.
+    filter_horizontal = ()
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         """The address is changed by its person, rights by superusers."""
@@ -278,7 +279,7 @@ class MembershipAdmin(Ruled, admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("role",)
     list_select_related = ("user", "workspace")
     search_fields = ("user__email", "workspace__name", "workspace__public_id")
-    autocomplete_fields = ("user", "workspace")
+    raw_id_fields = ("user", "workspace")
     fields = ("workspace", "user", "role")
 
     def get_readonly_fields(
@@ -315,7 +316,7 @@ class ServiceAccountAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-a
     list_filter = ("role",)
     list_select_related = ("workspace",)
     search_fields = ("name", "public_id", "workspace__name", "workspace__public_id")
-    autocomplete_fields = ("workspace",)
+    raw_id_fields = ("workspace",)
     fields = ("workspace", "name", "role")
     actions = ("disable", "enable")
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django import forms
-from django.db.models import BinaryField, Model
+from django.contrib import admin
+from django.db.models import BinaryField, DateTimeField, Model
 from django.http import HttpRequest
 
 from accounts import audit, versions
@@ -19,8 +20,12 @@ from billing.adminrows import RowAdmin
 
 if TYPE_CHECKING:
     AnyModelForm = forms.ModelForm[Any]
+    AnyLines = forms.BaseInlineFormSet[Any, Any, Any]
+    AnyInline = admin.TabularInline[Any, Any]
 else:
-    AnyModelForm = forms.ModelForm  # Django's own class cannot be subscripted
+    # Django's own classes cannot be subscripted.
+    AnyModelForm, AnyLines = forms.ModelForm, forms.BaseInlineFormSet
+    AnyInline = admin.TabularInline
 
 
 class ReasonedForm(AnyModelForm):
@@ -62,12 +67,47 @@ def facts(row: Model) -> dict[str, Any]:
     return found
 
 
+def named(field: Any) -> Any:
+    """A field whose inputs say their own names: where several share a label, or have none."""
+    if field is not None:
+        parts = getattr(field.widget, "widgets", [field.widget])
+        words = ("",) if len(parts) == 1 else (", date", ", time")
+        for part, word in zip(parts, words, strict=True):
+            part.attrs["aria-label"] = f"{field.label}{word}"
+    return field
+
+
+class LinesFormSet(AnyLines):
+    """Lines of a row, whose boxes to take them away say so."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        """Name the box."""
+        super().add_fields(form, index)
+        if "DELETE" in form.fields:
+            named(form.fields["DELETE"])
+
+
+class LinesAdmin(AnyInline):
+    """Lines of a row in a table, each input with the name of its column."""
+
+    formset = LinesFormSet
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **options: Any) -> Any:
+        """Name the input."""
+        return named(super().formfield_for_dbfield(db_field, request, **options))
+
+
 class ReasonedAdmin(RowAdmin):
     """Rows whose changes are written down with a reason."""
 
     form = ReasonedForm
     # The word for such rows in the audit log.
     noun: ClassVar[str] = "row"
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **options: Any) -> Any:
+        """Name the parts of a field that has several."""
+        field = super().formfield_for_dbfield(db_field, request, **options)
+        return named(field) if isinstance(db_field, DateTimeField) else field
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Ask why at the end."""

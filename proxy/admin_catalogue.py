@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 from django import forms
@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from accounts import audit
 from accounts.errors import Invalid
 from billing import prices
-from billing.adminforms import ReasonedAdmin
+from billing.adminforms import LinesAdmin, ReasonedAdmin
 from billing.adminsteps import Step, StepForm, Stepping, Taken
 from billing.models import Price
 from billing.prices import PriceTaken, Version
@@ -28,11 +28,6 @@ from proxy import catalogue_file, margins
 from proxy.catalogue import database_now
 from proxy.catalogue_file import CatalogueError, PriceEntry
 from proxy.models import Model, ModelAlias, Route
-
-if TYPE_CHECKING:
-    RowInline = admin.TabularInline[Any, Any]
-else:
-    RowInline = admin.TabularInline  # Django's own class cannot be subscripted
 
 VERSIONS: Final = 50
 TOKENS: Final = {
@@ -175,14 +170,14 @@ PRICE = Step(
 )
 
 
-class AliasInline(RowInline):
+class AliasInline(LinesAdmin):
     """Other names of a model."""
 
     model = ModelAlias
     extra = 0
 
 
-class RouteInline(RowInline):
+class RouteInline(LinesAdmin):
     """Ways to serve a model."""
 
     model = Route
