@@ -84,7 +84,7 @@ class TestOverview:
         pages.closed_request(key, home)
         pages.closed_request(key, home, status=502, charged=0, cost=0, reason="upstream_failed")
 
-        assert shown(text(alice), "error-rate") == "50.0 %"
+        assert shown(text(alice), "error-rate") == "50.0%"
 
     def test_requests_of_another_workspace_are_not_shown(self, alice: User) -> None:
         bob = pages.person("bob")
