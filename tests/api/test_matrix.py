@@ -17,7 +17,14 @@ from tests.api.conftest import BASE, Program, Tenant, session, with_key
 from tests.api.entries import GATEWAY, MANAGEMENT, MEMBER, PEOPLE, PERSON, SIGNED_IN
 
 NOBODY = "x0000000000000000000"
-BODY_METHODS = ("POST", "PATCH", "PUT", "DELETE")
+# What the owner could send: a refusal of the body would say nothing of the address.
+RIGHT = {
+    ("PATCH", "keys/{key_id}"): {"rpm": 1},
+    ("PATCH", "members/{member_id}"): {"role": "viewer"},
+    ("PATCH", "service-accounts/{service_account_id}"): {"role": "viewer"},
+    ("PATCH", "webhooks/{webhook_id}"): {"enabled": False},
+    ("PATCH", "workspaces/{workspace_id}"): {"name": "Mine"},
+}
 
 
 def address(path: str) -> str:
@@ -142,17 +149,18 @@ class TestTenants:
         assert set(alice.addresses()) == named
 
     def test_a_key_of_one_reaches_nothing_of_the_other(self, alice: Tenant, bob: Tenant) -> None:
-        self._reaches_nothing(alice, bob.program(), expected={400, 403, 404})
+        self._reaches_nothing(alice, bob.program())
 
     def test_an_owner_of_one_reaches_nothing_of_the_other(self, alice: Tenant, bob: Tenant) -> None:
-        self._reaches_nothing(alice, bob.session(), expected={400, 403, 404})
+        self._reaches_nothing(alice, bob.session())
 
-    def _reaches_nothing(self, alice: Tenant, program: Program, *, expected: set[int]) -> None:
+    def _reaches_nothing(self, alice: Tenant, program: Program) -> None:
         before = AuditEvent.objects.filter(workspace=alice.workspace).count()
         for method, path in MANAGEMENT:
             if "{" in path:
-                response = program.ask(method, filled(path, alice.addresses()))
-                assert response.status_code in expected, (method, path, response.content)
+                body = RIGHT.get((method, path))
+                response = program.ask(method, filled(path, alice.addresses()), body)
+                assert response.status_code in (403, 404), (method, path, response.content)
         assert AuditEvent.objects.filter(workspace=alice.workspace).count() == before
         assert sessions.of(user=alice.owner).filter(pk=alice.elsewhere.pk).exists()
 
