@@ -15,7 +15,7 @@ from billing.summaries import By, Used
 
 PARTS: Final = {"model": By.MODEL, "key": By.KEY, "workspace": By.WORKSPACE, "day": By.DAY}
 GROUPS: Final = tuple(PARTS)
-KEYS_SHOWN: Final = 50
+KEYS_SHOWN: Final = 25
 # Of keys only these lines are parted by day.
 LINES_DRAWN: Final = 6
 TOP_SHOWN: Final = 5
