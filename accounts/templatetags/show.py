@@ -43,8 +43,11 @@ def grouped(number: int | str) -> str:
     """A whole or decimal number with its thousands apart."""
     whole, point, part = str(number).partition(".")
     sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
-    thousands = f"{int(digits):,}".replace(",", str(get_format("THOUSAND_SEPARATOR")))
-    return f"{sign}{thousands}{decimal(point)}{part}"
+    thousands = f"{int(digits):,}"
+    # Pages have hundreds of short numbers: formats are looked up for those alone that need them.
+    if "," in thousands:
+        thousands = thousands.replace(",", str(get_format("THOUSAND_SEPARATOR")))
+    return f"{sign}{thousands}{decimal(point) if point else ''}{part}"
 
 
 @register.filter
