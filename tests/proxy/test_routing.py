@@ -290,10 +290,12 @@ class TestTheOutputLimit:
     def test_beyond_the_models_own_is_refused_by_the_callers_name(
         self, surface: Any, name: str
     ) -> None:
-        words = {"input": "hello"} if surface is responses else {}
+        asked: dict[str, Any] = {"surface": surface, name: 1000}
+        if surface is responses:
+            asked["input"] = "hello"
 
-        assert offered(surface=surface, **words, **{name: 1000})
-        assert refusal(surface=surface, **words, **{name: 1001}) == ("invalid_parameter", name)
+        assert offered(**asked)
+        assert refusal(**asked | {name: 1001}) == ("invalid_parameter", name)
 
 
 class TestSearches:

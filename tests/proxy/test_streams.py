@@ -151,55 +151,52 @@ USAGE = usage_chunk(7, 1)
 PRETTY = json.dumps(json.loads(chunk("hi")[len(b"data: ") :]), indent=1).splitlines()
 
 
+# Streams of "hi" that are odd but whole.
+ODD: dict[str, list[fake.Step]] = {
+    "[DONE] twice": [chunk("hi"), END, USAGE, DONE, DONE],
+    "no [DONE]": [chunk("hi"), END, USAGE],
+    "no end": [chunk("hi"), USAGE, DONE],
+    "comments and other fields": [
+        b": hi\n\nid: 1\nretry: 5\nevent: x\n",
+        *(chunk("hi"), END, USAGE, DONE),
+    ],
+    "data in several lines": [
+        *(f"data: {line}\n".encode() for line in PRETTY),
+        *(b"\n", END, USAGE, DONE),
+    ],
+    "no choices beside the usage": [
+        *(chunk("hi"), END),
+        *(USAGE.replace(b'"choices": []', b'"choices": null'), DONE),
+    ],
+    "no delta at the end": [
+        chunk("hi"),
+        *(END.replace(b'"delta": {}', b'"delta": null'), USAGE, DONE),
+    ],
+    "no index": [one.replace(b'"index": 0, ', b"") for one in (chunk("hi"), END, USAGE, DONE)],
+    "usage with each chunk": [
+        *(chunk(letter, usage=fake.usage(7, 1)) for letter in "hi"),
+        *(END, DONE),
+    ],
+    "usage repeated": [USAGE, chunk("hi"), END, USAGE, DONE],
+}
+
+
 class TestAnOddButWholeStream:
-    @pytest.mark.parametrize(
-        "steps",
-        [
-            pytest.param([chunk("hi"), END, USAGE, DONE, DONE], id="[DONE] twice"),
-            pytest.param([chunk("hi"), END, USAGE], id="no [DONE]"),
-            pytest.param([chunk("hi"), USAGE, DONE], id="no end"),
-            pytest.param(
-                [b": hi\n\nid: 1\nretry: 5\nevent: x\n", chunk("hi"), END, USAGE, DONE],
-                id="comments and other fields",
-            ),
-            pytest.param(
-                [*(f"data: {line}\n".encode() for line in PRETTY), b"\n", END, USAGE, DONE],
-                id="data in several lines",
-            ),
-            pytest.param(
-                [chunk("hi"), END, USAGE.replace(b'"choices": []', b'"choices": null'), DONE],
-                id="no choices beside the usage",
-            ),
-            pytest.param(
-                [chunk("hi"), END.replace(b'"delta": {}', b'"delta": null'), USAGE, DONE],
-                id="no delta at the end",
-            ),
-            pytest.param(
-                [one.replace(b'"index": 0, ', b"") for one in (chunk("hi"), END, USAGE, DONE)],
-                id="no index",
-            ),
-            pytest.param(
-                [chunk("h", usage=fake.usage(7, 1)), chunk("i", usage=fake.usage(7, 1)), END, DONE],
-                id="usage with each chunk",
-            ),
-            pytest.param([USAGE, chunk("hi"), END, USAGE, DONE], id="usage repeated"),
-        ],
-    )
     def test_is_told_as_documented_and_charged_once(
-        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop, steps: list[fake.Step]
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
     ) -> None:
-        upstream.script([SSE, *steps])
+        for count, (name, steps) in enumerate(ODD.items(), start=1):
+            upstream.script([SSE, *steps])
 
-        response = client.post("/v1/chat/completions", json=hello(stream=True))
+            response = client.post("/v1/chat/completions", json=hello(stream=True))
 
-        *told, done = events(response.text)
-        assert (done, content(response.text)) == ("[DONE]", "hi")
-        *parts, end = (choice for one in told for choice in one["choices"])
-        assert {(part["index"], part["finish_reason"]) for part in parts} == {(0, None)}
-        assert end == {"index": 0, "delta": {}, "finish_reason": "stop"}
-        assert [(row.state, row.source, row.charged) for row in shop.usage] == [
-            ("settled", "provider", 9_000)
-        ]
+            *told, done = events(response.text)
+            assert (done, content(response.text)) == ("[DONE]", "hi"), name
+            *parts, end = (choice for one in told for choice in one["choices"])
+            assert {(part["index"], part["finish_reason"]) for part in parts} == {(0, None)}, name
+            assert end == {"index": 0, "delta": {}, "finish_reason": "stop"}, name
+            assert [row.charged for row in shop.usage] == [9_000] * count, name
+            assert (shop.last.state, shop.last.source) == ("settled", "provider"), name
 
 
 class TestAStreamThatNeverEnds:
@@ -275,27 +272,27 @@ class TestAStreamThatBreaksOff:
         assert shop.holds == 0
 
 
+CALLS: tuple[dict[str, Any], ...] = (
+    {"function_call": {"name": "f", "arguments": '{"a":1'}},
+    {"tool_calls": [{"index": 0, "custom": {"name": "f", "input": "letters"}}]},
+    {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a":1'}}]},
+)
+
+
 class TestACallOfAFunctionThatBreaksOff:
-    @pytest.mark.parametrize(
-        "delta",
-        [
-            {"function_call": {"name": "f", "arguments": '{"a":1'}},
-            {"tool_calls": [{"index": 0, "custom": {"name": "f", "input": "letters"}}]},
-            {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a":1'}}]},
-        ],
-    )
     def test_is_told_and_charged_whatever_its_form(
-        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop, delta: dict[str, Any]
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
     ) -> None:
-        choice = {"index": 0, "delta": delta, "finish_reason": None}
-        upstream.script([SSE, chunk(choices=[choice]), fake.Pause(0.05), fake.Cut()])
+        for delta in CALLS:
+            choice = {"index": 0, "delta": delta, "finish_reason": None}
+            upstream.script([SSE, chunk(choices=[choice]), fake.Pause(0.05), fake.Cut()])
 
-        response = client.post("/v1/chat/completions", json=hello(stream=True))
+            response = client.post("/v1/chat/completions", json=hello(stream=True))
 
-        first, last = events(response.text)
-        assert first["choices"][0]["delta"] == delta
-        assert last["error"]["reason"] == "stream_interrupted"
-        assert (shop.last.source, shop.last.output_tokens) == ("count", 2)
+            first, last = events(response.text)
+            assert first["choices"][0]["delta"] == delta
+            assert last["error"]["reason"] == "stream_interrupted"
+            assert (shop.last.source, shop.last.output_tokens) == ("count", 2)
 
 
 class TestUsageThatWasToldEarly:
