@@ -18,12 +18,13 @@ from billing import incidents, revisions
 from billing.models import Alert
 from billing.revisions import Answer
 from common import ids
-from proxy.models import Attempt
+from proxy.models import Attempt, Generation
 
 if TYPE_CHECKING:
     from proxy.till import AttemptRow, Closing
 
 WON: Final = Attempt.Outcome.WON
+DONE: Final = Generation.Status.COMPLETED
 AMEND: Final = """
 update proxy_attempt a
 set provider = x.provider, route_id = x.route_id, upstream_model = x.upstream_model,
@@ -64,6 +65,7 @@ def correct(closing: Closing) -> Answer:
     if answer.v == revisions.CORRECTED:
         # One that was refused before there were corrections is on the list of staff.
         incidents.end(kind=Alert.Kind.SETTLEMENT_REFUSED, subject=ids.form("req_", call.id))
+        Generation.objects.filter(pk=call.id, status=DONE).update(tokens_used=answer.charged)
         if attempts:
             _replace(attempts)
     elif answer.v == "conflict":

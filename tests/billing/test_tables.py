@@ -199,11 +199,12 @@ class TestHotRows:
     def test_functions_do_not_trust_stale_plans(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
-                "select proname from pg_proc where proname in ('billing_admit', 'billing_settle')"
+                "select proname from pg_proc"
+                " where proname in ('billing_admit', 'billing_settle', 'billing_revise')"
                 " and proconfig @> array['enable_seqscan=off', 'jit=off', 'lock_timeout=100ms',"
                 " 'plan_cache_mode=force_generic_plan']"
             )
-            assert len(cursor.fetchall()) == 2
+            assert len(cursor.fetchall()) == 3
 
     def test_the_accounts_of_the_house_are_not_counted(self) -> None:
         one = customer(usd=1000)

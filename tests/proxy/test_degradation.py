@@ -13,19 +13,20 @@ import httpx
 import pytest
 from celery import current_app
 from django.conf import settings
+from django.db import transaction
 from django.db.models.functions import Now
 from django.test import override_settings
 from msgspec import Raw
 
 from billing import invariants, prices
-from billing.models import Alert, Hold
+from billing.models import Account, Alert, Hold
 from billing.pricing import Rates
 from common import ids
 from proxy import receipts, spool
 from proxy.breakers import FAILURES
 from proxy.models import Checkpoint, Provider
 from proxy.sweep import sweep
-from tests.billing.bank import connect, customer
+from tests.billing.bank import customer
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess, GatewayServer
 from tests.fakes.ports import free_port
@@ -327,9 +328,9 @@ class TestACallInFlightWithoutPostgres:
         tmp_path: Path,
     ) -> None:
         cut_in_flight(gateway, shop, upstream, database)
-        sweep_elsewhere(tmp_path, gateway, bytes=4, input_tokens=1, output_tokens=1)
+        sweep_elsewhere(tmp_path, gateway, bytes=80, input_tokens=1, output_tokens=20)
         estimate = shop.last.charged
-        assert (estimate, shop.last.source) == (3_000, "checkpoint")
+        assert (estimate, shop.last.source) == (41_000, "checkpoint")
         # What the call was admitted at counts, whatever it costs by now.
         prices.set_price(
             subject="test/tokens",
@@ -340,8 +341,8 @@ class TestACallInFlightWithoutPostgres:
         (path,) = spool.files(folder)
         again = path.read_bytes()
 
-        with connect() as other, other.transaction():
-            other.execute("select from billing_account for update")
+        with transaction.atomic():
+            list(Account.objects.select_for_update())
             database.mend()
             # It has to wait: it is written down anew.
             until(lambda: spool.files(folder) not in ([path], []))
@@ -359,7 +360,13 @@ class TestACallInFlightWithoutPostgres:
         told = receipts.describe(receipt)
         assert (told["total_cost"], told["estimated"]) == (Raw(b"0.000016"), False)
         assert told["corrected"]["source_before"] == "checkpoint"
-        assert told["corrected"]["charge_before"]["usd"] == "0.000003"
+        assert told["corrected"]["charge_before"]["usd"] == "0.000041"
+        credits = httpx.get(
+            f"{gateway.url}/v1/credits",
+            headers={"authorization": f"Bearer {shop.secret}"},
+            trust_env=False,
+        )
+        assert credits.json()["data"]["total_usage"] == 0.000016
         report = invariants.check(full=True)
         assert report.ok, report
 

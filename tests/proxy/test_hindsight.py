@@ -11,7 +11,7 @@ from billing import incidents
 from billing.models import Alert
 from common import ids
 from proxy import hindsight
-from proxy.models import Attempt
+from proxy.models import Attempt, Generation
 from proxy.till import AttemptRow, Bill, Closing
 from tests.billing.bank import Customer, bill, customer, settle
 
@@ -109,6 +109,18 @@ class TestCorrect:
         Attempt.objects.create(**msgspec.structs.asdict(attempt(call, 1, "won", "first")))
         assert hindsight.correct(proof(call, 120)).v == "corrected"
         assert outcomes(call) == [(1, "first", "won")]
+
+    def test_a_generation_tells_the_tokens_that_it_cost(self) -> None:
+        one = customer(usd=10, tokens=50)
+        hold_id, day = one.hold(20, tokens=True)
+        call = (UUID(hold_id), date.fromisoformat(day))
+        settle(bill(hold_id, 25_000_000, day=day, source="checkpoint", reason="swept"))
+        Generation.objects.create(
+            id=call[0], workspace_id=one.workspace.pk, key_id=one.key.pk, status="completed",
+            model="m", tokens_used=10, expires_at=datetime.now(UTC),
+        )  # fmt: skip
+        assert hindsight.correct(proof(call, 7_500_000)).v == "corrected"
+        assert Generation.objects.get(pk=call[0]).tokens_used == 3
 
     def test_what_is_refused_won_nothing(self) -> None:
         call = closed(customer(usd=1000), 300, source="lookup")

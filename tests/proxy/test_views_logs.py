@@ -14,6 +14,7 @@ from billing.pricing import Rates
 from common import ids
 from proxy import views_logs
 from tests import pages
+from tests.billing import bank
 
 pytestmark = pytest.mark.django_db
 
@@ -130,6 +131,19 @@ class TestReceipt:
             assert amount in page
         assert re.search(r'receipt-total">\$0.000019001<', page)
         assert re.search(r'receipt-price">\$0.000019001<', page)
+
+    def test_a_corrected_call_shows_what_was_charged_at_first(
+        self, alice: User, home: Workspace
+    ) -> None:
+        guess = {"source": "checkpoint", "reason": "swept", "cost": 41_000, "charged": 41_000}
+        row = pages.closed_request(pages.make_key(alice), home, **guess)
+        proof = bank.bill(str(row.id), 16_000, day=row.day.isoformat(), reason="")
+        assert bank.revise(proof)["v"] == "corrected"
+
+        page = text(alice, f"/{ids.form('req_', row.id)}")
+
+        assert re.search(r'receipt-price">\$0.000016<', page)
+        assert re.search(r'receipt-corrected">\$0.000041 ', page)
 
     def test_a_call_that_cost_nothing_says_so(self, alice: User, home: Workspace) -> None:
         row = pages.closed_request(pages.make_key(alice), home, cost=0, charged=0, status=502)
