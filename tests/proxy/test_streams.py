@@ -223,8 +223,8 @@ class TestChoicesSideBySide:
             delta = {} if text is None else {"content": text}
             return chunk(choices=[{"index": index, "delta": delta, "finish_reason": finish}])
 
-        first_ends = [SSE, said(0, "1234"), said(1, "5678"), said(0, finish="stop")]
-        upstream.script([*first_ends, fake.Pause(0.05), fake.Cut()])
+        one_ends = (said(0, "1234"), said(1, "5678"), said(0, finish="stop"))
+        upstream.script([SSE, *one_ends, fake.Pause(0.05), fake.Cut()])
 
         response = client.post("/v1/chat/completions", json=hello(stream=True, n=2))
 
