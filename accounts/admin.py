@@ -15,8 +15,10 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as StockGroupAdmin
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
+from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model, QuerySet
@@ -187,6 +189,16 @@ class UserAdmin(Ruled, Impersonable, Kept, StockUserAdmin):  # type: ignore[type
             before=form.instance_was,
             after=person_facts(user),
         )
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(StockGroupAdmin):
+    """Groups; those of staffgroups are as listed there again after each migration."""
+
+    filter_horizontal = ()
 
 
 class MembershipInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
