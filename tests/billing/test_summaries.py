@@ -131,3 +131,20 @@ class TestDearest:
         )
 
         assert [rank.key for rank in found] == [(dear.pk,), (cheap.pk,)]
+
+    @pytest.mark.parametrize("count", [7, 28, 33])
+    def test_all_workspaces_rank_alike_by_weeks_and_by_days(self, count: int) -> None:
+        first = TODAY - timedelta(days=count - 1)
+        owners = [pages.person(name) for name in ("alice", "bob")]
+        for owner, costs in zip(owners, ((5, 7), (1, 90)), strict=True):
+            # On the first day of the range, and on the day before it, which is in its week.
+            for day, cost in zip((first, first - timedelta(days=1)), costs, strict=True):
+                pages.closed_request(
+                    pages.make_key(owner), pages.home(owner), charged=cost, cost=cost, day=day
+                )
+        rollups.roll_up()
+
+        found = summaries.dearest(by=[By.WORKSPACE], first=first, last=TODAY, count=9)
+
+        homes = [pages.home(owner).pk for owner in owners]
+        assert [(rank.key[0], rank.spent) for rank in found] == [(homes[0], 5), (homes[1], 1)]
