@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from email import policy
 from email.parser import BytesParser
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
@@ -28,6 +28,38 @@ PASSWORD = "correct horse battery staple"
 # The browser reports an error page as an error; these are the ones a test asks for.
 WANTED_STATUS = re.compile(r"responded with a status of (400|403|404)")
 MAIL_WITHIN_S = 30.0
+WIDE, NARROW = 1280, 360
+Scheme = Literal["light", "dark"]
+# What the colours and the width of a screen change; all else is the same in every look.
+COLOURS = ("color-contrast", "link-in-text-block")
+WIDTHS = ("scrollable-region-focusable", "target-size")
+LOOKS: tuple[tuple[int, Scheme, tuple[str, ...]], ...] = (
+    (WIDE, "light", ()),
+    (WIDE, "dark", COLOURS),
+    (NARROW, "dark", COLOURS + WIDTHS),
+    (NARROW, "light", WIDTHS),
+)
+# What another language may break: names of things, and their place on a telephone.
+WORDS = (
+    "aria-allowed-attr",
+    "aria-valid-attr-value",
+    "button-name",
+    "document-title",
+    "duplicate-id-aria",
+    "html-has-lang",
+    "html-lang-valid",
+    "input-button-name",
+    "label",
+    "link-name",
+    "select-name",
+    "summary-name",
+    "valid-lang",
+)
+# A colour that is still on its way to the other scheme has a contrast of its own.
+SETTLE = """() => document.getAnimations()
+    .filter(each => each.effect.getComputedTiming().iterations !== Infinity)
+    .forEach(each => each.finish())
+"""
 
 
 @dataclass
@@ -140,15 +172,34 @@ def outcome(answer: httpx.Response) -> str:
     return f"{answer.status_code}{reason}"
 
 
-def faults(page: Page, *, width: int, axe: str) -> list[str]:
-    """What is too wide, and what axe-core finds serious or critical."""
+def faults(page: Page, *, width: int, axe: str, rules: tuple[str, ...] = ()) -> list[str]:
+    """What is too wide, and what axe-core finds serious or critical; by all rules, or by some."""
     found = []
     if page.evaluate("document.documentElement.scrollWidth") > width:
         found.append(f"{page.url} is wider than {width} px")
     # Evaluated by the debugger, so that the page's own policy stays as it is.
-    page.evaluate(axe)
-    for violation in page.evaluate("axe.run()")["violations"]:
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(axe)
+    only = {"runOnly": list(rules)} if rules else {}
+    for violation in page.evaluate("only => axe.run(only)", only)["violations"]:
         if violation["impact"] in ("serious", "critical"):
             nodes = [node["html"][:200] for node in violation["nodes"]]
             found.append(f"{page.url}: {violation['id']}: {nodes}")
+    return found
+
+
+def faults_in_every_look(page: Page, *, axe: str) -> list[str]:
+    """
+    The same of one page wide and narrow, light and dark, without loading it again.
+
+    All rules once; those that colours or width may break in the other looks.
+    """
+    found = []
+    for width, scheme, rules in LOOKS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(SETTLE)
+        found += [f"{scheme}: {each}" for each in faults(page, width=width, axe=axe, rules=rules)]
+    page.set_viewport_size({"width": WIDE, "height": 900})
+    page.emulate_media(color_scheme="light")
     return found

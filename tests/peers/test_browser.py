@@ -2,65 +2,144 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from django.urls import URLPattern, URLResolver, get_resolver
 from playwright.sync_api import Browser, Route, expect
 
+from embedded import ports
 from tests import product as products
-from tests.peers.browsing import Reader, call, faults, link_in_mail, open_page, outcome
+from tests.fakes.stripe.process import KEY, SECRET, FakeStripe
+from tests.peers.browsing import (
+    NARROW,
+    WORDS,
+    Reader,
+    call,
+    faults,
+    faults_in_every_look,
+    link_in_mail,
+    open_page,
+    outcome,
+)
 from tests.product import Product
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLIC = (
-    "/",
-    "/models",
-    "/pricing",
-    "/docs/quickstart",
-    "/docs/surfaces",
-    "/docs/errors",
-    "/status",
-    "/login",
-    "/signup",
-    "/accounts/password/reset/",
-    "/no-such-page",
-)
-PRIVATE = (
-    "/dashboard",
-    "/dashboard/keys",
-    "/dashboard/keys/new",
-    "/dashboard/quickstart",
-    "/dashboard/playground",
-    "/dashboard/usage",
-    "/dashboard/usage?by=key&show=latency",
-    "/dashboard/pricing",
-    "/dashboard/logs",
-    "/dashboard/exports",
-    "/dashboard/billing",
-    "/dashboard/limits",
-    "/dashboard/team",
-    "/dashboard/team/audit",
-    "/dashboard/settings",
-    "/dashboard/settings/delete",
-    "/dashboard/settings/webhooks",
-    "/accounts/email/",
-    "/accounts/password/change/",
-    "/accounts/2fa/",
-    "/accounts/sessions/",
-)
-LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
+# Where the browser looks at each page. A page of the URLs that is on no list fails.
+Places = dict[str, tuple[str, ...]]
+PUBLIC: Places = {
+    "landing": ("/",),
+    "models": ("/models", "/models?q=echo&sort=-input", "/models?q=nothing"),
+    "calculator": ("/pricing",),
+    "docs": ("/docs",),
+    "chapter": ("/docs/quickstart", "/docs/surfaces", "/docs/errors"),
+    "api_docs": ("/docs/api",),
+    "status": ("/status",),
+    "legal": ("/legal/terms",),
+    "invitation": ("/invitations/none",),
+    "account_login": ("/login",),
+    "account_signup": ("/signup",),
+    "account_inactive": ("/accounts/inactive/",),
+    "account_email_verification_sent": ("/accounts/confirm-email/",),
+    "account_confirm_email": ("/accounts/confirm-email/none/",),
+    "account_reset_password": ("/accounts/password/reset/",),
+    "account_reset_password_done": ("/accounts/password/reset/done/",),
+    "account_reset_password_from_key": ("/accounts/password/reset/key/1-none/",),
+    "account_reset_password_from_key_done": ("/accounts/password/reset/key/done/",),
+    "": ("/no-such-page",),
+}
+PRIVATE: Places = {
+    "overview": ("/dashboard", "/dashboard?show=latency"),
+    "quickstart": ("/dashboard/quickstart",),
+    "keys": ("/dashboard/keys",),
+    "key_create": ("/dashboard/keys/new",),
+    "playground": ("/dashboard/playground",),
+    "usage": ("/dashboard/usage", "/dashboard/usage?by=key&show=latency"),
+    "dashboard_calculator": ("/dashboard/pricing",),
+    "logs": ("/dashboard/logs", "/dashboard/logs?id=none"),
+    "exports": ("/dashboard/exports",),
+    "billing": ("/dashboard/billing", "/dashboard/billing?asset=TOK"),
+    "limits": ("/dashboard/limits",),
+    "team": ("/dashboard/team",),
+    "audit_log": ("/dashboard/team/audit",),
+    "settings": ("/dashboard/settings",),
+    "account_delete": ("/dashboard/settings/delete",),
+    "webhooks": ("/dashboard/settings/webhooks",),
+    "account_email": ("/accounts/email/",),
+    "account_change_password": ("/accounts/password/change/",),
+    "account_reauthenticate": ("/accounts/reauthenticate/",),
+    "account_logout": ("/accounts/logout/",),
+    "mfa_index": ("/accounts/2fa/",),
+    "mfa_activate_totp": ("/accounts/2fa/totp/activate/",),
+    "mfa_list_webauthn": ("/accounts/2fa/webauthn/",),
+    "mfa_add_webauthn": ("/accounts/2fa/webauthn/add/",),
+    "usersessions_list": ("/accounts/sessions/",),
+}
+# Of staff who have used their second factor.
+STAFF: Places = {
+    "components": ("/staff/components",),
+    "mfa_deactivate_totp": ("/accounts/2fa/totp/deactivate/",),
+    "mfa_generate_recovery_codes": ("/accounts/2fa/recovery-codes/generate/",),
+    "mfa_reauthenticate": ("/accounts/2fa/reauthenticate/",),
+}
+# Looked at on the way to them.
+MADE = ("key", "receipt", "webhook", "top_up", "mfa_authenticate", "mfa_view_recovery_codes")
+PASSKEY = ("mfa_remove_webauthn", "mfa_edit_webauthn", "mfa_reauthenticate_webauthn")
+NO_PAGES = {
+    "files": ("personal_record", "usage_csv", "export_file", "mfa_download_recovery_codes"),
+    "for programs": ("models_json", "gateway_openapi", "management_openapi"),
+    "for scripts": ("mfa_login_webauthn",),
+    "parts of a page": ("crypto_live", "crypto_pay", "first_request"),
+    "lead elsewhere": ("top_up_pay", "account_set_password", "account_confirm_login_code"),
+}
+
+
+def pages_of_the_urls(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> set[str]:
+    """The names of all addresses that people open, apart from those of the admin site."""
+    found: set[str] = set()
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if route.startswith(("/admin/", "/api/")):
+            continue
+        if isinstance(pattern, URLResolver):
+            found |= pages_of_the_urls(pattern.url_patterns, route)
+            continue
+        methods = inspect.getclosurevars(inspect.unwrap(pattern.callback, stop=takes)).nonlocals
+        if pattern.name and methods.get("request_method_list") != ["POST"]:
+            found.add(pattern.name)
+    return found
+
+
+def takes(view: Any) -> bool:
+    """Whether it is what says which methods a view takes."""
+    return "request_method_list" in inspect.getclosurevars(view).nonlocals
 
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    running = products.launch(folder=tmp_path_factory.mktemp("product") / "var")
-    yield running
-    running.interrupt()
+    folder, port = tmp_path_factory.mktemp("product"), ports.choose()
+    (folder / "legal").mkdir()
+    (folder / "legal" / "terms.md").write_text("# Terms\n\nPay first, [ask](/docs) then.\n")
+    with FakeStripe(webhook_url=f"http://127.0.0.1:{port}/webhooks/stripe") as fake:
+        running = products.launch(
+            folder=folder / "var",
+            port=port,
+            LEGAL_DIR=str(folder / "legal"),
+            STRIPE_SECRET_KEY=KEY,
+            STRIPE_WEBHOOK_SECRETS=SECRET,
+            STRIPE_API_BASE=fake.url,
+        )
+        yield running
+        running.interrupt()
 
 
 @pytest.fixture
@@ -250,7 +329,9 @@ PASSKEYS = {
 
 
 class TestPasskeys:
-    def test_added_used_to_sign_in_and_removed(self, browser: Browser, product: Product) -> None:
+    def test_added_used_to_sign_in_and_removed(
+        self, browser: Browser, product: Product, axe: str
+    ) -> None:
         reader = open_page(browser, product)
         # A passkey belongs to a name, never to a bare address (WebAuthn, "effective domain").
         reader.base_url = reader.base_url.replace("127.0.0.1", "localhost")
@@ -265,7 +346,8 @@ class TestPasskeys:
         page.locator("[name=name]").fill("Laptop")
         page.locator("[name=passwordless]").check()
         page.locator("#mfa_webauthn_add").click()
-        page.wait_for_url("**/recovery-codes/**")
+        expect(page.locator("#recovery_codes")).to_be_visible()
+        wrong = faults_in_every_look(page, axe=axe)
 
         reader.sign_out()
         reader.go("/login")
@@ -274,40 +356,147 @@ class TestPasskeys:
 
         reader.go("/accounts/2fa/webauthn/")
         expect(page.locator("#main")).to_contain_text("Laptop")
-        page.locator("a[href$='/remove/']").click()
+        wrong += faults_in_every_look(page, axe=axe)
+        reader.go("/accounts/2fa/webauthn/reauthenticate/")
+        wrong += faults_in_every_look(page, axe=axe)
+        reader.go("/accounts/2fa/webauthn/")
+        page.locator("a[href$='/edit/']").click()
         reader.prove(demo["password"])
+        wrong += faults_in_every_look(page, axe=axe)
+        reader.go("/accounts/2fa/webauthn/")
+        page.locator("a[href$='/remove/']").click()
+        wrong += faults_in_every_look(page, axe=axe)
         page.locator("main form button[type=submit]").click()
         expect(page.locator("a[href$='/remove/']")).to_have_count(0)
         reader.context.close()
+        assert wrong == []
         assert reader.complaints == []
 
 
 class TestLooks:
-    @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-    def test_no_page_overflows_or_shuts_anybody_out(
-        self, browser: Browser, product: Product, axe: str, width: int, scheme: str
-    ) -> None:
-        look = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-        reader = open_page(browser, product, **look)
-        wrong: list[str] = []
-        for path in PUBLIC:
-            reader.go(path)
-            wrong += faults(reader.page, width=width, axe=axe)
+    """No page is too wide or shuts anybody out, in whatever look and language."""
+
+    def test_every_page_of_the_urls_is_looked_at(self) -> None:
+        named = pages_of_the_urls(get_resolver().url_patterns)
+        elsewhere = {name for names in NO_PAGES.values() for name in names}
+        lists = [{*PUBLIC} - {""}, {*PRIVATE}, {*STAFF}, {*MADE}, {*PASSKEY}, elsewhere]
+
+        assert set().union(*lists) == named
+        assert sum(map(len, lists)) == len(named)
+
+    def test_to_strangers(self, reader: Reader, axe: str) -> None:
+        assert look(reader, axe, PUBLIC) == []
+
+    def test_to_customers(self, reader: Reader, product: Product, axe: str) -> None:
         reader.sign_in(product.demo["email"], product.demo["password"])
         answer = call(product, product.demo["api_key"])
-        for path in (*PRIVATE, f"/dashboard/logs/{answer.headers['x-request-id']}"):
-            reader.go(path)
-            wrong += faults(reader.page, width=width, axe=axe)
-        reader.page.context.close()
+        wrong = look(reader, axe, PRIVATE)
+        reader.go(f"/dashboard/logs/{answer.headers['x-request-id']}")
+        wrong += faults_in_every_look(reader.page, axe=axe)
+        for arrive in (at_a_key, at_its_dialogs, at_a_webhook, at_a_payment):
+            arrive(reader)
+            wrong += faults_in_every_look(reader.page, axe=axe)
+        assert wrong == []
 
+    def test_to_staff(self, reader: Reader, product: Product, axe: str) -> None:
+        page, demo = reader.page, product.demo
+        reader.go("/login")
+        page.locator("[name=login]").fill(demo["staff_email"])
+        page.locator("[name=password]").fill(demo["staff_password"])
+        page.locator("#submit-login").click()
+        page.wait_for_url("**/2fa/authenticate/**")
+        wrong = faults_in_every_look(page, axe=axe)
+        code = format_hotp_value(hotp_value(demo["staff_totp_secret"], int(time.time()) // 30))
+        page.locator("[name=code]").fill(str(code))
+        page.locator("main form button[type=submit]").first.click()
+        page.wait_for_url("**/dashboard")
+        assert wrong + look(reader, axe, STAFF) == []
+
+    @pytest.mark.parametrize("language", ["de", "ru"])
+    def test_in_other_languages_on_a_telephone(
+        self, browser: Browser, product: Product, axe: str, language: str
+    ) -> None:
+        narrow = {"width": NARROW, "height": 740}
+        reader = open_page(browser, product, viewport=narrow, locale=language)
+        wrong: list[str] = []
+        for path, *_others in PUBLIC.values():
+            reader.go(path)
+            wrong += faults(reader.page, width=NARROW, axe=axe, rules=WORDS)
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        try:
+            speak(reader, language)
+            for path, *_others in PRIVATE.values():
+                reader.go(path)
+                assert reader.page.locator("html").get_attribute("lang") == language
+                wrong += faults(reader.page, width=NARROW, axe=axe, rules=WORDS)
+        finally:
+            speak(reader, "en")
+        reader.context.close()
         assert wrong == []
         assert reader.complaints == []
+
+
+def look(reader: Reader, axe: str, places: Places) -> list[str]:
+    """What is wrong with pages, in every look."""
+    wrong: list[str] = []
+    for path in (path for paths in places.values() for path in paths):
+        reader.go(path)
+        wrong += faults_in_every_look(reader.page, axe=axe)
+    return wrong
+
+
+def speak(reader: Reader, language: str) -> None:
+    """Choose the language of the interface."""
+    reader.go("/dashboard/settings")
+    form = reader.page.get_by_test_id("profile-form")
+    form.locator("[name=language]").select_option(language)
+    reader.page.get_by_test_id("save-profile").click()
+    expect(reader.page.locator("html")).to_have_attribute("lang", language)
+
+
+def at_a_key(reader: Reader) -> None:
+    """The page of one of one's keys."""
+    reader.go("/dashboard/keys")
+    reader.page.get_by_test_id("key-name").filter(has_text="Demo").click()
+    expect(reader.page.get_by_test_id("rotate-key")).to_be_visible()
+
+
+def at_its_dialogs(reader: Reader) -> None:
+    """What asks before something is lost."""
+    reader.page.get_by_test_id("delete-key").click()
+    expect(reader.page.get_by_test_id("delete-name")).to_be_visible()
+
+
+def at_a_webhook(reader: Reader) -> None:
+    """The page of a new webhook, past its secret."""
+    reader.go("/dashboard/settings/webhooks")
+    form = reader.page.get_by_test_id("webhook-form")
+    form.locator("[name=url]").fill("https://hooks.example.com/")
+    form.locator("input[type=checkbox]").first.check()
+    reader.page.get_by_test_id("create-webhook").click()
+    expect(reader.page.get_by_test_id("webhook-secret")).to_be_visible()
+    reader.go("/dashboard/settings/webhooks")
+    reader.page.get_by_test_id("webhooks").get_by_role("link").first.click()
+    expect(reader.page.get_by_test_id("test-webhook")).to_be_visible()
+
+
+def at_a_payment(reader: Reader) -> None:
+    """The page that waits for money."""
+    reader.go("/dashboard/billing")
+    reader.page.locator("[name=amount]").first.fill("25")
+    reader.page.get_by_test_id("top-up").click()
+    reader.page.get_by_test_id("pay").wait_for()
+    reader.go("/dashboard/billing")
+    reader.page.get_by_test_id("payments").get_by_role("link").first.click()
+    expect(reader.page.get_by_test_id("top-up-state")).to_be_visible()
 
 
 class TestApiReference:
     def test_shows_both_documents_under_the_policy(self, reader: Reader) -> None:
         reader.go("/docs/api")
         page = reader.page
+        expect(page.get_by_test_id("management-operations")).to_contain_text("/api/v1/keys")
+        page.get_by_test_id("open-swagger").click()
 
         expect(page.get_by_role("heading", name="Tollgate management API")).to_be_visible()
         page.locator("#operations-tag-keys, [data-tag='keys']").first.click()
