@@ -180,14 +180,20 @@ def call_once(plan: Plan, *, url: str, book: Book) -> None:
         trust_env=False,
     )
     told.id, told.status = response.headers["x-request-id"], response.status_code
-    if told.status == 200:
+    if told.status == 200 and plan.stream:
+        note_stream(response.text, told)
+    elif told.status == 200:
         told.nanos, told.whole = nanos(response.headers.get("x-tollgate-cost")), True
     book.told.append(told)
 
 
 async def read_stream(response: aiohttp.ClientResponse, told: Told) -> None:
-    """Read a stream to its end; it is whole where [DONE] came after its price."""
-    text = (await response.read()).decode()
+    """Read a stream to its end."""
+    note_stream((await response.read()).decode(), told)
+
+
+def note_stream(text: str, told: Told) -> None:
+    """Write down what a stream told; it is whole where [DONE] came after its price."""
     cost = re.search(r'"cost":\s*"?([0-9.eE-]+)', text)
     if cost:
         told.nanos = nanos(cost[1])

@@ -17,6 +17,7 @@ from accounts import keys
 from accounts.models import ApiKey
 from billing.models import Hold
 from proxy import spool
+from proxy.models import Checkpoint
 from tests.chaos.callers import Book, Plan, call_once
 from tests.chaos.machine import Gateway, Stores, Worker, until
 from tests.chaos.market import Market, ask
@@ -34,7 +35,8 @@ POINTS = (
 STOPPED_FOR_S = 1.0
 # Calls that are under way when a machine is lost, at a provider that cannot be asked later.
 SLOW = {"tokens": 7, "pause_ms": 1500, "pad": ""}
-SLOW_CALLS = 4
+SLOW_STREAM = {"tokens": 8, "pause_ms": 250, "pad": ""}
+SLOW_CALLS, SLOW_STREAMS = 4, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +91,24 @@ def outlive_holds(scene: Scene) -> None:
 def lose_machine(scene: Scene) -> None:
     """
     A gateway's machine is lost with settlements on its disk until a sweep elsewhere has ended
-    their calls; when it is back, it settles late what was given up without a charge.
+    their calls; when it is back, it settles late what was given up without a charge, and corrects
+    what was charged by a checkpoint.
     """
     gateway = scene.rng.choice(scene.gateways)
-    plan = Plan(scene.market.far, "chaos/plain", stream=False, wish=SLOW)
+    far = scene.market.far
+    plans = [Plan(far, "chaos/plain", stream=True, wish=SLOW_STREAM)] * SLOW_STREAMS
+    plans += [Plan(far, "chaos/plain", stream=False, wish=SLOW)] * (SLOW_CALLS - SLOW_STREAMS)
     with ThreadPoolExecutor(SLOW_CALLS) as pool:
-        calls: list[Future[None]] = []
-        theirs = Hold.objects.filter(workspace_id=scene.market.far.workspace_pk)
+        calls: dict[int, Future[None]] = {}
+        theirs = Hold.objects.filter(workspace_id=far.workspace_pk)
+        heard = Checkpoint.objects.filter(bytes__gt=0, request_id__in=theirs.values("pk"))
 
         def under_way() -> bool:
             # Asked again where they fail: the gateway may still be starting after another fault.
-            calls[:] = [call for call in calls if not call.done()]
-            for _ in range(SLOW_CALLS - len(calls)):
-                calls.append(pool.submit(call_once, plan, url=gateway.url, book=scene.book))
-            return theirs.count() == SLOW_CALLS
+            for n, plan in enumerate(plans):
+                if n not in calls or calls[n].done():
+                    calls[n] = pool.submit(call_once, plan, url=gateway.url, book=scene.book)
+            return theirs.count() == SLOW_CALLS and heard.exists()
 
         until(under_way, what="slow calls")
         connection.close()
