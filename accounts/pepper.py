@@ -12,6 +12,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
@@ -39,11 +40,12 @@ def _living() -> QuerySet[ApiKey]:
     return ApiKey.objects.filter(deleted_at=None)
 
 
-def check(*, peppers: Mapping[str, bytes]) -> None:
-    """Compare with the database's record, which the first call makes.
+def check(*, peppers: Mapping[str, bytes] | None = None) -> None:
+    """Compare the configured peppers with the database's record, which the first call makes.
 
     :raises PepperError: there is no pepper, or one that keys need is not among them
     """
+    peppers = settings.KEY_PEPPERS if peppers is None else peppers
     if not peppers:
         raise PepperError("KEY_PEPPER is not set.")
     recorded = SecretFingerprint.objects.filter(id=1).first() or _record(peppers)

@@ -141,7 +141,7 @@ class Runtime:
             raise
 
     async def _begin(self) -> None:
-        await in_thread(pepper.check, peppers=settings.KEY_PEPPERS)
+        await in_thread(pepper.check)
         self.control = Connection()
         rows = await self.control.rows(BORN, (socket.gethostname()[:255], os.getpid()))
         self.process_id = rows[0][0]
