@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.db import connection
@@ -222,7 +223,7 @@ def homes_are_locked_while_it_decides(t: Twin) -> None:
             free(*[f"id = {each}" for each in (a.usd, a.tok, b.usd, t.granted(c).id)])
         with bank.connect() as other, other.transaction():
             other.execute(f"select from billing_account where id = {c.usd} for update")
-            waits(lambda name=name, day=day: bank.revise(bill(name, 1, day=day)))
+            waits(partial(bank.revise, bill(name, 1, day=day)))
 
 
 REVISING: Final[tuple[Scenario, ...]] = (
