@@ -16,7 +16,7 @@ CLIENT = "llamaindex"
 def outcomes(stack: Stack) -> clients.Outcomes:
     program = clients.PEERS / CLIENT / "program.py"
     command = [str(clients.python(name=CLIENT)), str(program)]
-    return clients.outcomes(client=CLIENT, command=command, folder=clients.ROOT, stack=stack)
+    return clients.outcomes(client=CLIENT, command=command, folder=packages.ROOT, stack=stack)
 
 
 @pytest.mark.timeout(packages.WITHIN_S + clients.WITHIN_S)
