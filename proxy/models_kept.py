@@ -101,7 +101,7 @@ class IdempotencyKey(models.Model):
 
 class PromptLog(models.Model):
     """
-    The words of one completed call, of a workspace that chose to keep them; its id is the request's.
+    The words of one completed call of a workspace that chose to keep them, under its request's id.
 
     How long it is kept is its workspace's choice at the time of asking, not of writing.
     """
