@@ -55,14 +55,16 @@ def require_to_make(
 
     :raises NotVerified: the person who makes it has not proved their address
     :raises ForeignWorkspace: maker or owner has no place in one of the workspaces
-    :raises Forbidden: a scope is more than maker or owner has there
+    :raises Forbidden: a scope is more than maker or owner has there, or a person without models
     """
     _require_verified(by)
     for workspace in carried:
         role = role_of(owner=owner, workspace=workspace)
         whose = _("The role %(role)s in %(workspace)s")
+        # People whose role calls no models have no keys of their own, not even to read.
+        needed = wanted | {Scope.CHAT} if isinstance(owner, User) else wanted
         _require_within(
-            wanted, scopes.of_role(role), whose % {"role": _(role), "workspace": workspace.name}
+            needed, scopes.of_role(role), whose % {"role": _(role), "workspace": workspace.name}
         )
         _require_to_act_for(by=by, owner=owner, workspace=workspace)
         whose = _("Your right in %(workspace)s") % {"workspace": workspace.name}

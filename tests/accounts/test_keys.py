@@ -12,7 +12,7 @@ from pytest_django import Settings
 from accounts import keyrecord, keys, keystore, members, service_accounts, signup, workspaces
 from accounts.errors import Forbidden, ForeignWorkspace, Invalid, Missing, NotVerified
 from accounts.keyrecord import KeyRecord
-from accounts.models import ApiKey, ServiceAccount, User, Workspace
+from accounts.models import ApiKey, Membership, ServiceAccount, User, Workspace
 from tests.accounts.races import together
 
 Join = Callable[[User, Workspace, str], None]
@@ -91,10 +91,20 @@ class TestCreate:
                 new(alice, *carried)
         assert not ApiKey.objects.exists()
 
-    def test_a_role_bounds_the_scopes(self, bob: User, home: Workspace, join: Join) -> None:
-        join(bob, home, "viewer")
+    @pytest.mark.parametrize("role", ["viewer", "billing"])
+    def test_a_role_without_models_has_no_keys(
+        self, bob: User, home: Workspace, join: Join, role: str
+    ) -> None:
+        join(bob, home, role)
         with pytest.raises(Forbidden, match="chat"):
             new(bob, home)
+        with pytest.raises(Forbidden, match="chat"):
+            new(bob, home, scopes=["usage:read"])
+
+    def test_a_role_bounds_the_scopes(self, bob: User, home: Workspace, join: Join) -> None:
+        join(bob, home, "developer")
+        with pytest.raises(Forbidden, match="webhooks:manage"):
+            new(bob, home, scopes=["webhooks:manage"])
         assert new(bob, home, scopes=["usage:read"])[0].scopes == ["usage:read"]
 
     def test_a_scope_must_hold_in_every_workspace(
@@ -316,8 +326,10 @@ class TestDetach:
 class TestVisible:
     @pytest.fixture
     def theirs(self, alice: User, bob: User, home: Workspace, join: Join) -> ApiKey:
-        join(bob, home, "billing")
-        return new(bob, home, scopes=["usage:read"])[0]
+        join(bob, home, "developer")
+        made, _ = new(bob, home, scopes=["usage:read"])
+        Membership.objects.filter(user=bob, workspace=home).update(role="billing")
+        return made
 
     def test_readers_see_all_and_others_their_own(
         self, key: ApiKey, theirs: ApiKey, alice: User, bob: User, home: Workspace

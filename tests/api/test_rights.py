@@ -305,7 +305,8 @@ def mild(terms: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, Role.BILLING, Role.DEVELOPER])
+# The other roles have no keys of their own.
+@pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, Role.DEVELOPER])
 class TestKeys:
     def test_no_sequence_of_calls_gives_more_rights(self, role: Role) -> None:
         there, done = cast(role), Counter[tuple[str, str]]()

@@ -118,6 +118,6 @@ class TestCheckPepper:
 
     def test_another_pepper_is_one_clear_line(self, settings: Settings) -> None:
         run("check_pepper")
-        settings.KEY_PEPPERS = {"other": b"x" * 32}
+        settings.KEY_PEPPERS = dict.fromkeys(settings.KEY_PEPPERS, b"x" * 32)
         with pytest.raises(CommandError, match="another KEY_PEPPER"):
             run("check_pepper")
