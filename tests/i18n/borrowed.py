@@ -29,5 +29,5 @@ def texts(root: Path) -> Iterator[Message]:
         places = [place for place, _ in message.locations if not OFF.search(place)]
         if message.id and any(not (root / place).exists() for place in places):
             forms = message.string if isinstance(message.string, tuple) else (message.string,)
-            if any(FAMILIAR.search(form) for form in forms):
+            if any(FAMILIAR.search(str(form)) for form in forms):
                 yield message

@@ -12,8 +12,8 @@ SIGNATURE: Final = "Tollgate\n%(site_domain)s"
 SAME: Final[dict[str, frozenset[str]]] = {
     "de": frozenset(
         """
-        API Chat Coin Dashboard Filter Gateway Limits Minimum Name Playground Prompt Prompts
-        Reasoning Scopes Status Team Tokens URL Webhook Webhooks Workspace Workspaces
+        API Chat Coin Dashboard Filter Gateway Limits Minimum Name Passkeys Playground Prompt
+        Prompts Reasoning Scopes Status Team Tokens URL Webhook Webhooks Workspace Workspaces
         """.split()
     )
     | {SIGNATURE},
@@ -23,7 +23,7 @@ SAME: Final[dict[str, frozenset[str]]] = {
 LATIN: Final = frozenset(
     """
     API CSV Ctrl Default Enter JSON JavaScript LangChain Node OpenAI OpenAPI Python SDK Tollgate URL
-    USD UTC ASCII Swagger UI curl mail https
+    USD USDC USDT ETH Anvil UTC ASCII Swagger UI curl mail https
     """.split()
 )
 # Addresses, ids, codes and what people named themselves.
