@@ -18,12 +18,10 @@ from django.test import override_settings
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from billing import grants
 from config import startup, traced
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess
 from tests.fakes.upstream import FakeUpstream
-from tests.fakes.worker import WorkerProcess
 from tests.proxy.conftest import (  # noqa: F401 - fixtures
     Shop,
     add_model,
@@ -125,24 +123,21 @@ def call(url: str, shop: Shop, upstream: FakeUpstream) -> list[httpx.Response]: 
             client.post("/v1/chat/completions", json=body | {"stream": True}),
             client.get(f"/v1/models/{CANARY}"),
             client.get(f"/api/v1/workspaces/{CANARY}", params={"q": CANARY}),
-            client.post("/api/v2/generate", json=body | {"async": True}),
         ]
     return [broken, *answered]
 
 
-def test_a_collector_is_told_of_calls_pages_and_tasks_and_of_nobody(
+def test_a_collector_is_told_of_calls_and_pages_and_of_nobody(
     shop: Shop,  # noqa: F811
     upstream: FakeUpstream,  # noqa: F811
     collector: Collector,
 ) -> None:
-    grants.grant(workspace=shop.workspace, asset="TOK", amount=1000, reason="test")
     terms = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
-    with GatewayProcess(**terms) as gateway, WorkerProcess(**terms):
+    with GatewayProcess(**terms) as gateway:
         answers = call(gateway.url, shop, upstream)
-        assert [each.status_code for each in answers] == [502, 200, 200, 404, 403, 200]
+        assert [each.status_code for each in answers] == [502, 200, 200, 404, 403]
         until(lambda: len(collector.named("settlement")) >= 3)
         until(lambda: collector.named(PAGE))
-        until(lambda: collector.named("run/proxy.tasks.make_generation"))
         until(lambda: len(collector.named("POST chat/completions")) == 3)
     for said in collector.bodies:
         for secret in (CANARY, shop.secret, "127.0.0.1", shop.user.email, "upstream-key"):
@@ -180,6 +175,41 @@ def test_a_collector_is_told_of_calls_pages_and_tasks_and_of_nobody(
     assert set(told(page)) <= {"http.method", "http.route", "http.status_code"}
 
 
+TASK = """
+import config
+from celery.signals import worker_process_init, worker_process_shutdown
+
+@config.celery.app.task(name="tests.greet")
+def greet(name):
+    raise RuntimeError(name)
+
+worker_process_init.send(sender=None)
+greet.apply(args=["canary-of-a-caller"])
+worker_process_shutdown.send(sender=None)
+"""
+
+
+def run(program: str, **terms: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of Python with the product's settings."""
+    rooms = {"PYTHONPATH": f"{settings.BASE_DIR / 'platform'}:{settings.BASE_DIR}"}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=settings.BASE_DIR,
+        env={"DJANGO_SETTINGS_MODULE": "config.settings", **rooms, **terms},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_collector_is_told_of_tasks_and_not_of_their_arguments(collector: Collector) -> None:
+    ran = run(TASK, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    assert ran.returncode == 0, ran.stderr
+    [task] = collector.named("run/tests.greet")
+    assert told(task)["celery.state"] == "FAILURE"
+    assert not any(CANARY.encode() in said for said in collector.bodies)
+
+
 # As where requirements-otel.txt is not installed: redis-py would import it for itself.
 OFF = """
 import sys
@@ -191,17 +221,7 @@ print([name for name in sys.modules if name in ("config.tracing", "proxy.tracing
 
 
 def test_without_a_collector_nothing_of_it_is_imported() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OFF],
-        cwd=settings.BASE_DIR,
-        env={
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "PYTHONPATH": f"{settings.BASE_DIR / 'platform'}:{settings.BASE_DIR}",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = run(OFF)
     assert ran.stdout.split("\n")[:2] == ["Gateway", "[]"], ran.stderr
 
 

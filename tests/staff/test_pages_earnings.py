@@ -71,7 +71,7 @@ class TestPage:
         use("rich", charged=25 * 10**7, upstream_cost=10**8)
         page = staff.get(url()).content.decode()
         assert "0.25" in page
-        assert "60.0 %" in page
+        assert "60.0%" in page
         assert Inline(page).found == []
 
     def test_a_loss_is_marked(self, staff: Client) -> None:
