@@ -90,13 +90,15 @@ class OwnLanguage(MiddlewareMixin):
     """
     Put the person's own language before the browser's.
 
-    The management API speaks English only, and strangers have no session to look into.
+    The management API and the admin site speak English only, and strangers have no session to look
+    into.
     """
 
     def process_request(self, request: HttpRequest) -> None:
         """Choose the language of this request."""
-        if request.path.startswith("/api/"):
+        if request.path.startswith(("/api/", "/admin/")):
             translation.activate(settings.LANGUAGE_CODE)
+            request.LANGUAGE_CODE = settings.LANGUAGE_CODE
             return
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return

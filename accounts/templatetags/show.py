@@ -20,6 +20,12 @@ def usd(nanos: int) -> str:
 
 
 @register.filter
+def limit_usd(nanos: int) -> str:
+    """Dollars with two decimals, more where a limit is not in whole cents."""
+    return grouped(money.usd(nanos, at_least=2))
+
+
+@register.filter
 def exact_usd(nanos: int) -> str:
     """Dollars to the last nano-dollar, at least six decimals, for single requests."""
     return decimal(money.usd(nanos, at_least=6))
