@@ -3,7 +3,8 @@ What was used, summed for pages: the roll-ups and, in the same statement, the ta
 
 The tail is what was written since the last roll-up. So the figures are exact now, and cost
 what the range's sums and one minute of usage cost, not what the table holds. Where no key is
-asked for, the sums without keys are read: a few rows per day however many keys there are.
+asked for, the sums without keys are read, where no workspace is, those of all of them: a few
+rows per day however many keys and customers there are.
 """
 
 from __future__ import annotations
@@ -339,7 +340,9 @@ def _ranking(*, by: Sequence[By], narrowed: Iterable[str], end: str) -> str:
 def _table(names: Collection[By]) -> str:
     if By.HOUR in names:
         return "billing_usagehour"
-    return "billing_usageday" if By.KEY in names else "billing_usagemodel"
+    if By.KEY in names:
+        return "billing_usageday"
+    return "billing_usagemodel" if By.WORKSPACE in names else "billing_usagetotal"
 
 
 def _group(row: Sequence[Any], keys: int, measures: Sequence[str]) -> Group:

@@ -131,6 +131,38 @@ begin
             first_byte_ms = t.first_byte_ms + excluded.first_byte_ms,
             latencies = t.latencies + excluded.latencies,
             latency_ms = t.latency_ms + excluded.latency_ms
+    ), totals as (
+        insert into billing_usagetotal as t
+        select day, model, provider, asset, sum(requests),
+            coalesce(sum(errors), 0), coalesce(sum(cancelled), 0), coalesce(sum(unknown), 0),
+            sum(charged), sum(spent), sum(uncollected), sum(cost), sum(upstream_cost),
+            sum(input_tokens), sum(cached_tokens), sum(cache_write_tokens),
+            sum(output_tokens), sum(reasoning_tokens), sum(pictures), sum(searches),
+            coalesce(sum(first_bytes), 0), coalesce(sum(first_byte_ms), 0),
+            coalesce(sum(latencies), 0), coalesce(sum(latency_ms), 0)
+        from delta
+        group by 1, 2, 3, 4
+        on conflict (day, model, provider, asset) do update set
+            requests = t.requests + excluded.requests,
+            errors = t.errors + excluded.errors,
+            cancelled = t.cancelled + excluded.cancelled,
+            unknown = t.unknown + excluded.unknown,
+            charged = t.charged + excluded.charged,
+            spent = t.spent + excluded.spent,
+            uncollected = t.uncollected + excluded.uncollected,
+            cost = t.cost + excluded.cost,
+            upstream_cost = t.upstream_cost + excluded.upstream_cost,
+            input_tokens = t.input_tokens + excluded.input_tokens,
+            cached_tokens = t.cached_tokens + excluded.cached_tokens,
+            cache_write_tokens = t.cache_write_tokens + excluded.cache_write_tokens,
+            output_tokens = t.output_tokens + excluded.output_tokens,
+            reasoning_tokens = t.reasoning_tokens + excluded.reasoning_tokens,
+            pictures = t.pictures + excluded.pictures,
+            searches = t.searches + excluded.searches,
+            first_bytes = t.first_bytes + excluded.first_bytes,
+            first_byte_ms = t.first_byte_ms + excluded.first_byte_ms,
+            latencies = t.latencies + excluded.latencies,
+            latency_ms = t.latency_ms + excluded.latency_ms
     ), keys as (
         insert into billing_usagekey as t
         select workspace_id, day - (extract(isodow from day)::integer - 1), key_id, sum(requests),
@@ -191,6 +223,7 @@ begin
     delete from billing_usagehour where day >= oldest;
     delete from billing_usageday where day >= oldest;
     delete from billing_usagemodel where day >= oldest;
+    delete from billing_usagetotal where day >= oldest;
     counted := billing_add_rollups(0, until, oldest);
     -- A week may have begun before the oldest day that is summed again.
     delete from billing_usagekey;

@@ -76,6 +76,7 @@ def days() -> list[tuple[Any, ...]]:
     assert from_days == from_hours
     assert models() == without_keys()
     assert weeks() == weeks_of_days()
+    assert totals() == without_workspaces()
     return from_days
 
 
@@ -104,6 +105,22 @@ def without_keys() -> list[tuple[Any, ...]]:
     sums = ", ".join(f"sum({name})" for name in summaries.MEASURES)
     return ask(
         f"select {keys}, {sums} from billing_usageday group by {keys}"  # noqa: S608 - fixed texts
+        f" having sum(requests) > 0 order by {keys}"
+    )
+
+
+def totals() -> list[tuple[Any, ...]]:
+    """What the sums over all workspaces say."""
+    keys = "day, model, provider, asset"
+    return ask(f"select {keys}, {NAMES} from billing_usagetotal where requests > 0 order by {keys}")  # noqa: S608 - fixed texts
+
+
+def without_workspaces() -> list[tuple[Any, ...]]:
+    """What the sums of workspaces say, added up over them."""
+    keys = "day, model, provider, asset"
+    sums = ", ".join(f"sum({name})" for name in summaries.MEASURES)
+    return ask(
+        f"select {keys}, {sums} from billing_usagemodel group by {keys}"  # noqa: S608 - fixed texts
         f" having sum(requests) > 0 order by {keys}"
     )
 
@@ -293,6 +310,7 @@ class TestRebuild:
         run("delete from billing_usagehour")
         run("update billing_usagemodel set spent = spent + 1")
         run("update billing_usagekey set spent = spent + 1")
+        run("update billing_usagetotal set spent = spent + 1")
         assert rollups.rebuild().rebuilt
         assert seen(one).spent == 70
         assert_exact()

@@ -1,0 +1,20 @@
+"""Sums of usage over all workspaces, beside those of each."""
+
+from __future__ import annotations
+
+from django.db import migrations
+
+from common.sqlfiles import run_sql
+
+
+class Migration(migrations.Migration):
+    dependencies = [("billing", "0024_revisions")]
+
+    operations = [
+        # A roll-up between the two steps would be missing in the new table.
+        migrations.RunSQL(
+            "lock table billing_rollupmark in exclusive mode", migrations.RunSQL.noop
+        ),
+        run_sql("billing", "usagetotal"),
+        run_sql("billing", "rollup"),
+    ]
