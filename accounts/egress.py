@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import httpcore
 import idna
 from django.conf import settings
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from common import outbound
@@ -114,7 +115,8 @@ def parse(url: str) -> Target:
     :raises BadUrl: with a sentence that says what to do
     """
     if len(url) > LONGEST_URL:
-        raise BadUrl(_("A URL has at most %(most)d characters.") % {"most": LONGEST_URL})
+        words = _("A URL has at most %(most)s characters.")
+        raise BadUrl(words % {"most": number_format(LONGEST_URL, force_grouping=True)})
     if "\\" in url or any(character.isspace() or not character.isprintable() for character in url):
         raise BadUrl(_("A URL has no spaces, backslashes or control characters."))
     try:

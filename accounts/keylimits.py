@@ -8,6 +8,7 @@ from datetime import datetime
 from ipaddress import ip_network
 from typing import Final
 
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from accounts.errors import Invalid
@@ -66,12 +67,12 @@ def rpm(limit: int | None, *, carried: Sequence[Workspace], past_tier: bool = Fa
     if limit is None:
         return None
     if not 0 <= limit <= MAX_RPM:
-        words = _("A rate limit is 0 to %(most)d requests per minute.")
-        raise Invalid(words % {"most": MAX_RPM}, param="rpm")
+        words = _("A rate limit is 0 to %(most)s requests per minute.")
+        raise Invalid(words % {"most": _grouped(MAX_RPM)}, param="rpm")
     most = min((workspace.tier.max_rpm for workspace in carried), default=MAX_RPM)
     if limit > most and not past_tier:
-        words = _("Your tier allows at most %(most)d requests per minute.")
-        raise Invalid(words % {"most": most}, param="rpm")
+        words = _("Your tier allows at most %(most)s requests per minute.")
+        raise Invalid(words % {"most": _grouped(most)}, param="rpm")
     return limit
 
 
@@ -81,8 +82,8 @@ def tpm(limit: int | None) -> int | None:
     :raises Invalid: negative or absurd
     """
     if limit is not None and not 0 <= limit <= MAX_TPM:
-        words = _("A token limit is 0 to %(most)d tokens per minute.")
-        raise Invalid(words % {"most": MAX_TPM}, param="tpm")
+        words = _("A token limit is 0 to %(most)s tokens per minute.")
+        raise Invalid(words % {"most": _grouped(MAX_TPM)}, param="tpm")
     return limit
 
 
@@ -92,8 +93,8 @@ def max_streams(limit: int | None) -> int | None:
     :raises Invalid: negative or absurd
     """
     if limit is not None and not 0 <= limit <= MAX_STREAMS:
-        words = _("A key may have 0 to %(most)d streams at once.")
-        raise Invalid(words % {"most": MAX_STREAMS}, param="max_streams")
+        words = _("A key may have 0 to %(most)s streams at once.")
+        raise Invalid(words % {"most": _grouped(MAX_STREAMS)}, param="max_streams")
     return limit
 
 
@@ -110,3 +111,7 @@ def expiry(moment: datetime | None, *, now: datetime) -> datetime | None:
     if moment <= now:
         raise Invalid(_("The expiry is in the past."), param="expires_at")
     return moment
+
+
+def _grouped(number: int) -> str:
+    return number_format(number, force_grouping=True)

@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
+from accounts.templatetags.show import grouped
 from billing import freezing, ledger, limits, orders, selectors_customers
 from billing.admin_claims import IN_LEDGER, told
 from billing.adminsteps import Step, StepForm, SteppedAdmin, Taken
@@ -124,7 +125,8 @@ def units(*, asset: str, text: str) -> int:
     else:
         raise ValueError(f"{text[:40]!r} is no whole number of tokens.")
     if orders.worth(asset, found) > MOST_NANOS:
-        raise ValueError(f"At most {money.usd(MOST_NANOS)} USD, or tokens of that worth, at once.")
+        most = grouped(money.usd(MOST_NANOS))
+        raise ValueError(f"At most {most} USD, or tokens of that worth, at once.")
     return found
 
 

@@ -13,7 +13,7 @@ from accounts.errors import Forbidden
 from accounts.keyrecord import KeyRecord
 from accounts.models import ApiKey, ApiKeyWorkspace, Tier, Workspace
 from accounts.scopes import Scope
-from accounts.templatetags.show import decimal
+from accounts.templatetags.show import grouped
 from billing import ledger
 from billing.models import Account, KeyMeter
 from common import money
@@ -217,7 +217,7 @@ def _check(*, tiers: list[Tier], daily: int | None, monthly: int | None) -> None
                     "The tier %(tier)s allows at most %(most)s USD here."
                     " Ask the operator to raise it."
                 )
-                raise AboveTier(words % {"tier": tier.name, "most": decimal(money.usd(most))})
+                raise AboveTier(words % {"tier": tier.name, "most": grouped(money.usd(most))})
 
 
 def _not_negative(*caps: int | None) -> None:

@@ -16,6 +16,7 @@ from django.db.models import Sum
 from accounts import audit
 from accounts.actors import Actor, person_id
 from accounts.errors import Invalid
+from accounts.templatetags.show import grouped
 from billing import claims, ledger
 from billing.ledger import Transfer
 from billing.models_funding import Claim, Refund, TopUp
@@ -57,7 +58,7 @@ def ask(*, top_up: TopUp, amount_cents: int, by: Actor, reason: str = "") -> Ref
     left = refundable_cents(top_up)
     if not 0 < amount_cents <= left:
         raise Invalid(
-            f"Of this payment {money.usd(left * NANOS_PER_CENT)} USD can be refunded.",
+            f"Of this payment {grouped(money.usd(left * NANOS_PER_CENT))} USD can be refunded.",
             param="amount_usd",
         )
     before = top_up.total_cents - left

@@ -22,7 +22,7 @@ from accounts import audit, signup
 from accounts.actors import Actor, person_id
 from accounts.errors import Invalid
 from accounts.models import User, Workspace
-from accounts.templatetags.show import decimal
+from accounts.templatetags.show import grouped
 from billing import claims, incidents, ledger, notices, velocity
 from billing.ledger import Transfer
 from billing.models import Alert
@@ -256,7 +256,7 @@ def _priced(package: str) -> int:
 
 
 def _usd(cents: int) -> str:
-    return decimal(money.usd(cents * NANOS_PER_CENT))
+    return grouped(money.usd(cents * NANOS_PER_CENT))
 
 
 def source_of(payment: str) -> UUID:

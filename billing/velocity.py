@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import Workspace
-from accounts.templatetags.show import decimal
+from accounts.templatetags.show import grouped
 from billing import incidents
 from billing.models import Alert
 from billing.models_funding import SavedCard, TopUp
@@ -202,4 +202,4 @@ def _too_fast(message: str, pause: timedelta) -> ApiError:
 
 
 def _usd(cents: int) -> str:
-    return decimal(money.usd(cents * NANOS_PER_CENT))
+    return grouped(money.usd(cents * NANOS_PER_CENT))

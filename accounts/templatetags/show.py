@@ -28,7 +28,7 @@ def limit_usd(nanos: int) -> str:
 @register.filter
 def exact_usd(nanos: int) -> str:
     """Dollars to the last nano-dollar, at least six decimals, for single requests."""
-    return decimal(money.usd(nanos, at_least=6))
+    return grouped(money.usd(nanos, at_least=6))
 
 
 @register.filter

@@ -9,6 +9,8 @@ from django import template
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
+from accounts.templatetags.show import grouped
+
 register = template.Library()
 
 WORDS: Final = {
@@ -76,6 +78,9 @@ COMPLAINTS: Final = (
     gettext_noop("The secret cannot be read; rotate it."),
 )
 NUMBER: Final = re.compile(r"\d+")
+# What the ledger writes by itself beside a line: so many coins, and the bonus of a package.
+COINS: Final = re.compile(r"(\d+(?:\.\d+)?) (\S+)")
+BONUS: Final = re.compile(r"Bonus of (.+)")
 PLACE: Final = "%(number)s"
 
 
@@ -87,6 +92,16 @@ def complaint(text: str) -> str:
     if pattern not in COMPLAINTS:
         return text
     return gettext(pattern).replace(PLACE, number[0] if number else "")
+
+
+@register.filter
+def reason(text: str) -> str:
+    """Why the ledger has a line; what people wrote themselves stays as it is."""
+    if coins := COINS.fullmatch(text):
+        return f"{grouped(coins[1])} {coins[2]}"
+    if bonus := BONUS.fullmatch(text):
+        return gettext("bonus of %(package)s") % {"package": bonus[1]}
+    return word(text)
 
 
 @register.filter

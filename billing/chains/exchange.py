@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from accounts import audit, versions
 from accounts.actors import Actor, person_id
 from accounts.models import Workspace
+from accounts.templatetags.show import grouped
 from billing import conversions, incidents, ledger
 from billing.chains import config, rates
 from billing.chains.config import Token, written
@@ -144,7 +145,7 @@ def _wanted(workspace: Workspace, token: Token, units: int | None) -> int:
     if not 0 < wanted <= most:
         raise NothingToConvert(
             _("%(amount)s %(coin)s can be converted.")
-            % {"amount": written(most, token.ledger_decimals), "coin": token.symbol}
+            % {"amount": grouped(written(most, token.ledger_decimals)), "coin": token.symbol}
         )
     return wanted
 

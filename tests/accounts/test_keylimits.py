@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.utils.translation import override
 
 from accounts import keylimits
 from accounts.errors import Invalid
@@ -51,6 +53,15 @@ class TestRpm:
         assert keylimits.rpm(100, carried=carried) == 100
         with pytest.raises(Invalid, match="at most 100"):
             keylimits.rpm(101, carried=carried)
+
+    @pytest.mark.parametrize(
+        ("language", "most"), [("en", "1,000,000"), ("de", "1.000.000"), ("ru", "1\xa0000\xa0000")]
+    )
+    def test_a_bound_has_its_thousands_apart(
+        self, carried: list[Workspace], language: str, most: str
+    ) -> None:
+        with override(language), pytest.raises(Invalid, match=f"{re.escape(most)} "):
+            keylimits.rpm(1_000_001, carried=carried)
 
     def test_an_operator_may_pass_the_tier(self, carried: list[Workspace]) -> None:
         assert keylimits.rpm(101, carried=carried, past_tier=True) == 101

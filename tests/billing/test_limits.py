@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.utils.translation import override
 
 from accounts import keys, workspaces
 from accounts.models import Tier
@@ -35,6 +36,12 @@ class TestSetWorkspaceCaps:
         with pytest.raises(limits.AboveTier):
             limits.set_workspace_caps(
                 by=None, workspace=one.workspace, daily=daily, monthly=monthly
+            )
+
+    def test_its_bound_is_told_as_the_reader_writes_it(self) -> None:
+        with override("de"), pytest.raises(limits.AboveTier, match=r" 1\.000,00\sUSD"):
+            limits.set_workspace_caps(
+                by=None, workspace=customer().workspace, daily=10**12 + 1, monthly=1
             )
 
     def test_an_operator_may_pass_it(self) -> None:

@@ -40,7 +40,7 @@ class TestExactUsd:
 
     def test_a_sum_that_no_float_holds_stays_exact(self) -> None:
         with override("de"):
-            assert show.exact_usd(9_007_199_254_740_993) == "9007199,254740993"
+            assert show.exact_usd(9_007_199_254_740_993) == "9.007.199,254740993"
 
 
 class TestDollars:
@@ -124,6 +124,30 @@ class TestComplaint:
     def test_english_and_what_is_not_known_stay_as_they_are(self, text: str) -> None:
         with override("en"):
             assert words.complaint(text) == text
+
+
+class TestReason:
+    """What the ledger notes beside a line is for machines, what pages show is for readers."""
+
+    @pytest.mark.parametrize(
+        ("language", "shown"),
+        [("en", "1,234.01 ETH"), ("de", "1.234,01 ETH"), ("ru", "1\xa0234,01 ETH")],
+    )
+    def test_coins_have_the_readers_signs(self, language: str, shown: str) -> None:
+        with override(language):
+            assert words.reason("1234.01 ETH") == shown
+
+    @pytest.mark.parametrize("language", ["de", "ru"])
+    def test_a_bonus_is_told_in_each_language(self, language: str) -> None:
+        with override(language):
+            told = words.reason("Bonus of Starter 1.5")
+        assert told != "Bonus of Starter 1.5"
+        assert "Starter 1.5" in told
+
+    @pytest.mark.parametrize("text", ["", "For 0.01 ETH of yesterday", "Version 1.5", "0.01"])
+    def test_what_people_wrote_stays_as_it_is(self, text: str) -> None:
+        with override("de"):
+            assert words.reason(text) == text
 
 
 class TestWord:

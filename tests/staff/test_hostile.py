@@ -134,7 +134,7 @@ class TestAmounts:
         staff = desk(staffing.member("boss@example.com", superuser=True))
         for asset, amount in (("USD", "1000000.01"), ("TOK", "400000001"), ("TOK", "9" * 20)):
             page = take(staff, where(one, "grant"), asset=asset, amount=amount)
-            assert "At most 1000000.00 USD" in page.content.decode()
+            assert "At most 1,000,000.00 USD" in page.content.decode()
         assert take(staff, where(one, "grant"), asset="USD", amount="1000000").status_code == 200
         assert Approval.objects.count() == 1
 
