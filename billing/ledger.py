@@ -46,6 +46,7 @@ EXPIRE: Final = "select billing_expire(%s::uuid[], %s, %s)::text"
 EXTEND: Final = "select billing_extend(%s::uuid[], %s)"
 POST: Final = "select billing_post(%s::jsonb)::text"
 REVISE: Final = "select billing_revise(%s::jsonb)::text"
+REPEAT: Final = "select billing_repeat(%s, %s)"
 
 
 class LedgerError(Exception):

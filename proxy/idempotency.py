@@ -11,6 +11,9 @@ and its usage row, so a process that dies in between leaves nothing that could l
     kept answer                      replayed under the first request's id, not charged
     billed or unknown, no answer     409 idempotency_completed with the receipt's id
 
+A voided call may be one that a sweep found nothing of, and evidence of it may still come. The
+ledger is told before its key is given away, so one key is never charged twice.
+
 Draft of the header: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +29,7 @@ import psycopg
 import structlog
 from msgspec import Struct
 
+from billing import ledger
 from common import crypto, ids
 from common.crypto import UnreadableSecret
 from common.errors import NO_RETRY, ApiError, bad_parameter, retry_headers
@@ -61,7 +66,7 @@ set fingerprint = excluded.fingerprint, request_id = excluded.request_id, finish
     answer = null, answer_key_id = '', created_at = excluded.created_at,
     expires_at = excluded.expires_at
 where k.expires_at <= clock_timestamp()
-   or exists ({USAGE.format(what="")} and u.state = 'voided')
+   or (k.request_id = %s and exists ({USAGE.format(what="")} and u.state = 'voided'))
    or (k.finished_at is null
        and k.created_at < clock_timestamp() - make_interval(secs => {CLAIM_S})
        and not exists (select from billing_hold h where h.id = k.request_id)
@@ -72,7 +77,8 @@ FIND = f"""
 select k.fingerprint, k.request_id, k.answer, k.answer_key_id, k.finished_at is not null,
        exists (select from billing_hold h where h.id = k.request_id),
        ({USAGE.format(what="u.stream")}),
-       ({USAGE.format(what="extract(epoch from billing_now() - u.closed_at)::float8")})
+       ({USAGE.format(what="extract(epoch from billing_now() - u.closed_at)::float8")}),
+       ({USAGE.format(what="u.day")} and u.state = 'voided')
 from proxy_idempotencykey k
 where k.key_id = %s and k.endpoint = %s and k.digest = %s
 """  # noqa: S608 - made of constants
@@ -151,20 +157,25 @@ async def claim(
         message = f"Idempotency-Key takes 1 to {LONGEST_KEY} characters."
         raise bad_parameter(message, param="Idempotency-Key")
     place = (caller.key.id, endpoint, hashlib.sha256(word).digest())
+    freed: UUID | None = None
     try:
         for _ in range(TRIES):
-            taken = await reader.rows(TAKE, (*place, body_digest, id))
+            taken = await reader.rows(TAKE, (*place, body_digest, id, freed))
             if taken:
                 return Claim(reader, taken[0][0], id)
             found = await reader.rows(FIND, place)
             if found:
-                return judge(found[0], body_digest)
+                *row, voided_on = found[0]
+                if voided_on is None:
+                    return judge(row, body_digest)
+                freed = row[1]
+                await reader.rows(ledger.REPEAT, (freed, voided_on))
     except AWAY as error:
         raise store_away(error) from error
     raise in_progress()
 
 
-def judge(row: tuple[Any, ...], body_digest: bytes) -> Replay:
+def judge(row: Sequence[Any], body_digest: bytes) -> Replay:
     """
     Return the answer that is kept under a key that is taken.
 

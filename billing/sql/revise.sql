@@ -14,7 +14,8 @@
 -- by an old checkpoint also to the gateway's last count); a call that it found nothing of, to the
 -- provider's own word; a call that it knew nothing of, also to the gateway's word that there was
 -- nothing to pay. Decisions of staff stay. The charge stays within the hold, and takes no money
--- that is not there or that another call has set aside: what is missing is our loss, as always.
+-- that is not there or that another call has set aside: what is missing is our loss, as always. So
+-- is all of a call that was made again under its Idempotency-Key (billing_repeat).
 create or replace function billing_revise(item jsonb)
 returns jsonb
 language plpgsql
@@ -62,7 +63,8 @@ begin
         when told.state = 'voided' and was.state = 'expired' then 'corrected'
         when told.state = 'settled' and told.source = any(array['provider', 'lookup']) and (
             (was.reason = 'swept' and was.source = any(array['checkpoint', 'count']))
-            or (was.state = 'voided' and was.reason = any(array['never_arrived', 'no_output']))
+            or (was.state = 'voided'
+                and was.reason = any(array['never_arrived', 'no_output', 'repeated']))
         ) then 'corrected'
         when told.state = 'settled' and told.source = 'count'
             and was.reason = 'swept' and was.source = 'checkpoint' then 'corrected'
@@ -80,7 +82,8 @@ begin
         - was.charged - was.uncollected;
     if difference > 0 then
         -- Granted money first, as at an admission; only what no other call has set aside.
-        over := least(difference, was.hold - was.charged);
+        over := case when was.reason = 'repeated' then 0
+                     else least(difference, was.hold - was.charged) end;
         from_granted := least(over, greatest(
             gift.credits_posted - gift.debits_posted - gift.floor - gift.debits_pending, 0));
         from_paid := least(over - from_granted, greatest(
@@ -131,9 +134,10 @@ begin
         spent = spent + nanos
     where key_id = was.key_id;
 
-    perform billing_usage_late(item, was.day, was.granted + from_granted,
-                               was.charged + from_granted + from_paid, was.uncollected + over,
-                               now_);
+    perform billing_usage_late(
+        item || case when was.reason = 'repeated' then '{"reason": "repeated"}' else '{}' end::jsonb,
+        was.day, was.granted + from_granted, was.charged + from_granted + from_paid,
+        was.uncollected + over, now_);
     insert into billing_revision
     values (
         was.id, was.day, was.workspace_id, was.asset, was.unit_nanos, was.state, was.source,
@@ -146,4 +150,28 @@ begin
         'uncollected', was.uncollected + over, 'day', was.day,
         'returned', greatest(-from_granted, 0)
     );
+end $$;
+
+
+-- Says of a call which a sweep had found nothing of that its Idempotency-Key is free again: a
+-- caller may make it once more and pay for that. Evidence of the first one may still come; under
+-- the lock that billing_revise takes too, so it is charged before this or never.
+create or replace function billing_repeat(call uuid, call_day date)
+returns void
+language plpgsql
+set search_path = pg_catalog, public, pg_temp
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+set lock_timeout = '100ms'
+as $$
+declare
+    homes bigint[];
+begin
+    select array_agg(account_id) into homes
+    from billing_usage where id = call and day = call_day;
+    perform 1 from billing_account where id = any(homes) order by id + 0 for no key update;
+    update billing_usage set reason = 'repeated'
+    where id = call and day = call_day and state = 'voided'
+        and reason = any(array['never_arrived', 'no_output']);
 end $$;

@@ -66,6 +66,11 @@ def revise(item: Item, *, run: Run = run_django) -> Answer:
     return answer
 
 
+def repeat(call: str, day: str, *, run: Run = run_django) -> None:
+    """Call billing_repeat."""
+    run(ledger.REPEAT, [call, day])
+
+
 def void(*ids_: str, run: Run = run_django) -> list[str]:
     """Call billing_void and return its verdicts."""
     return [answer["v"] for answer in json.loads(run(ledger.VOID, [list(ids_), False]))]

@@ -19,6 +19,8 @@ from tests.billing.bank import Answer, Item
 TOK_NANOS = 2_500_000
 MOST = 10**17
 LONGEST_S = 604_800
+# What a sweep writes of a call that no provider knows, or that nothing came of.
+FOUND_NOTHING = ("never_arrived", "no_output")
 REVISED = ("source", "cost", "granted", "charged", "uncollected")
 TABLES = """
 select json_build_object(
@@ -410,6 +412,8 @@ class Books:
         difference = -(-cost // closed.unit) - closed.charged - closed.uncollected
         if difference > 0:
             room = min(difference, closed.hold - closed.charged)
+            # Made again under its Idempotency-Key, which is charged once.
+            room = 0 if closed.reason == "repeated" else room
             gift = min(room, max(granted.free, 0))
             paid = min(room - gift, max(account.free, 0))
             loss = difference - gift - paid
@@ -419,6 +423,7 @@ class Books:
             gift = difference - loss - paid
         self._correct(closed, cost, gift=gift, paid=paid, loss=loss)
         self._rewrite(closed, item)
+        closed.reason = "repeated" if before.reason == "repeated" else closed.reason
         new = {key: getattr(closed, key) for key in REVISED}
         old = {f"old_{key}": getattr(before, key) for key in ("state", *REVISED)}
         self.revisions[name] = new | old | {
@@ -426,6 +431,12 @@ class Books:
             "asset": closed.asset, "unit_nanos": closed.unit,
         }  # fmt: skip
         return _closing("corrected", closed) | {"returned": max(-gift, 0)}
+
+    def repeat(self, name: str, day: date) -> None:
+        """Let a call that a sweep found nothing of be made again."""
+        closed = self.usage.get(name)
+        if closed and (closed.day, closed.state) == (day, "voided"):
+            closed.reason = "repeated" if closed.reason in FOUND_NOTHING else closed.reason
 
     def _correct(self, closed: Closed, cost: int, *, gift: int, paid: int, loss: int) -> None:
         account = self.accounts[closed.account]
@@ -490,7 +501,7 @@ def _gives_way(closed: Closed, state: str, source: str | None) -> bool:
     swept = closed.reason == "swept"
     if source == "count":
         return swept and closed.source == "checkpoint"
-    nothing_found = closed.state == "voided" and closed.reason in ("never_arrived", "no_output")
+    nothing_found = closed.state == "voided" and closed.reason in (*FOUND_NOTHING, "repeated")
     guessed = swept and closed.source in ("checkpoint", "count")
     return source in ("provider", "lookup") and (guessed or nothing_found)
 

@@ -130,6 +130,8 @@ class Programs(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(self.twin.known))
         if guess == "never_arrived":
             self.twin.settle(bill(name, 0, state="voided", source=None, reason=guess))
+            if data.draw(st.booleans()):
+                self.twin.repeat(name)
         else:
             cost = data.draw(self.costs(name))
             self.twin.settle(bill(name, cost, source=guess, reason="swept"))

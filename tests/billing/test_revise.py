@@ -21,6 +21,7 @@ from tests.billing.bank import (
     customer,
     expire,
     legs,
+    repeat,
     revise,
     run_on,
     set_clock,
@@ -194,8 +195,70 @@ class TestRevise:
                 assert (violated.id, violated.violations > 0) == (7, True), statement
 
 
+def found_nothing_of(one: Customer) -> Item:
+    """Let a sweep void a call; return what the gateway would say of it instead."""
+    hold_id, day = one.hold(500)
+    settle(bill(hold_id, 0, state="voided", day=day, source=None, reason="never_arrived"))
+    return bill(hold_id, 120, day=day, reason="")
+
+
+@pytest.mark.django_db
+class TestRepeat:
+    def test_a_call_whose_key_was_given_away_is_never_charged(self) -> None:
+        one = customer(usd=1000, granted=50)
+        proof = found_nothing_of(one)
+        repeat(proof["id"], proof["day"])
+        answers = [revise(proof), revise(proof), revise(proof | {"cost": 121})]
+        assert [each["v"] for each in answers] == ["corrected", "already", "conflict"]
+        assert legs(proof["id"]) == {"usage.further.uncollected": 120}
+        assert [(r.state, r.reason, r.cost, r.charged, r.uncollected) for r in one.usage()] == [
+            ("late", "repeated", 120, 0, 120)
+        ]
+        assert (one.balance().total, one.home().day_used, one.meter().spent) == (1050, 0, 0)
+        assert_sound()
+
+    def test_evidence_that_came_before_is_charged_once(self) -> None:
+        one = customer(usd=1000)
+        proof = found_nothing_of(one)
+        assert revise(proof)["v"] == "corrected"
+        repeat(proof["id"], proof["day"])
+        assert revise(proof)["v"] == "already"
+        assert [(row.state, row.reason, row.charged) for row in one.usage()] == [("late", "", 120)]
+
+    def test_nothing_else_is_touched(self) -> None:
+        one = customer(usd=1000)
+        other = found_nothing_of(one)
+        mine = found_nothing_of(one)
+        guess = guessed(one, 300)
+        for name in (mine["id"], guess["id"]):
+            repeat(name, mine["day"])
+        reasons = {str(row.id): row.reason for row in one.usage()}
+        assert reasons == {
+            other["id"]: "never_arrived", mine["id"]: "repeated", guess["id"]: "swept",
+        }  # fmt: skip
+        assert revise(other)["charged"] == 120
+
+
 @pytest.mark.django_db(transaction=True)
 class TestReviseAtOnce:
+    def test_a_key_is_given_away_or_its_call_charged_never_both(self) -> None:
+        one = customer(usd=1000)
+        proof = found_nothing_of(one)
+
+        def work(own: psycopg.Connection[object], number: int) -> None:
+            run = run_on(own)
+            if number % 2:
+                patiently(lambda: repeat(proof["id"], proof["day"], run=run))
+            else:
+                patiently(lambda: revise(proof, run=run))
+
+        at_once(work, times=6)
+        assert charged(one) in ([("provider", 120, 0)], [("provider", 0, 120)])
+        [row] = one.usage()
+        assert (row.reason == "repeated") == (row.charged == 0)
+        assert one.balance().paid == 1000 - row.charged
+        assert_sound()
+
     def test_of_many_takers_one_corrects_and_the_others_find_it_done(self) -> None:
         one = customer(usd=1000)
         proof = guessed(one, 300) | {"cost": 120}

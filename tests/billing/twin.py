@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 from uuid import UUID
@@ -114,6 +114,14 @@ class Twin:
         assert answer == expected
         self.step()
         return str(answer["v"])
+
+    def repeat(self, name: str, *, day: date | None = None) -> None:
+        """Give a call's Idempotency-Key away."""
+        closed = self.model.usage.get(name)
+        day = day or (closed.day if closed else self.now.date())
+        self.model.repeat(name, day)
+        bank.repeat(name, day.isoformat())
+        self.step()
 
     def guess(self, hold: str, cost: int, *, source: str = "checkpoint") -> str:
         """Close a call as a sweep does that has an estimate only."""

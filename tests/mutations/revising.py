@@ -210,6 +210,53 @@ def drift_stops_no_correction(t: Twin) -> None:
     t.part()
 
 
+def a_call_that_is_made_again_is_our_loss(t: Twin) -> None:
+    """One that a sweep found nothing of, and no other; evidence of it comes all the same."""
+    a, b, _ = t.customers
+    noon = t.now
+    names = []
+    for days in (0, 1):
+        t.set_clock(noon + timedelta(days=days))
+        for state, cost, why in (
+            ("voided", 0, "never_arrived"), ("voided", 0, "no_output"), ("voided", 0, "abandoned"),
+            ("settled", 3, "never_arrived"), ("expired", 0, "no_output"), ("settled", 3, "swept"),
+        ):  # fmt: skip
+            for one in (a, b):
+                names.append(t.hold(one, 30))
+                facts = {"state": state, "source": "checkpoint", "reason": why}
+                t.bill(names[-1], cost, **facts)
+    for day in (noon, noon + timedelta(days=1), noon + timedelta(days=2)):
+        for name in names:
+            with rolled_back_twin(t):
+                t.repeat(name, day=day.date())
+    t.repeat(str(ids.request_id()))
+    for name in names[:6]:
+        t.repeat(name)
+        t.revise(name, 41, **EXACT)
+        t.repeat(name)
+        t.revise(name, 41, **EXACT)
+        t.revise(name, 40, **EXACT)
+    # Who corrects it first has charged it.
+    assert t.revise(names[12], 20, **EXACT) == "corrected"
+    t.repeat(names[12])
+    t.agree()
+
+
+def the_home_of_a_repeated_call_is_locked(t: Twin) -> None:
+    """As a correction locks it; nobody else waits, and a locked row is not waited for."""
+    a, b, c = t.customers
+    _, dollars, tokens = committed(c)
+    for name, home in ((dollars, c.usd), (tokens, c.tok)):
+        day = Usage.objects.get(pk=name).day.isoformat()
+        with rolled_back():
+            bank.repeat(name, day)
+            ours(f"id = {home}")
+            free(*[f"id = {each}" for each in (a.usd, a.tok, b.usd)])
+        with bank.connect() as other, other.transaction():
+            other.execute(f"select from billing_account where id = {home} for update")
+            waits(partial(bank.repeat, name, day))
+
+
 def homes_are_locked_while_it_decides(t: Twin) -> None:
     """Also where nothing is written; nobody else waits, and a locked row is not waited for."""
     a, b, c = t.customers
@@ -230,5 +277,6 @@ REVISING: Final[tuple[Scenario, ...]] = (
     evidence_moves_the_difference, one_of_many_is_meant, bills_that_make_no_sense,
     midnight_moves_no_money, our_loss_is_undone_first, only_what_is_there_is_taken,
     the_record_keeps_both_prices, homes_are_locked_while_it_decides, drift_stops_no_correction,
-    a_guess_gives_way_and_nothing_else,
+    a_guess_gives_way_and_nothing_else, a_call_that_is_made_again_is_our_loss,
+    the_home_of_a_repeated_call_is_locked,
 )  # fmt: skip

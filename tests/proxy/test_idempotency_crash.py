@@ -15,9 +15,11 @@ from pytest_django import Settings
 
 from billing import invariants
 from common import ids
+from proxy import hindsight
 from proxy.models import GatewayProcess as ProcessRow
 from proxy.models import IdempotencyKey, Provider
 from proxy.sweep import sweep
+from proxy.till import Bill, Closing
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess
 from tests.fakes.upstream import FakeUpstream
@@ -86,6 +88,64 @@ class TestAKilledProcess:
 
         assert shop.usage[0].state == "voided"
         assert again.status_code == 200
+        assert spent(shop) == COST
+
+    def test_is_charged_once_though_evidence_of_it_comes_after_all(
+        self,
+        shop: Shop,
+        client: httpx.Client,
+        upstream: FakeUpstream,
+        settings: Settings,
+        provider: Provider,
+    ) -> None:
+        """Its key was given away: what the lost machine then tells is our loss."""
+        upstream.script([fake.Stall()])
+        kill_in_the_middle(shop, upstream)
+        settings.SILENT_AFTER_S = 0.01
+        Provider.objects.update(generation_lookup="sandbox")
+        upstream.script(fake.completion(), path="/chat/completions")
+        sweep()
+        [swept] = shop.usage
+        again = client.post(CHAT, json=hello(), headers=KEY)
+        late = Bill(
+            id=swept.id, day=swept.day, state="settled", cost=COST, source="provider",
+            price_id=swept.price_id, input_tokens=10, output_tokens=3,
+        )  # fmt: skip
+
+        verdicts = [hindsight.correct(Closing(late)).v for _ in range(2)]
+
+        assert (swept.state, again.status_code) == ("voided", 200)
+        assert verdicts == ["corrected", "already"]
+        first, second = shop.usage
+        assert (first.state, first.reason) == ("late", "repeated")
+        assert (first.charged, first.uncollected, second.charged) == (0, COST, COST)
+        assert spent(shop) == COST
+
+    def test_keeps_its_key_where_evidence_came_before_it_was_repeated(
+        self,
+        shop: Shop,
+        client: httpx.Client,
+        upstream: FakeUpstream,
+        settings: Settings,
+        provider: Provider,
+    ) -> None:
+        upstream.script([fake.Stall()])
+        kill_in_the_middle(shop, upstream)
+        settings.SILENT_AFTER_S = 0.01
+        Provider.objects.update(generation_lookup="sandbox")
+        sweep()
+        [swept] = shop.usage
+        late = Bill(
+            id=swept.id, day=swept.day, state="settled", cost=COST, source="provider",
+            price_id=swept.price_id, input_tokens=10, output_tokens=3,
+        )  # fmt: skip
+        hindsight.correct(Closing(late))
+        expire_moment()
+
+        again = client.post(CHAT, json=hello(), headers=KEY)
+
+        assert (again.status_code, reason(again)) == (409, "idempotency_completed")
+        assert again.json()["error"]["receipt_id"] == ids.form("req_", swept.id)
         assert spent(shop) == COST
 
     def test_leaves_a_receipt_where_the_sweep_charges(
