@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Final
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from common import ids
 from common.errors import ApiError, retry_advice, retry_headers
 from proxy.meters import meters
 
@@ -68,7 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.begun = False
         self.in_body = False
         self.fed = self.head_bytes = 0
-        self.refusal = HTTPStatus.BAD_REQUEST
+        self.refusal: Callable[[], ApiError] = misread
         self.patience: asyncio.TimerHandle | None = None
         # Made when as many were open as may be.
         self.is_extra = False
@@ -98,7 +99,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.begun and self.fed > LARGEST_HEAD_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            self._refuse(head_too_large())
         elif self.patience is None and (self.begun or not self._answering()):
             self._wait()
 
@@ -128,12 +129,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self.begun, self.in_body, self.fed = False, True, 0
         if self.head_bytes > LARGEST_HEAD_BYTES:
-            self.refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self.refusal = head_too_large
             raise HeadTooLarge
         self.is_extra = self.is_extra and self._is_crowded()
         if self.is_extra and self.url != ALWAYS_ANSWERED:
             meters().connections_refused.inc()
-            self.refusal = HTTPStatus.SERVICE_UNAVAILABLE
+            self.refusal = crowded
             raise Crowded
         super().on_headers_complete()
         if self.is_extra or self.is_ending:
@@ -153,8 +154,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.loop.call_later(self.last_word_s, super().shutdown)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be understood, by the status that says why."""
-        self._refuse(self.refusal)
+        """Refuse what cannot be understood, and say why."""
+        self._refuse(self.refusal())
 
     def _is_crowded(self, *, by: int = 0) -> bool:
         return len(self.connections) > most_connections() + by
@@ -176,39 +177,55 @@ class HttpProtocol(HttpToolsProtocol):
             # Half of the next request came while this one is served; that is no haste.
             self._wait()
         elif self.begun:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            self._refuse(head_too_slow())
         else:
             self.transport.close()
 
-    def _refuse(self, status: HTTPStatus) -> None:
+    def _refuse(self, error: ApiError) -> None:
         self._stop_waiting()
         if self.transport.is_closing():
             return
         if not self._answering():
-            self.transport.write(
-                crowded() if status is HTTPStatus.SERVICE_UNAVAILABLE else plain(status)
-            )
+            self.transport.write(refusal(error))
         self.transport.close()
 
 
-def plain(status: HTTPStatus) -> bytes:
-    """Return an answer that says its status."""
-    return answer(
-        status, f"{status.phrase}.".encode(), {"content-type": "text/plain; charset=utf-8"}
-    )
-
-
-def crowded() -> bytes:
-    """Return the 503 of a server that has as many connections as it may."""
-    advice = retry_advice(after_ms=CROWDED_MS)
-    error = ApiError("too_many_connections", f"Too many connections are open here. {advice}")
-    headers = {"content-type": "application/json"} | retry_headers(after_ms=CROWDED_MS)
-    return answer(HTTPStatus(error.status), error.body(), headers)
-
-
-def answer(status: HTTPStatus, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """Return a whole answer, the last on its connection."""
-    fields = {**headers, "content-length": str(len(body)), "connection": "close"}
-    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+def refusal(error: ApiError) -> bytes:
+    """Return the whole answer to what is no request, the last on its connection."""
+    body = error.body()
+    fields = {
+        "content-type": "application/json",
+        "x-request-id": ids.form("req_", ids.request_id()),
+        **error.headers,
+        "content-length": str(len(body)),
+        "connection": "close",
+    }
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
     lines += [f"{name}: {text}" for name, text in fields.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def misread() -> ApiError:
+    """Return the 400 for what cannot be understood."""
+    message = "This is no request in HTTP/1.1, or its framing is ambiguous."
+    return ApiError("invalid_parameter", message)
+
+
+def head_too_large() -> ApiError:
+    """Return the 400 for an address and headers without an end."""
+    most = LARGEST_HEAD_BYTES // 1024
+    message = f"The request's address and headers are larger than {most} KB. Send less."
+    return ApiError("invalid_parameter", message)
+
+
+def head_too_slow() -> ApiError:
+    """Return the 408 for headers that do not end."""
+    message = f"The request's headers did not arrive within {settings.HEAD_TIMEOUT_S:g} seconds."
+    return ApiError("invalid_parameter", message, status=408)
+
+
+def crowded() -> ApiError:
+    """Return the 503 of a server that has as many connections as it may."""
+    advice = retry_advice(after_ms=CROWDED_MS)
+    message = f"Too many connections are open here. {advice}"
+    return ApiError("too_many_connections", message, headers=retry_headers(after_ms=CROWDED_MS))

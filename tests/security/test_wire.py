@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from accounts.models import ApiKey
 from common import metrics
+from common.errors import REASONS, TYPES
 from config.protocol import ANSWERED_MORE, most_connections
 from proxy.meters import meters
 from tests.fakes.gateway import GatewayProcess, GatewayServer
@@ -97,6 +98,15 @@ def error_of(answer: bytes) -> dict[str, object]:
     return found
 
 
+def is_told(answer: bytes) -> bool:
+    """Whether a refusal is one of ours: the documented body, and an id to ask support about."""
+    [status] = statuses(answer)
+    error = error_of(answer)
+    same_as_documented = (error["type"], error["code"]) == (TYPES[status], status)
+    named = re.search(rb"\r\nx-request-id: (req_\w{26})\r\n", answer)
+    return same_as_documented and error["reason"] in REASONS and named is not None
+
+
 @pytest.fixture
 def wire(
     shop: Shop,  # noqa: F811
@@ -160,6 +170,7 @@ class TestFraming:
             answer = wire.send(request)
             assert len(statuses(answer)) <= 1, (way, answer)
             assert all(400 <= status < 500 for status in statuses(answer)), (way, answer)
+            assert answer == b"" or is_told(answer), (way, answer)
         assert upstream.calls == [], "nothing that was hidden behind them was run"
         assert shop.usage == []
         assert wire.is_well()
@@ -190,7 +201,9 @@ class TestFraming:
                     connection.shutdown(socket.SHUT_WR)
                 except OSError:
                     pass
-                assert all(status >= 400 for status in statuses(everything(connection)))
+                answer = everything(connection)
+                assert statuses(answer) in ([], [400]), answer
+                assert answer == b"" or is_told(answer), answer
         assert wire.is_well()
 
     def test_pipelined_requests_are_answered_in_their_order(self, wire: Wire) -> None:
@@ -229,7 +242,9 @@ class TestSizes:
         path = wire.head(path="/v1/" + "a" * 300_000, method="GET")
         for request in (large, many, path):
             answer = wire.send(request)
-            assert statuses(answer) in ([431], [400], [414]), answer[:200]
+            assert statuses(answer) == [400], answer[:200]
+            assert is_told(answer)
+            assert b"32 KB" in answer
         assert wire.is_well()
 
     def test_compressed_bodies_are_refused_unread(self, wire: Wire) -> None:
@@ -271,7 +286,9 @@ class TestSlowness:
         for begun in (b"", b"GET / HTTP/1.1\r\n", b"POST /v1/chat/completions HTTP/1.1\r\nhost: x"):
             with wire.connect() as connection:
                 connection.sendall(begun)
-                assert all(status == 408 for status in statuses(everything(connection))), begun
+                answer = everything(connection)
+                assert statuses(answer) == ([408] if begun else []), begun
+                assert not begun or is_told(answer), answer
 
     def test_headers_that_drip_are_given_up(self, wire: Wire) -> None:
         with wire.connect() as connection:
@@ -328,6 +345,7 @@ class TestCrowd:
         settings.CLIENT_CONNECTIONS, refused = 1, counted("connections_refused_total")
         answer = wire.send(wire.post(BODY))
         assert statuses(answer) == [503]
+        assert is_told(answer)
         assert error_of(answer)["reason"] == "too_many_connections"
         assert b"retry-after: 1\r\n" in answer
         assert counted("connections_refused_total") == refused + 1
