@@ -68,3 +68,10 @@ def first_line(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).strip().splitlines()
     return lines[0].strip() if lines else "unknown"
+
+
+def commit() -> str:
+    """Return the commit that is checked out, marked where files differ from it."""
+    name = first_line("git", "rev-parse", "--short", "HEAD")
+    changed = first_line("git", "status", "--porcelain", "--untracked-files=no")
+    return name if changed == "unknown" else f"{name} with changes"

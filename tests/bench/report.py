@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.bench import machine, peers
+from tests.bench import bounds, machine, peers
 
 KEPT = peers.FOLDER / "figures.json"
 PAGE = peers.ROOT / "docs" / "benchmarks.md"
@@ -51,11 +51,12 @@ LIMITS = """
 """
 
 
-def keep(name: str, figures: dict[str, Any]) -> None:
-    """Keep the figures of one part."""
+def keep(name: str, figures: dict[str, Any], *, run: str) -> None:
+    """Keep the figures of one part of a run."""
     peers.FOLDER.mkdir(exist_ok=True)
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     stamped = figures | {"at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "on": environment()}
+    stamped |= {"run": run, "commit": machine.commit()}
     KEPT.write_text(json.dumps(kept | {name: stamped}, indent=1))
 
 
@@ -74,7 +75,19 @@ def write() -> None:
     """Write the page."""
     kept = json.loads(KEPT.read_text())
     sections = [write_part(kept[name]) for name, write_part in SECTIONS.items() if name in kept]
-    PAGE.write_text("\n".join((HEAD, *sections)) + LIMITS)
+    PAGE.write_text("\n".join((HEAD, write_bounds(kept), *sections)) + LIMITS)
+
+
+def write_bounds(kept: dict[str, Any]) -> str:
+    """Say whether all parts are of one run, and what was required of it."""
+    parts = [kept[name] for name in SECTIONS if name in kept]
+    runs = {(each.get("run"), each.get("commit")) for each in parts}
+    if len(parts) == len(SECTIONS) and len(runs) == 1 and all(*runs):
+        origin = f"All parts are of one run, on commit {parts[0].get('commit')}."
+    else:
+        origin = "The parts are of several runs; each tells its time and its commit."
+    head = ["required", "bound", "measured", "reached"]
+    return f"{origin}\n\n{table(head, bounds.rows(kept))}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -88,7 +101,8 @@ def noted(figures: dict[str, Any]) -> str:
     on = figures["on"]
     versions = ", ".join(f"{name} {text}" for name, text in on.items() if name != "machine")
     return (
-        f"\n{figures['at']}, {on['machine']}; {versions}; load average before the run "
+        f"\n{figures['at']}, commit {figures.get('commit', 'unknown')}, {on['machine']}; "
+        f"{versions}; load average before the run "
         f"{figures['load_before']}; the part took {figures['took_s']} s.\n"
     )
 

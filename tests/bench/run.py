@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def main(names: list[str]) -> int:
             "LOG_LEVEL": "WARNING",
         }
         with contenders.stubs() as there:
+            began = datetime.now(UTC).isoformat()
             for name in names or PARTS:
-                run_part(name, there)
+                run_part(name, there, run=began)
     except FAILURES as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
@@ -78,13 +80,13 @@ def prepare(names: list[str]) -> None:
         peers.install_portkey()
 
 
-def run_part(name: str, there: contenders.Stubs) -> None:
+def run_part(name: str, there: contenders.Stubs, *, run: str) -> None:
     """Run one part and keep its figures."""
     before = machine.load_average()
     began = time.monotonic()
     figures: dict[str, Any] = PARTS[name](there)
     figures |= {"load_before": before, "took_s": round(time.monotonic() - began)}
-    report.keep(name, figures)
+    report.keep(name, figures, run=run)
     sys.stdout.write(json.dumps({name: figures}, indent=1) + "\n")
 
 
