@@ -241,6 +241,7 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF, *PAYMENT_ORIGINS],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
+        "report-uri": "/csp-report",
     }
 }
 
