@@ -42,6 +42,8 @@ DONE: Final = frozenset(
         *("switch_workspace", "settings_profile", "workspace_rename"),
         *("limits_workspace", "limits_key", "limits_alerts"),
         "impersonation_stop",
+        # By the browser itself.
+        "csp_report",
     }
 )
 

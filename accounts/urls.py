@@ -8,6 +8,7 @@ from django.urls import path
 from accounts import (
     views,
     views_audit,
+    views_errors,
     views_invitations,
     views_legal,
     views_settings,
@@ -19,6 +20,7 @@ urlpatterns = [
     path("", views.landing, name="landing"),
     path("login", allauth_views.login, name="account_login"),
     path("signup", allauth_views.signup, name="account_signup"),
+    path("csp-report", views_errors.csp_report, name="csp_report"),
     path("language", views.choose_language, name="choose_language"),
     path("impersonation/stop", views.stop_impersonation, name="impersonation_stop"),
     path("dashboard/workspace", views.switch_workspace, name="switch_workspace"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+import structlog
 from django.core import mail
 from django.core.exceptions import PermissionDenied
 from django.test import Client, RequestFactory
@@ -149,3 +152,43 @@ class TestErrorPages:
 
     def test_a_bad_request_says_so(self, rf: RequestFactory) -> None:
         assert views_errors.bad_request(rf.get("/")).status_code == 400
+
+
+class TestCspReport:
+    @pytest.fixture
+    def told(self) -> Iterator[list[Any]]:
+        with structlog.testing.capture_logs() as lines:
+            yield lines
+
+    def send(self, client: Client, body: Any) -> int:
+        text = body if isinstance(body, str) else json.dumps({"csp-report": body})
+        kind = "application/csp-report"
+        return client.post("/csp-report", text, content_type=kind).status_code
+
+    def test_what_a_browser_refused_is_logged_without_whole_addresses(
+        self, client: Client, told: list[Any]
+    ) -> None:
+        report = {
+            "document-uri": "https://gateway.example/invitations/a-secret?token=b-secret",
+            "effective-directive": "script-src-elem",
+            "blocked-uri": "https://evil.example/c-secret",
+        }
+        assert self.send(client, report) == 204
+        [line] = told
+        assert (line["directive"], line["page"]) == ("script-src-elem", "invitation")
+        assert line["blocked"] == "https://evil.example"
+        assert "secret" not in str(told)
+
+    @pytest.mark.parametrize(
+        "body", ["", "[]", "{", "[" * 9000, "\xff", {}, {"violated-directive": 7}]
+    )
+    def test_what_is_no_report_is_not(self, client: Client, told: list[Any], body: Any) -> None:
+        assert self.send(client, body) == 204
+        assert told == []
+
+    def test_one_address_is_heard_so_often(self, client: Client, told: list[Any]) -> None:
+        report = {"violated-directive": "style-src 'self'", "blocked-uri": "inline"}
+        for _ in range(views_errors.MOST_REPORTS + 3):
+            assert self.send(client, report) == 204
+        assert len(told) == views_errors.MOST_REPORTS
+        assert {line["blocked"] for line in told} == {"inline"}

@@ -56,6 +56,7 @@ POLICY = (
     "style-src 'self'",
     "frame-ancestors 'none'",
     "base-uri 'none'",
+    "report-uri /csp-report",
 )
 
 

@@ -16,6 +16,7 @@ OPEN = {
     *("/", "/login", "/signup", "/models", "/models.json", "/pricing", "/status", "/readyz"),
     *("/docs", "/docs/x", "/docs/api", "/openapi/gateway.json", "/openapi/management.json"),
     *("/legal/x", "/invitations/x", "/webhooks/stripe", "/language", "/impersonation/stop"),
+    "/csp-report",
     *("/admin/login/", "/admin/logout/"),
     *("/accounts/login/", "/accounts/logout/", "/accounts/signup/", "/accounts/inactive/"),
     *("/accounts/confirm-email/", "/accounts/password/reset/", "/accounts/login/code/confirm/"),
