@@ -21,9 +21,13 @@ RUN PYTHONPATH=platform SECRET_KEY=only-to-collect-files DATA_DIR=/tmp/var \
     && /opt/venv/bin/python -m compileall -q -j 0 /app /opt/venv
 
 FROM python:3.11-slim-bookworm
-# pg_dump and pg_restore, for `manage.py backup` and `restore`; as new as the server.
+# pg_dump and pg_restore, for `manage.py backup` and `restore`: as new as the server, or they refuse.
+# Debian's own are older; its package has the script that adds PostgreSQL's repository.
+ARG POSTGRES=18
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends postgresql-client \
+    && apt-get install --yes --no-install-recommends ca-certificates postgresql-common \
+    && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
+    && apt-get install --yes --no-install-recommends "postgresql-client-$POSTGRES" \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin tollgate \
     && install --directory --owner=10001 --group=10001 --mode=0700 /data

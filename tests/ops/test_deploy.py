@@ -78,6 +78,23 @@ class TestCompose:
         known = {variable.name for variable in reference.variables()}
         assert set(compose["services"]["web"]["environment"]) <= known
 
+    @pytest.mark.parametrize("name", OURS)
+    def test_any_other_variable_comes_from_the_same_file(
+        self, compose: dict[str, Any], name: str
+    ) -> None:
+        assert compose["services"][name]["env_file"] == [".env"]
+
+    def test_what_its_first_lines_tell_to_run_is_there(self) -> None:
+        first = (ROOT / "compose.yaml").read_text().splitlines()[0]
+        for path in re.findall(r"deploy/[\w.-]+", first):
+            assert (ROOT / path).exists(), path
+
+    def test_backups_are_made_by_a_pg_dump_of_the_server_s_version(
+        self, compose: dict[str, Any]
+    ) -> None:
+        [dumps] = re.findall(r"^ARG POSTGRES=(\d+)$", (ROOT / "Dockerfile").read_text(), re.M)
+        assert compose["services"]["postgres"]["image"].startswith(f"postgres:{dumps}-")
+
     def test_the_grace_is_longer_than_that_of_the_gateway(self, compose: dict[str, Any]) -> None:
         assert compose["services"]["web"]["stop_grace_period"] == "60s"
 
@@ -113,6 +130,10 @@ class TestMakeEnv:
         assert file.stat().st_mode & 0o077 == 0
         lines = dict(line.split("=", 1) for line in file.read_text().splitlines())
         assert len({lines[name] for name in SECRETS}) == len(SECRETS)
+        assert lines["BASE_URL"] == f"https://{lines['HOST_NAME']}"
+        assert lines["HOST_NAME"] in lines["ALLOWED_HOSTS"].split(",")
+        for url, password in (("DATABASE_URL", "POSTGRES"), ("REDIS_URL", "REDIS")):
+            assert f":{lines[f'{password}_PASSWORD']}@" in lines[url]
         start = (
             "import django; django.setup(); from config import startup;"
             "import sys; sys.exit('; '.join(startup.problems()) or None)"
@@ -129,6 +150,13 @@ class TestMakeEnv:
         before = file.read_text()
         assert run(str(DEPLOY / "make-env"), "example.org", str(file)).returncode != 0
         assert file.read_text() == before
+
+
+class TestCaddyfile:
+    def test_what_all_processes_share_takes_none_of_them_out(self) -> None:
+        [address] = re.findall(r"health_uri (\S+)", (DEPLOY / "Caddyfile").read_text())
+        assert address.partition("?")[0] == "/readyz"
+        assert {"exclude=database", "exclude=redis"} <= set(address.partition("?")[2].split("&"))
 
 
 class TestUnits:

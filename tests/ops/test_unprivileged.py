@@ -254,9 +254,6 @@ def fill_in(machine: Machine, *, sandbox_url: str) -> None:
         "DATABASE_URL": f"postgres://{database['USER']}:{database['PASSWORD']}@{place}",
         "REDIS_URL": settings.REDIS_URL,
         "EMAIL_URL": "smtp+tls://tollgate:password@127.0.0.1:9",
-        "BASE_URL": f"https://{HOST}",
-        "ALLOWED_HOSTS": f"{HOST},127.0.0.1",
-        "TRUSTED_PROXIES": "1",
         "SANDBOX_URL": sandbox_url,
         "SANDBOX_TOKEN": "token-of-the-sandbox",
     }

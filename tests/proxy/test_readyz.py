@@ -51,5 +51,21 @@ class TestReadyz:
         assert response.status_code == 503
         assert response.json() == {"status": "unready"}
 
+    def test_what_all_processes_share_can_be_left_out(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("redis", "database"):
+            monkeypatch.setitem(health.CHECKS, name, lambda: health.Line("", False, "away"))
+        assert browser.get("/readyz?exclude=redis").status_code == 503
+        response = browser.get("/readyz?exclude=redis&exclude=database")
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+        monkeypatch.setitem(health.CHECKS, "migrations", lambda: health.Line("", False, "some"))
+        assert browser.get("/readyz?exclude=redis&exclude=database").status_code == 503
+
+    def test_a_check_that_is_none_cannot_be_left_out(self, browser: Client) -> None:
+        response = browser.get("/readyz?exclude=redis&exclude=everything")
+        assert response.status_code == 400
+        assert "not everything" in response.json()["problem"]
+
     def test_only_reading_is_allowed(self, browser: Client) -> None:
         assert browser.post("/readyz").status_code == 405
