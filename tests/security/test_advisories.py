@@ -207,9 +207,8 @@ def test_pages_of_who_is_signed_in_are_not_kept() -> None:
     client.force_login(user)
     answer = client.get("/dashboard/quickstart", follow=True)
     assert answer.status_code == 200
-    assert "Cookie" in answer.headers.get("Vary", "") or "no-store" in answer.headers.get(
-        "Cache-Control", ""
-    )
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "Cookie" in answer.headers["Vary"]
 
 
 def test_the_configuration_is_no_endpoint(shop: Shop) -> None:  # noqa: F811
@@ -293,7 +292,7 @@ def test_a_relative_address_is_no_address_of_a_webhook() -> None:
             "application/json",
             headers={"x-workspace-id": workspace.public_id},
         )
-        assert answer.status_code in (400, 403), (url, answer.content)
+        assert answer.status_code == 400, (url, answer.content)
         with pytest.raises(egress.BadUrl):
             egress.parse(url)
     assert not WebhookEndpoint.objects.exists()
