@@ -30,3 +30,8 @@ LATIN: Final = frozenset(
 SHAPES: Final = re.compile(r"\S+@\S+|\S*[/_.:…]\S*|\b[A-Z2-7]{32}\b|x-[a-z-]+")
 # What the API calls scopes, kinds and roles, where pages show its own words.
 CODES: Final = frozenset(str(each) for each in (*Scope, *Role))
+# What a library says in the words of its source, and we do too.
+BORROWED: Final[dict[str, frozenset[str]]] = {
+    "de": frozenset({":", "IPv4", "IPv6", "Code", "Browser", "Name"}),
+    "ru": frozenset({":", "IPv4", "IPv6"}),
+}

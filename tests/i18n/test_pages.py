@@ -28,7 +28,7 @@ from tests import pages
 from tests.billing.chains import counter
 from tests.billing.chains.counter import Counter
 from tests.fakes.evm import FakeChain
-from tests.i18n import borrowed, catalogues, names, reading
+from tests.i18n import catalogues, glossary, names, reading
 
 pytestmark = pytest.mark.django_db
 PUBLIC: Final = ("/", "/models", "/pricing", "/status", "/docs/quickstart", "/docs/api")
@@ -241,7 +241,7 @@ def of_the_source() -> set[str]:
 
 def is_english(text: str, source: set[str]) -> bool:
     """Whether a German page says this in English, writes an amount so, or is familiar."""
-    return text in source or bool(AMOUNT.search(text) or borrowed.FAMILIAR.search(text))
+    return text in source or bool(AMOUNT.search(text) or glossary.FAMILIAR["de"].search(text))
 
 
 class TestGerman:
