@@ -53,7 +53,7 @@ class Anvil:
         self._block_s = block_s
         self._state = state
         self._process: subprocess.Popen[bytes] | None = None
-        self._client = httpx.Client(timeout=10)
+        self._client = httpx.Client(timeout=30)
         self.accounts: list[str] = []
 
     @property
@@ -75,7 +75,7 @@ class Anvil:
             ],
             start_new_session=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self.accounts = self.ask("eth_accounts")
@@ -91,7 +91,7 @@ class Anvil:
         self._client.close()
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(30)
 
     def __enter__(self) -> Anvil:
         return self.start()

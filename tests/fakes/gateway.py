@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import httpx
@@ -15,7 +19,12 @@ from django.conf import settings
 
 from config.asgi import Application
 from config.protocol import HttpProtocol
+from proxy import catalogue
 from tests.fakes.ports import free_port
+
+IN_TIME_S = 30
+# A process imports everything first.
+STARTED_WITHIN_S = 90
 
 
 class HastyProtocol(HttpProtocol):
@@ -25,9 +34,9 @@ class HastyProtocol(HttpProtocol):
 
 
 class GatewayServer:
-    """``with GatewayServer() as gateway: gateway.url``."""
+    """``with GatewayServer() as gateway: gateway.url``; calls have ``grace_s`` to end with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace_s: float = 3) -> None:
         self.application = Application()
         config = uvicorn.Config(
             self.application,
@@ -39,7 +48,7 @@ class GatewayServer:
             lifespan="on",
             proxy_headers=False,
             log_config=None,
-            timeout_graceful_shutdown=3,
+            timeout_graceful_shutdown=grace_s,  # type: ignore[arg-type]  # it takes parts too
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -58,15 +67,45 @@ class GatewayServer:
     def client(self, key: str = "") -> httpx.Client:
         """Return a client for its address that sends a key."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=IN_TIME_S, trust_env=False)
+
+    @contextmanager
+    def leaving(self, key: str, body: dict[str, object]) -> Iterator[None]:
+        """Make a call, and hang up at the end of the block whatever was answered by then."""
+        sent = json.dumps(body).encode()
+        head = [
+            "POST /v1/chat/completions HTTP/1.1",
+            "host: 127.0.0.1",
+            f"authorization: Bearer {key}",
+            "content-type: application/json",
+            f"content-length: {len(sent)}",
+        ]
+        address = self._server.servers[0].sockets[0].getsockname()
+        with socket.create_connection(address, timeout=IN_TIME_S) as caller:
+            caller.sendall("\r\n".join([*head, "", ""]).encode() + sent)
+            yield
+
+    def catch_up(self) -> None:
+        """Wait until it sells what the database says now."""
+        runtime = self.application.gateway.runtime
+        wanted = catalogue.version()
+        _until(lambda: runtime.catalogue.version >= wanted, what="look at the catalogue")
+
+    def notice(self) -> None:
+        """Wait until it has read what was on its way to it when this was called."""
+        # What comes first is read first, and a question takes more than one turn of its loop.
+        for _ in range(2):
+            assert httpx.get(f"{self.url}/livez", trust_env=False, timeout=IN_TIME_S).is_success
+
+    def wait_for_connections(self, count: int) -> None:
+        """Wait until so many callers are connected; who has left was noticed then."""
+        state = self._server.server_state
+        _until(lambda: len(state.connections) == count, what=f"have {count} connections")
 
     def __enter__(self) -> GatewayServer:
         self._thread.start()
-        deadline = time.monotonic() + 15
-        while not self._server.started:
-            assert self._thread.is_alive(), "the gateway refused to start"
-            assert time.monotonic() < deadline, "the gateway did not start"
-            time.sleep(0.005)
+        _until(lambda: self._server.started or not self._thread.is_alive(), what="start")
+        assert self._server.started, "the gateway refused to start"
         return self
 
     def __exit__(
@@ -76,8 +115,15 @@ class GatewayServer:
         traceback: TracebackType | None,
     ) -> None:
         self._server.should_exit = True
-        self._thread.join(15)
+        self._thread.join(IN_TIME_S)
         assert not self._thread.is_alive(), "the gateway did not stop"
+
+
+def _until(true: Callable[[], bool], *, what: str) -> None:
+    deadline = time.monotonic() + IN_TIME_S
+    while not true():
+        assert time.monotonic() < deadline, f"the gateway did not {what}"
+        time.sleep(0.005)
 
 
 class GatewayProcess:
@@ -124,7 +170,7 @@ class GatewayProcess:
                 **self._environment,
             },
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + STARTED_WITHIN_S
         while not self._answers():
             assert self._process.poll() is None, "the gateway refused to start"
             assert time.monotonic() < deadline, "the gateway did not start"
@@ -163,4 +209,4 @@ class GatewayProcess:
     ) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(15)
+            self._process.wait(IN_TIME_S)

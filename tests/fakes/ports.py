@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import socket
+from embedded import ports
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """
+    Return a port that nobody listens on now.
+
+    It is none of those that the system gives to connections and to servers that ask for any.
+    """
+    return ports.choose()

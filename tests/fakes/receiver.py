@@ -27,7 +27,7 @@ class Receiver:
                 named = {name.lower(): text for name, text in self.headers.items()}
                 receiver.requests.append((named, body))
                 if receiver.hold is not None:
-                    receiver.hold.wait(10)
+                    receiver.hold.wait(30)
                 self.send_response(receiver.status)
                 self.send_header("content-length", "0")
                 self.end_headers()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 PIECE = 65536
+IN_TIME_S = 30
 
 
 class Relay:
@@ -25,15 +27,22 @@ class Relay:
 
     def cut(self) -> None:
         """End all connections and refuse new ones."""
-        self._loop.call_soon_threadsafe(self._do_cut)
+        self._have(self._do_cut)
 
     def stall(self) -> None:
         """Keep connections, accept new ones, pass nothing on: a server that was stopped."""
-        self._loop.call_soon_threadsafe(self._flowing.clear)
+        self._have(self._flowing.clear)
 
     def mend(self) -> None:
         """Be as if nothing had happened."""
-        self._loop.call_soon_threadsafe(self._do_mend)
+        self._have(self._do_mend)
+
+    def _have(self, happen: Callable[[], None]) -> None:
+        # It has happened when this returns.
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(happen)
+        self._loop.call_soon_threadsafe(done.set)
+        assert done.wait(IN_TIME_S), "the relay does not answer"
 
     def _do_cut(self) -> None:
         self._cut = True
@@ -46,7 +55,7 @@ class Relay:
 
     def __enter__(self) -> Relay:
         self._thread.start()
-        assert self._started.wait(5), "the relay did not start"
+        assert self._started.wait(IN_TIME_S), "the relay did not start"
         return self
 
     def __exit__(
@@ -56,7 +65,7 @@ class Relay:
         traceback: TracebackType | None,
     ) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(5)
+        self._thread.join(IN_TIME_S)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tests.fakes.ports import free_port
 from tests.fakes.steps import Call, Cut, Head, Pause, Repeat, Reply, Stall, Step
 
 MODEL = "fake-model"
@@ -216,6 +216,4 @@ def body_of(reply: Reply) -> bytes:
 
 def unreachable_url() -> str:
     """Return an origin at which nobody listens."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"

@@ -14,6 +14,7 @@ import uvicorn
 from proxy.sandbox.provider import build
 
 TOKEN = "sandbox-token-for-tests"
+IN_TIME_S = 30
 
 
 class SandboxServer:
@@ -40,7 +41,7 @@ class SandboxServer:
 
     def __enter__(self) -> SandboxServer:
         self._thread.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + IN_TIME_S
         while not self._server.started:
             assert time.monotonic() < deadline, "the sandbox did not start"
             time.sleep(0.005)
@@ -53,7 +54,7 @@ class SandboxServer:
         traceback: TracebackType | None,
     ) -> None:
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(IN_TIME_S)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the lines of its log."""
@@ -61,7 +62,7 @@ class SandboxServer:
 
     def ends(self, *, count: int = 1) -> list[dict[str, Any]]:
         """Return the log's lines once ``count`` calls have both of theirs."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + IN_TIME_S
         while len(lines := self.lines()) < 2 * count:
             assert time.monotonic() < deadline, f"only {len(lines)} lines in the log"
             time.sleep(0.005)

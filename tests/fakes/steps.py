@@ -75,6 +75,7 @@ class Call:
     sent: int = 0
     finished: bool = False
     hung_up: bool = False
+    stalled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property

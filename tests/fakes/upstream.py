@@ -94,7 +94,7 @@ __all__ = [
     "usage",
 ]
 
-MOST_WAIT_S = 10.0
+MOST_WAIT_S = 30.0
 
 
 class Gone(Exception):
@@ -140,6 +140,12 @@ class FakeUpstream:
             assert time.monotonic() < deadline, f"only {len(self.calls)} of {count} calls"
             time.sleep(0.005)
         return list(self.calls)
+
+    def wait_for_stall(self) -> Call:
+        """Return the newest call once all that is sent of its answer was written."""
+        call = self.wait_for_calls(1)[-1]
+        assert call.stalled.wait(MOST_WAIT_S), "the answer goes on"
+        return call
 
     def __enter__(self) -> FakeUpstream:
         self._thread.start()
@@ -288,6 +294,7 @@ class Connection:
             case Pause():
                 await self._pause(step.seconds)
             case Stall():
+                call.stalled.set()
                 await self._gone.wait()
                 raise Gone
             case Gate():

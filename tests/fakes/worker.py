@@ -45,7 +45,7 @@ class WorkerProcess:
             },
             start_new_session=True,
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not current_app.control.ping(timeout=0.5, limit=1):
             assert self._process.poll() is None, "the worker refused to start"
             assert time.monotonic() < deadline, "the worker did not start"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 from django.conf import LazySettings
@@ -225,9 +224,8 @@ class TestAGateway:
         upstream: FakeUpstream,
         provider: models.Provider,
         add_model: AddModel,
-        monkeypatch: pytest.MonkeyPatch,
+        clock: Clock,
     ) -> None:
-        monkeypatch.setattr(breakers, "REST_S", 0.5)
         with FakeUpstream() as broken:
             broken.script(*[fake.error(500)] * FAILURES, fake.completion())
             first = make_provider("broken", broken.base_url)
@@ -240,7 +238,7 @@ class TestAGateway:
 
                 assert [post() for _ in range(FAILURES + 3)] == ["first"] * (FAILURES + 3)
                 assert len(broken.calls) == FAILURES
-                time.sleep(0.6)
+                clock.now += REST_S + 1
                 assert [post() for _ in range(2)] == ["broken"] * 2
 
     def test_does_not_try_a_route_that_rests_where_another_fails(

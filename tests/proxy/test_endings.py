@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from django.test import Client
 from billing import invariants
 from tests import staffing
 from tests.fakes import upstream as fake
+from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import Shop, hello
 from tests.proxy.test_streams import wait_until_closed
@@ -108,10 +108,10 @@ class TestQuarantined:
         assert "A provider's usage contradicts itself" in caplog.text
 
     def test_a_stream_whose_caller_left_is_marked_too(
-        self, client: httpx.Client, shop: Shop, upstream: FakeUpstream
+        self, gateway: GatewayServer, client: httpx.Client, shop: Shop, upstream: FakeUpstream
     ) -> None:
         shop.provider_cancels()
-        time.sleep(1.2)
+        gateway.catch_up()
         absurd = fake.event(fake.chunk({"content": "x" * 40}, usage=ABSURD[0]))
         quiet = fake.Repeat(b": quiet\n\n", every_s=0.05)
         upstream.script([fake.STREAM_HEAD, absurd, quiet])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import httpx
@@ -254,10 +253,10 @@ class TestAnAnswerThatCannotBeTold:
         assert outcomes == ["lost", "won"]
 
     def test_to_its_end_after_it_was_paid_says_where_its_receipt_is(
-        self, client: httpx.Client, shop: Shop
+        self, gateway: GatewayServer, client: httpx.Client, shop: Shop
     ) -> None:
         Provider.objects.update(slug="endless")
-        time.sleep(1.2)
+        gateway.catch_up()
 
         response = client.post("/v1/speechless", json=hello(stream=True))
 

@@ -33,7 +33,7 @@ def receipt(client: httpx.Client, id: str, **headers: str) -> dict[str, Any]:
 
 def closed(client: httpx.Client, id: str) -> dict[str, Any]:
     """Return a receipt once its call is closed."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (told := receipt(client, id))["state"] == "pending":
         assert time.monotonic() < deadline, "the call was not closed"
         time.sleep(0.02)

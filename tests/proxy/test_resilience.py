@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import httpx
 import pytest
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.test import override_settings
 
 from billing import invariants
 from billing.models import Account, Hold
-from proxy import due
+from proxy import due, forward
 from proxy.models import GatewayProcess, Provider
 from proxy.sweep import sweep
 from tests.fakes import upstream as fake
@@ -84,34 +86,40 @@ class TestAnOddProvider:
 
 class TestACallerWhoLeavesDuringAdmission:
     def test_is_given_the_money_back_and_no_provider_is_called(
-        self, client: httpx.Client, shop: Shop, upstream: FakeUpstream
+        self, gateway: GatewayServer, shop: Shop, upstream: FakeUpstream
     ) -> None:
-        client.post("/v1/chat/completions", json=hello())
-        held = threading.Event()
-        release = threading.Event()
+        with gateway.client(shop.secret) as client:
+            client.post("/v1/chat/completions", json=hello())
+        gateway.wait_for_connections(0)
+        with transaction.atomic():
+            list(Account.objects.select_for_update().filter(workspace=shop.workspace))
+            with gateway.leaving(shop.secret, hello()):
+                until(is_waited_for)
+                # Of a call that takes no longer nobody asks whether its caller is still there.
+                time.sleep(forward.PATIENCE_MS / 1000 * 2)
+            gateway.wait_for_connections(0)
 
-        def lock() -> None:
-            with transaction.atomic():
-                list(Account.objects.select_for_update().filter(workspace=shop.workspace))
-                held.set()
-                release.wait(10)
-            connection.close()
-
-        thread = threading.Thread(target=lock)
-        thread.start()
-        held.wait(5)
-        with pytest.raises(httpx.ReadTimeout):
-            client.post("/v1/chat/completions", json=hello(), timeout=0.3)
-        time.sleep(0.3)
-        release.set()
-        thread.join()
-
-        deadline = time.monotonic() + 5
-        while len(shop.usage) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: len(shop.usage) == 2)
         assert [row.state for row in shop.usage] == ["settled", "voided"]
         assert len(upstream.calls) == 1
         assert shop.holds == 0
+
+
+def is_waited_for() -> bool:
+    """Whether somebody waits for what this transaction has."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select exists (select from pg_locks"
+            " where not granted and pg_backend_pid() = any(pg_blocking_pids(pid)))"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
 
 
 class TestSilence:
@@ -145,28 +153,31 @@ class TestSilence:
     def test_that_lasts_is_death(self, process: GatewayProcess) -> None:
         assert due.dead_processes() == [process.pk]
 
-    def test_of_a_stalled_database_is_not(self, process: GatewayProcess) -> None:
-        def beat() -> None:
-            time.sleep(0.1)
-            GatewayProcess.objects.filter(pk=process.pk).update(heartbeat_at=Now())
-            connection.close()
+    def test_of_a_stalled_database_is_not(
+        self, process: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Meanwhile:
+            """The wait for one heartbeat more, in which it comes."""
 
-        thread = threading.Thread(target=beat)
-        thread.start()
-        dead = due.dead_processes()
-        thread.join()
+            @staticmethod
+            def sleep(seconds: float) -> None:
+                assert seconds > settings.HEARTBEAT_S
+                GatewayProcess.objects.filter(pk=process.pk).update(heartbeat_at=Now())
 
-        assert dead == []
+        assert set(due.silent_processes()) == {process.pk}
+        monkeypatch.setattr(due, "time", Meanwhile)
+
+        assert due.dead_processes() == []
 
 
 class TestOurOwnStop:
     def test_leaves_a_cut_stream_to_the_evidence(self, shop: Shop, upstream: FakeUpstream) -> None:
         upstream.script([SSE, chunk("12345678"), fake.Stall()])
-        with override_settings(CHECKPOINT_S=60), GatewayServer() as gateway:
+        with override_settings(CHECKPOINT_S=60), GatewayServer(grace_s=0.1) as gateway:
             thread = threading.Thread(target=quiet_stream, args=(gateway, shop.secret))
             thread.start()
-            upstream.wait_for_calls(1)
-            time.sleep(0.5)
+            upstream.wait_for_stall()
+            gateway.notice()
         thread.join()
 
         assert (shop.usage, shop.holds) == ([], 1)
@@ -180,11 +191,11 @@ class TestOurOwnStop:
     ) -> None:
         early = chunk("word", usage=fake.usage(10, 1))
         upstream.script([SSE, early, chunk("x" * 100), fake.Stall()])
-        with override_settings(CHECKPOINT_S=60), GatewayServer() as gateway:
+        with override_settings(CHECKPOINT_S=60), GatewayServer(grace_s=0.1) as gateway:
             thread = threading.Thread(target=quiet_stream, args=(gateway, shop.secret))
             thread.start()
-            upstream.wait_for_calls(1)
-            time.sleep(0.5)
+            upstream.wait_for_stall()
+            gateway.notice()
         thread.join()
 
         sweep()
@@ -197,7 +208,7 @@ class TestOurOwnStop:
         Provider.objects.update(generation_lookup="sandbox")
         upstream.script([SSE, chunk("12345678"), chunk(finish="stop"), DONE])
         upstream.script([fake.Stall()], path="/generation")
-        with override_settings(CHECKPOINT_S=60), GatewayServer() as gateway:
+        with override_settings(CHECKPOINT_S=60), GatewayServer(grace_s=0.1) as gateway:
             thread = threading.Thread(target=quiet_stream, args=(gateway, shop.secret))
             thread.start()
             upstream.wait_for_calls(2)

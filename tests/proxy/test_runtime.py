@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,11 +54,11 @@ def searching(shop: Shop, add_model: AddModel) -> None:
 
 def cut(shop: Shop, upstream: FakeUpstream, **fields: Any) -> None:
     """Begin a stream, and let the gateway stop in the middle of it."""
-    with override_settings(CHECKPOINT_S=60), GatewayServer() as gateway:
+    with override_settings(CHECKPOINT_S=60), GatewayServer(grace_s=0.1) as gateway:
         thread = threading.Thread(target=begin, args=(gateway, shop.secret, fields))
         thread.start()
-        upstream.wait_for_calls(1)
-        time.sleep(0.4)
+        upstream.wait_for_stall()
+        gateway.notice()
     thread.join()
     assert (shop.usage, shop.holds) == ([], 1)
 

@@ -63,7 +63,7 @@ def proof(sent: bytes) -> Proof:
 
 def closed(response: httpx.Response) -> Usage:
     """Return the usage row of a call once there is one."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (row := Usage.objects.filter(id=request_id(response)).first()) is None:
         assert time.monotonic() < deadline, "the call was not closed"
         time.sleep(0.01)

@@ -26,13 +26,13 @@ class FakeStripe:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._hook = [webhook_url, SECRET] if webhook_url else []
-        self._client = httpx.Client(base_url=self.url, timeout=10)
+        self._client = httpx.Client(base_url=self.url, timeout=30)
 
     def __enter__(self) -> FakeStripe:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.fakes.stripe", str(self.port), *self._hook], cwd=ROOT
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self.do("state")
@@ -51,7 +51,7 @@ class FakeStripe:
     ) -> None:
         self._client.close()
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(30)
 
     def do(self, what: str, **facts: Any) -> Any:
         """Have something happen."""

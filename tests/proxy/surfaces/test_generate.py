@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -70,12 +69,16 @@ class TestAGeneration:
         assert (shop.last.asset, shop.last.charged, shop.last.surface) == ("TOK", 3, "generate")
 
     def test_short_names_are_aliases(
-        self, box: httpx.Client, add_model: AddModel, upstream: FakeUpstream
+        self,
+        gateway: GatewayServer,
+        box: httpx.Client,
+        add_model: AddModel,
+        upstream: FakeUpstream,
     ) -> None:
         """NB-02: the slugs that the reference names; the answer has the name that was asked."""
         for alias in ("gpt-5", "gemini-3-pro", "deepseek-r1"):
             add_model(f"vendor/{alias}", rates=Rates(completion=1_000_000), alias=alias)
-        time.sleep(0.8)
+        gateway.catch_up()
 
         for alias in ("gpt-5", "gemini-3-pro", "deepseek-r1"):
             answer = box.post(URL, json=ask() | {"model": alias})
@@ -135,11 +138,11 @@ class TestAGeneration:
         assert box.post(URL, json=ask(temperature=2.1)).json()["error"]["param"] == "temperature"
 
     def test_no_temperature_is_sent_to_a_model_that_refuses_one(
-        self, box: httpx.Client, upstream: FakeUpstream
+        self, gateway: GatewayServer, box: httpx.Client, upstream: FakeUpstream
     ) -> None:
         """NB-05: the default is ours, so nothing the caller sent is ignored."""
         Model.objects.filter(slug="anthropic/claude-sonnet-4.5").update(unsupported=["temperature"])
-        time.sleep(0.8)
+        gateway.catch_up()
 
         response = box.post(URL, json=ask(provider={"require_parameters": True}))
         asked = box.post(URL, json=ask(temperature=1))
@@ -275,7 +278,7 @@ class TestAStream:
     ) -> None:
         """NB-04, NB-10: it goes on where the provider bills it anyway."""
         Provider.objects.update(on_disconnect=on_disconnect)
-        time.sleep(0.8)
+        gateway.catch_up()
         upstream.script(fake.stream(["word"] * 20, every_s=0.05, prompt_tokens=142))
         with (
             gateway.client(shop.secret) as leaver,
@@ -335,7 +338,6 @@ class TestStatus:
         )
 
         sweep()
-        time.sleep(0.1)
 
         told = status(box, id_).json()
         assert (told["status"], told["tokens_used"]) == ("failed", 0)

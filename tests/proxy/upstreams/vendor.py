@@ -128,7 +128,7 @@ def sent_back(told: dict[str, Any]) -> dict[str, Any]:
 
 def wait_until_closed(shop: Shop) -> None:
     """Wait until the one call is settled."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not shop.usage:
         assert time.monotonic() < deadline, "the call was not settled"
         time.sleep(0.02)
