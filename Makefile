@@ -44,7 +44,7 @@ demo-pay: $(RUN_NEEDS)
 	@exec $(BIN)/python -m tests.fakes.pay
 
 test: $(EMBEDDED) $(DEV)
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-peers: $(EMBEDDED) $(DEV)
 	$(BIN)/pytest tests/peers -n $(PEER_WORKERS) --dist loadfile \

@@ -7,20 +7,56 @@ import os
 import sys
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 from django.test import TransactionTestCase
 from django.utils import translation
 from pytest_django import DjangoDbBlocker
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+from xdist.remote import Producer
 
-from tests import database, servers
+from tests import database, scheduling, servers
 
 NAMES = {"localhost", "", None}
+
+# Of a machine's speed no example says anything; those of CI are the same every time.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
     """Close the network before any test module is imported."""
     sys.addaudithook(_only_loopback)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> scheduling.ByWhatIsStarted | None:
+    """Keep together what shares a set-up that is dear."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    return scheduling.ByWhatIsStarted(config, log)
+
+
+class Rooms(LoadFileScheduling):
+    """One file after the other, and those that share a product after each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "tests/conformance" if file.startswith("tests/conformance/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Rooms | None:
+    """Keep the tests of a file together, so that what a file starts is started once."""
+    return Rooms(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_unconfigure() -> None:

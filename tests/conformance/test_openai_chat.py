@@ -7,14 +7,12 @@ import json
 from typing import Any
 
 import openai
-import pytest
 from pydantic import BaseModel
 
 from tests.conformance.shapes import proves
 from tests.conformance.stack import ALIAS, MODEL, Stack
 
 CLIENT = "openai-python"
-pytestmark = pytest.mark.xdist_group("conformance")
 
 PIXEL = (
     "data:image/png;base64,"

@@ -6,20 +6,21 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
 
 from tests.conformance.conftest import Sdk
 from tests.conformance.shapes import PROVEN, SHAPES, proves
-from tests.conformance.stack import MODEL
+from tests.conformance.stack import MODEL, slow
 from tests.conformance.test_openai_chat import says
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.upstream import FakeUpstream, Gate, error
 
 CLIENT = "openai-python"
-pytestmark = pytest.mark.xdist_group("conformance")
 
 MOST_CALLS = 400
+MOST_TRIES = 5
 
 
 def chat(client: openai.OpenAI, model: str = MODEL, **terms: object) -> str | None:
@@ -119,11 +120,14 @@ class TestRetries:
     @proves("error-429")
     def test_a_rate_limit_is_waited_for(self, sdk: Sdk) -> None:
         with sdk.client(sdk.stack.paced_key) as client:
-            refused = until_refused(lambda: chat(client.with_options(max_retries=0)))
-            seconds = int(refused.response.headers["retry-after"])
-            sdk.statuses.clear()
-            began = time.monotonic()
-            assert chat(client) == "Hello"
+            for _ in range(MOST_TRIES):
+                refused = until_refused(lambda: chat(client.with_options(max_retries=0)))
+                seconds = int(refused.response.headers["retry-after"])
+                sdk.statuses.clear()
+                began = time.monotonic()
+                assert chat(client) == "Hello"
+                if sdk.statuses != [200]:
+                    break  # The machine was not so slow that the wait was over by then.
 
         assert f"after {seconds} second" in refused.message
         assert refused.response.headers["x-ratelimit-remaining-requests"] == "0"
@@ -135,13 +139,22 @@ class TestRetries:
     def test_a_cap_that_another_call_holds_is_waited_for(
         self, sdk: Sdk, upstream: FakeUpstream
     ) -> None:
-        with sdk.client(sdk.stack.shared_key, max_retries=20) as client:
-            other = threading.Thread(target=fail_slowly, args=(client,))
+        refused = threading.Event()
+        upstream.script([Gate(refused), *error(500)], model="slow")
+        with (
+            sdk.client(sdk.stack.shared_key, max_retries=20) as client,
+            ThreadPoolExecutor(1) as pool,
+        ):
             already = len(upstream.calls)
-            other.start()
+            other = pool.submit(fail_slowly, client)
             upstream.wait_for_calls(already + 1)
-            answered = chat(client)
-            other.join()
+            sdk.seen = lambda status: refused.set() if status == 429 else None
+            try:
+                answered = chat(client)
+            finally:
+                refused.set()
+                upstream.script(slow, model="slow")
+            other.result()
 
         assert answered == "Hello"
         assert 429 in sdk.statuses

@@ -14,7 +14,6 @@ from tests.conformance.stack import ALIAS, MODEL, Stack
 from tests.conformance.test_openai_chat import WEATHER, City
 
 CLIENT = "openai-python"
-pytestmark = pytest.mark.xdist_group("conformance")
 
 TOOL: Any = {"type": "function", **WEATHER["function"]}
 PNG = b"\x89PNG"

@@ -16,9 +16,6 @@ import pytest
 from embedded import environment, ports
 from tests.product import Product, is_running, launch, spawn, until
 
-# One after the other: each starts a whole product.
-pytestmark = pytest.mark.xdist_group("product")
-
 PROCESSES = {"supervisor", "postgres", "redis", "sandbox", "web", "worker", "beat"}
 
 

@@ -18,8 +18,6 @@ import pytest
 
 from tests.product import Product, launch, until
 
-pytestmark = pytest.mark.xdist_group("product")
-
 STREAMS = 50
 HELLO: list[Any] = [{"role": "user", "content": "Hello from the SDK"}]
 
