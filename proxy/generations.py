@@ -43,8 +43,8 @@ OPEN = """
 insert into proxy_generation
     (id, workspace_id, key_id, status, model, background, sealed, sealed_key_id, drafted,
      tokens_used, created_at, expires_at)
-values (%s, %s, %s, 'pending', %s, %s, %s, %s, false, 0, clock_timestamp(),
-        clock_timestamp() + make_interval(hours => %s))
+values (%s, %s, %s, 'pending', %s, %s, %s, %s, false, 0, statement_timestamp(),
+        statement_timestamp() + make_interval(hours => %s))
 """
 DRAFT = """
 update proxy_generation set sealed = %s, sealed_key_id = %s, model = %s, drafted = true
