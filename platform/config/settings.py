@@ -185,6 +185,10 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_ON_GET = False
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 MFA_ADAPTER = "accounts.factors.FactorAdapter"
+MFA_FORMS = {
+    "add_webauthn": "accounts.forms_passkeys.AddPasskeyForm",
+    "edit_webauthn": "accounts.forms_passkeys.EditPasskeyForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 # Browsers make passkeys on https and on localhost only.
