@@ -19,10 +19,12 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
 
-from tests.i18n import borrowed
+from tests.i18n import borrowed, english
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LANGUAGES: Final = ("de", "ru")
+# The source is English; its catalogue has only what we say in other words than a library.
+ENGLISH: Final = "en"
 TEMPLATES: Final = "templates"
 # The admin site is for staff and in English; so is what runs in a terminal.
 MODULES: Final = ("accounts", "billing", "proxy", "platform/common", "platform/config")
@@ -80,6 +82,16 @@ def template() -> Catalog:
                 catalogue.add(words, context=context, auto_comments=comments)
     for message in borrowed.texts(ROOT):
         catalogue.add(message.id)
+    for text in english.texts(ROOT):
+        catalogue.add(text)
+    return catalogue
+
+
+def renamed() -> Catalog:
+    """What a library says in English and we say otherwise."""
+    catalogue = _catalogue(None)
+    for words in english.texts(ROOT):
+        catalogue.add(words)
     return catalogue
 
 

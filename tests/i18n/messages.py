@@ -11,8 +11,9 @@ def main() -> int:
     """Write every catalogue; return how many texts have no translation."""
     words = catalogues.template()
     open_ = 0
-    for language in catalogues.LANGUAGES:
-        catalogue = catalogues.updated(language, words)
+    for language in (*catalogues.LANGUAGES, catalogues.ENGLISH):
+        asked = catalogues.renamed() if language == catalogues.ENGLISH else words
+        catalogue = catalogues.updated(language, asked)
         path = catalogues.po_path(language)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(catalogues.po(catalogue))

@@ -7,11 +7,12 @@ from typing import Final
 
 import pytest
 from babel.messages.catalog import Catalog, Message
+from django.utils.translation import gettext, override
 
-from tests.i18n import catalogues, names
+from tests.i18n import catalogues, english, names
 
 PLACEHOLDER: Final = re.compile(r"%\(\w+\)[a-z]|%%|</?\w[^>]*>|\{\w*\}")
-FORMS: Final = {"de": 2, "ru": 3}
+FORMS: Final = {"de": 2, "en": 2, "ru": 3}
 
 
 def texts(forms: object) -> tuple[str, ...]:
@@ -37,6 +38,11 @@ def complaint(message: Message, language: str) -> str:
     if found[0] == source[0] and source[0] not in names.SAME[language]:
         return "it equals its source and is not on the list of names"
     return ""
+
+
+def said(language: str) -> list[str]:
+    """Every translation of a catalogue."""
+    return [text for message in messages(language) for text in texts(message.string)]
 
 
 def messages(language: str) -> list[Message]:
@@ -79,6 +85,32 @@ class TestCatalogues:
         }
 
         assert names.SAME[language] - same == set()
+
+
+class TestRenamed:
+    def test_english_says_in_other_words_all_that_is_renamed_and_nothing_else(self) -> None:
+        asked = {message.id for message in catalogues.renamed() if message.id}
+
+        assert {message.id for message in messages(catalogues.ENGLISH)} == asked
+        assert all(not english.RENAMED.search(text) for text in said(catalogues.ENGLISH))
+
+    def test_every_text_keeps_its_placeholders(self) -> None:
+        told = [complaint(message, "en") for message in messages(catalogues.ENGLISH)]
+
+        assert set(told) == {""}
+
+    def test_the_compiled_file_is_made_from_the_text(self) -> None:
+        again = catalogues.updated("en", catalogues.read("en"))
+
+        assert catalogues.po_path("en").read_bytes() == catalogues.po(again)
+        assert catalogues.mo_path("en").read_bytes() == catalogues.mo(again), "make messages"
+
+    @pytest.mark.parametrize("language", ["de", "en", "ru"])
+    def test_a_key_of_a_person_is_a_passkey_everywhere(self, language: str) -> None:
+        with override(language):
+            words = gettext("Security Keys")
+
+        assert words == {"de": "Passkeys", "en": "Passkeys", "ru": "Ключи доступа"}[language]
 
 
 class TestComplaint:
