@@ -29,6 +29,10 @@ FILES: Final = {"management": "api"}
 NAMES: Final = {file: slug for slug, file in FILES.items()}
 WRITTEN_FOR: Final = "http://127.0.0.1:8000"
 OURS: Final = re.compile(r"([a-z]+)\.md(#.*)?")
+# A link whose words are the name of its file: a reader is told the title instead.
+BARE: Final = re.compile(r"\[([a-z]+)(?:\.md)?\](\(\1\.md(?:#[^)]*)?\))")
+# Remarks for whoever edits a file.
+REMARK: Final = re.compile(r"<!--.*?-->\n*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,18 @@ def chapter(slug: str) -> Chapter | None:
 @cache
 def written(slug: str) -> str:
     """The text of a page, the same in every language."""
-    path: Path = settings.BASE_DIR / "docs" / f"{FILES.get(slug, slug)}.md"
-    text = path.read_text().replace(WRITTEN_FOR, settings.BASE_URL)
+    text = _source(FILES.get(slug, slug)).replace(WRITTEN_FOR, settings.BASE_URL)
+    text = BARE.sub(lambda link: f"[{_title(link[1])}]{link[2]}", REMARK.sub("", text))
     return markdown.html(text, place=place)
+
+
+def _source(file: str) -> str:
+    path: Path = settings.BASE_DIR / "docs" / f"{file}.md"
+    return path.read_text()
+
+
+def _title(file: str) -> str:
+    return _source(file).partition("\n")[0].removeprefix("# ")
 
 
 def place(link: str) -> str | None:

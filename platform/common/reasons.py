@@ -191,7 +191,7 @@ def page() -> str:
         "Every response has `x-request-id`; tell it to support. `x-should-retry` tells official",
         "SDKs whether another try can help.",
         "",
-        "This page is generated from `platform/common/reasons.py`.",
+        "<!-- Generated from `platform/common/reasons.py`. -->",
         "",
         "| status | reason | what it means | what to do |",
         "|---|---|---|---|",

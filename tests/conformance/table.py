@@ -24,10 +24,11 @@ HEAD = """\
 # Compatibility
 
 Which request shapes were tried with which clients, each client as its makers ship it, told only
-our base URL and a key, against `make run` and a scripted provider. An empty cell was not tried.
+our base URL and a key, against the whole product and a scripted provider. An empty cell was not
+tried.
 
-The page is generated from that run, by `make compatibility`. The tests are in `tests/conformance`
-(Python, part of `make test`) and `tests/peers` (the others, `make test-peers`).
+<!-- Generated from that run, by `make compatibility`. The tests are in `tests/conformance` (Python,
+part of `make test`) and `tests/peers` (the others, `make test-peers`). -->
 """
 NOTES = """
 - The Vercel AI SDK's `openai(model)` speaks the Responses API; its chat rows are of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.utils.translation import override
 
 from proxy import manual
 from tests import pages
@@ -21,6 +22,23 @@ class TestChapters:
         assert "<h1>" in page
         assert set(links) <= {*manual.CHAPTERS, "api"}
         assert '.md"' not in page
+
+    @pytest.mark.parametrize("slug", manual.CHAPTERS)
+    def test_readers_are_told_titles_and_no_files(self, slug: str) -> None:
+        words = re.sub(r"<[^>]+>", "", manual.written(slug))
+
+        assert not re.search(r"\b[a-z]+\.md\b|\.py\b|&lt;!--", words)
+
+    def test_a_link_has_the_title_of_its_page(self) -> None:
+        assert '<a href="/docs/limits">Limits and receipts</a>' in manual.written("quickstart")
+        assert '<a href="/docs/compatibility">Compatibility</a>' in manual.written("sdks")
+
+    @pytest.mark.parametrize("slug", manual.CHAPTERS)
+    def test_the_menu_and_the_page_have_one_title(self, slug: str) -> None:
+        with override("en"):
+            menu = str(manual.CHAPTERS[slug])
+
+        assert f"<h1>{menu}</h1>" in manual.written(slug)
 
     def test_addresses_are_this_servers(self, settings: object) -> None:
         settings.BASE_URL = "https://api.example.com"  # type: ignore[attr-defined]
