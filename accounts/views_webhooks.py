@@ -42,6 +42,17 @@ class WebhookForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
     )
 
+    def clean_url(self) -> str:
+        """
+        Return the address; what is wrong with it is said together with the rest.
+
+        :raises ValidationError: nothing is sent there
+        """
+        try:
+            return webhooks.address(url=self.cleaned_data["url"])
+        except Invalid as refusal:
+            raise forms.ValidationError(refusal.message) from None
+
 
 @seated
 def webhook_list(request: HttpRequest, seat: Seat) -> HttpResponse:

@@ -79,7 +79,7 @@ def create(
     sealed, key_id = crypto.seal(secret.encode())
     endpoint = WebhookEndpoint.objects.create(
         workspace=workspace,
-        url=_url(url),
+        url=address(url=url),
         events=_events(events),
         sealed=sealed,
         sealed_key_id=key_id,
@@ -112,7 +112,7 @@ def update(
     before = facts(current)
     versions.require(wanted=version, current=versions.of(before))
     if url is not None:
-        current.url = _url(url)
+        current.url = address(url=url)
     if events is not None:
         current.events = _events(events)
     if enabled is not None:
@@ -228,7 +228,12 @@ def _require(by: Actor, workspace: Workspace) -> None:
         )
 
 
-def _url(url: str) -> str:
+def address(*, url: str) -> str:
+    """
+    Where requests would be sent, in the one form that is stored.
+
+    :raises Invalid: nothing is sent there
+    """
     try:
         return egress.parse(url.strip()).url
     except egress.BadUrl as error:

@@ -57,6 +57,14 @@ class LogForm(forms.Form):
         rows = found.order_by("-pk").values_list("public_id", "name")[:MOST_KEYS]
         cast(forms.ChoiceField, self.fields["key_id"]).choices = [("", _("All")), *rows]
 
+    def clean(self) -> dict[str, Any]:
+        """Refuse a range that is none."""
+        asked: dict[str, Any] = super().clean() or {}
+        since, until = asked.get("since"), asked.get("until")
+        if since and until and since > until:
+            self.add_error("since", _("The first day is after the last."))
+        return asked
+
     def query(self) -> dict[str, Any]:
         """The filter as proxy.logs reads it: until is the day after the last."""
         asked = {name: value for name, value in self.cleaned_data.items() if value}

@@ -45,6 +45,14 @@ class TestList:
         assert "not public" in answer.content.decode()
         assert not WebhookEndpoint.objects.exists()
 
+    def test_all_that_is_wrong_is_said_at_once(self, browser: Client) -> None:
+        page = browser.post(LIST, {"url": "http://10.0.0.1/"}).content.decode()
+
+        url = page.split('name="url"')[1].split("</div>")[0]
+        assert 'aria-invalid="true"' in url
+        assert "https" in url.split('class="errorlist"')[1]
+        assert "This field is required." in page.split("Events")[1]
+
 
 class TestPage:
     def test_it_is_changed_switched_and_deleted(

@@ -102,6 +102,17 @@ class TestLog:
     def test_what_is_no_id_is_told(self, alice: User) -> None:
         assert "This is no id of a request" in text(alice, "?id=hello")
 
+    def test_a_range_that_is_none_is_refused_at_its_field_and_kept(self, alice: User) -> None:
+        page = text(alice, "?since=2026-02-02&until=2026-02-01&model=a%2Fb&status=ok", status=400)
+
+        assert "The first day is after the last." in page
+        for kept in ('value="2026-02-02"', 'value="2026-02-01"', 'value="a/b"', '"ok" selected'):
+            assert kept in page
+        assert 'aria-invalid="true"' in page
+
+    def test_a_range_of_one_day_is_none_to_be_refused(self, alice: User) -> None:
+        text(alice, "?since=2026-02-01&until=2026-02-01")
+
     def test_a_cursor_of_somewhere_else_is_refused(self, alice: User) -> None:
         text(alice, "?cursor=abc", status=400)
 
