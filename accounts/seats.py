@@ -52,6 +52,16 @@ class Seat:
         """Whether pages make keys for this person: whoever calls models does."""
         return self.may(Scope.CHAT)
 
+    @property
+    def sees_keys(self) -> bool:
+        """Whether the keys of others are shown; one's own always are."""
+        return self.may(Scope.KEYS_READ)
+
+    @property
+    def pays(self) -> bool:
+        """Whether pages ask this person for money."""
+        return self.may(Scope.BILLING_MANAGE)
+
     def may(self, scope: Scope) -> bool:
         """Whether the role grants this right here."""
         return scope in of_role(self.role)

@@ -10,7 +10,7 @@ from typing import Final
 from django.http import Http404
 from django.utils.translation import gettext as _
 
-from accounts import keys
+from accounts import keys, scopes
 from accounts.models import ApiKey, Workspace
 from accounts.scopes import Scope
 from accounts.seats import Seat
@@ -69,12 +69,25 @@ def key_row(*, public_id: str, seat: Seat, seats: Sequence[Seat], now: datetime)
     return _row(key, meter=meter, seat=seat, seats=seats, now=now)
 
 
-def ending_keys(*, seat: Seat, now: datetime) -> list[ApiKey]:
-    """The keys that will soon expire, the next first; one that was rotated is meant to."""
+def ending_keys(*, seat: Seat, seats: Sequence[Seat], now: datetime) -> list[tuple[ApiKey, bool]]:
+    """
+    The keys that will soon expire, the next first, and whether this person may rotate each.
+
+    One that was rotated is meant to expire.
+    """
     found = keys.visible(workspace=seat.workspace, by=seat.user).filter(
         expires_at__gt=now, expires_at__lte=now + SOON, disabled_at=None, replaced_by=None
     )
-    return list(found.order_by("expires_at")[:MOST_ENDING])
+    soon = found.prefetch_related("workspaces").order_by("expires_at")[:MOST_ENDING]
+    return [(key, _rotates(key, seat=seat, seats=seats)) for key in soon]
+
+
+def _rotates(key: ApiKey, *, seat: Seat, seats: Sequence[Seat]) -> bool:
+    """Whether the server would: a person's key is rotated by that person, within the role."""
+    needed = {Scope.KEYS_MANAGE} if key.user_id is None else {Scope.CHAT, *map(Scope, key.scopes)}
+    allowed = {other.workspace.pk: scopes.of_role(other.role) for other in seats}
+    within = all(needed <= allowed.get(each.pk, frozenset()) for each in key.workspaces.all())
+    return seat.verified and within and key.user_id in (None, seat.user.pk)
 
 
 def _row(
@@ -96,7 +109,7 @@ def _row(
         last_used_at=meter.last_used_at if meter else None,
         rpm=key.rpm if key.rpm is not None else seat.workspace.tier.default_rpm,
         may_change=own or keeps,
-        may_rotate=state == "active" and (own or (key.user_id is None and keeps)),
+        may_rotate=state == "active" and _rotates(key, seat=seat, seats=seats),
     )
 
 

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from accounts import seats
 from accounts.seats import Seat, seated
 from billing import breakdowns
 from billing import selectors as billing_selectors
@@ -37,7 +38,7 @@ def overview(request: HttpRequest, seat: Seat) -> HttpResponse:
     context = {
         "top_models": week(workspace=seat.workspace, by="model"),
         "top_keys": week(workspace=seat.workspace, by="key"),
-        "ending": ending_keys(seat=seat, now=now),
+        "ending": ending_keys(seat=seat, seats=seats.seats(request), now=now),
         "sums": sums,
         "banners": sums.banners(),
         "chart": series(breakdown=month, measure=measure) if month.lines else None,

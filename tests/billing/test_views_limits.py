@@ -50,6 +50,17 @@ class TestLimitsPage:
         assert "$0.00 of $2.00" in page
         assert "$0.00 · no limit" in page
 
+    def test_who_sees_no_keys_is_not_told_that_there_are_none(
+        self, alice: User, home: Workspace
+    ) -> None:
+        pages.make_key(alice, name="Secretly named")
+
+        page = text(colleague(home, "billing"), home)
+
+        assert 'data-testid="keys-not-shown"' in page
+        assert "No keys yet" not in page
+        assert "Secretly named" not in page
+
     def test_a_viewer_sees_it_and_has_no_form(self, alice: User, home: Workspace) -> None:
         pages.make_key(alice)
 

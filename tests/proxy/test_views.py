@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts import keys
+from accounts import keys, members
 from accounts.models import ApiKey, User, Workspace
 from billing import grants, ledger, limits
 from tests import pages
@@ -148,6 +148,38 @@ class TestOverview:
         ):
             ranked = page.split(f'data-testid="{testid}"')[1].split("</ol>")[0]
             assert ranked.index(f">{first}<") < ranked.index(f">{second}<")
+
+    @pytest.mark.parametrize(
+        ("role", "pays"),
+        [("admin", True), ("billing", True), ("developer", False), ("viewer", False)],
+    )
+    def test_money_is_asked_of_those_alone_who_may_pay(
+        self, alice: User, home: Workspace, role: str, pays: bool
+    ) -> None:
+        bob = pages.person("bob")
+        members.add(workspace=home, user=bob, role=role, by=alice)
+        browser = pages.browser(bob, workspace=home)
+
+        page = browser.get("/dashboard").content.decode()
+        first = browser.get("/dashboard/quickstart").content.decode()
+
+        assert 'data-testid="banner-empty-balance"' in page
+        assert ("Add credit" in page) is pays
+        assert ("Add credit" in first) is pays
+
+    @pytest.mark.parametrize("role", ["viewer", "developer"])
+    def test_a_key_of_somebody_else_is_not_offered_to_be_rotated(
+        self, alice: User, home: Workspace, role: str
+    ) -> None:
+        pages.make_key(alice, expires_at=timezone.now() + timedelta(days=3))
+        bob = pages.person("bob")
+        members.add(workspace=home, user=bob, role=role, by=alice)
+
+        theirs = pages.browser(bob, workspace=home).get("/dashboard").content.decode()
+
+        assert 'data-testid="banner-key-ending"' in theirs
+        assert "Rotate it" not in theirs
+        assert "Rotate it" in text(alice)
 
     def test_a_key_that_soon_expires_is_said_until_it_is_rotated(self, alice: User) -> None:
         soon = timezone.now() + timedelta(days=3)

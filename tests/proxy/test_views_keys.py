@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import keys, members, workspaces
-from accounts.models import ApiKey, ServiceAccount, User, Workspace
+from accounts.models import ApiKey, Membership, ServiceAccount, User, Workspace
 from billing import limits
 from proxy import views_keys
 from tests import pages
@@ -229,7 +229,26 @@ class TestCreate:
         assert answer.status_code == 403
         assert not ApiKey.objects.exists()
         assert "/dashboard/keys/new" not in listed
-        assert "Ask an owner or admin for one." in listed
+        told = "Your role does not show keys" if role == "billing" else "Ask an owner or admin"
+        assert told in listed
+
+    def test_a_key_of_ones_own_is_shown_to_billing_people_and_is_not_offered_to_be_rotated(
+        self, alice: User, bob: User, home: Workspace
+    ) -> None:
+        members.add(workspace=home, user=bob, role="developer", by=alice)
+        key = pages.make_key(bob, home, name="From before")
+        Membership.objects.filter(workspace=home, user=bob).update(role="billing")
+        browser = pages.browser(bob, workspace=home)
+
+        listed = browser.get("/dashboard/keys").content.decode()
+        detail = browser.get(f"/dashboard/keys/{key.public_id}").content.decode()
+
+        assert "From before" in listed
+        assert 'data-testid="disable-key"' in detail
+        assert 'data-testid="rotate-key"' not in detail
+        wanted = {"overlap": "0"}
+        answer = browser.post(f"/dashboard/keys/{key.public_id}/rotate", wanted)
+        assert answer.status_code == 403
 
     def test_a_key_in_two_workspaces_stays_within_both_roles(
         self, alice: User, bob: User, home: Workspace
