@@ -22,6 +22,9 @@ class ConsentForm(forms.Form):
         error_messages={"required": gettext_lazy("Without this there is no account.")},
     )
 
+    # What is agreed to comes last, above the button.
+    field_order = ("email", "password1", "consent")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         asked = legal.asked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ class TestConsent:
         assert page.status_code == 200
         assert "Without this there is no account." in page.content.decode()
         assert not User.objects.filter(email="new@example.com").exists()
+
+    def test_it_is_asked_last(self, client: Client, texts: Path) -> None:
+        page = client.get("/signup").content.decode()
+
+        names = re.findall(r'name="(email|password1|consent)"', page)
+        assert names == ["email", "password1", "consent"]
 
     def test_it_is_kept_with_the_version_that_was_read(self, client: Client, texts: Path) -> None:
         client.post("/signup", FORM | {"consent": "on"})

@@ -125,6 +125,28 @@ class TestInvite:
 
         assert role_of(bob, place) == "developer"
 
+    def test_somebody_else_who_is_signed_in_is_told_whose_it_is(
+        self,
+        owner: Client,
+        bob: User,
+        place: Workspace,
+        django_capture_on_commit_callbacks: Callable[..., object],
+    ) -> None:
+        with django_capture_on_commit_callbacks(execute=True):  # type: ignore[attr-defined]
+            owner.post("/dashboard/team/invite", {"email": "c@example.com", "role": "viewer"})
+        link = "/invitations/" + str(mail.outbox[-1].body).split("/invitations/")[1].split()[0]
+        browser = pages.browser(bob)
+
+        page = browser.get(link).content.decode()
+        refused = browser.post(link)
+        out = browser.post("/accounts/logout/", {"next": f"/login?next={link}"})
+
+        assert f"It is for c@example.com. You are signed in as {bob.email}." in page
+        assert 'data-testid="accept-invitation"' not in page
+        assert refused.status_code == 403
+        assert not Membership.objects.filter(workspace=place, user=bob).exists()
+        assert out["Location"] == f"/login?next={link}"
+
     def test_what_is_no_address_is_told(self, owner: Client) -> None:
         answer = owner.post("/dashboard/team/invite", {"email": "x", "role": "viewer"}, follow=True)
 
