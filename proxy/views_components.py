@@ -75,7 +75,7 @@ def _page(request: HttpRequest) -> HttpResponse:
             {"status": 502, "failed": True, "reason": "upstream_failed"},
         ],
         "moment": NOW,
-        "messages": [Toast(level, f"A {level}.") for level in LEVELS],
+        "messages": [Toast(level, f"This is how {level} looks.") for level in LEVELS],
         "levels": ("info", *LEVELS),
     }
     return render(request, "admin/components.html", context)

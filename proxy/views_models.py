@@ -85,6 +85,14 @@ class Choice:
         """The heads of all columns that can be sorted; a second click turns the order round."""
         return [self._head(name) for name in COLUMNS]
 
+    def orders(self) -> list[tuple[str, str | Promise, bool]]:
+        """Every order, for where the heads of columns are not shown: its name, column and turn."""
+        return [
+            (f"-{name}" if falls else name, title, falls)
+            for name, (title, _key) in COLUMNS.items()
+            for falls in (False, True)
+        ]
+
     def _head(self, name: str) -> Column:
         now = name == self.column
         turned = f"-{name}" if now and not self.falling else name

@@ -91,13 +91,30 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted) for (const form of document.forms) delete form.dataset.sent;
 });
 
-// time[data-local-title]: UTC on the page, the reader's own zone on hover.
-function nameLocalTimes(root) {
+// time[data-local-title]: UTC on the page, the reader's own zone on hover, or in its place once
+// [data-local-times] is clicked.
+const DIGITS = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
+let isLocal = false;
+
+function writeTimes(root) {
+  const { lang, dataset: { timeZone } } = document.documentElement;
+  // Our English writes dates as Swedish does: 2030-01-31.
+  const figures = lang === "en" ? "sv" : lang;
   for (const time of root.querySelectorAll("time[data-local-title]")) {
     const moment = new Date(time.dateTime);
-    const timeZone = document.documentElement.dataset.timeZone;
-    time.title = moment.toLocaleString(document.documentElement.lang, { dateStyle: "full", timeStyle: "long", timeZone });
+    time.dataset.utc ??= time.textContent;
+    time.title = isLocal ? `${time.dataset.utc.replace(" UTC", "")} UTC` : moment.toLocaleString(lang, { dateStyle: "full", timeStyle: "long", timeZone });
+    time.textContent = isLocal ? moment.toLocaleString(figures, { ...DIGITS, timeZone }) : time.dataset.utc;
   }
 }
-nameLocalTimes(document);
-document.addEventListener("htmx:afterSwap", (event) => nameLocalTimes(event.target));
+function offerZone() {
+  for (const button of document.querySelectorAll("[data-local-times]")) button.hidden = !document.querySelector("time[data-local-title]");
+}
+writeTimes(document);
+offerZone();
+document.addEventListener("htmx:afterSwap", () => { writeTimes(document); offerZone(); });
+onClick("[data-local-times]", (button) => {
+  isLocal = !isLocal;
+  [button.textContent, button.dataset.other] = [button.dataset.other, button.textContent];
+  writeTimes(document);
+});

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from proxy.models import Model, Route
+from proxy.views_models import COLUMNS
 from tests import pages
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +71,17 @@ class TestChoice:
     def test_a_column_sorts_both_ways_and_what_has_no_value_is_last(self) -> None:
         assert self.listed("sort=context") == ["acme/small", "acme/large", "other/vector"]
         assert self.listed("sort=-context") == ["acme/large", "acme/small", "other/vector"]
+
+    def test_where_heads_are_not_shown_each_order_is_offered(self) -> None:
+        page = pages.browser().get("/models?sort=-input").content.decode()
+
+        offered = re.findall(
+            r'<option value="(-?[a-z]+)"( selected)?>', page.split('name="sort"')[1]
+        )
+        assert {name for name, _ in offered} == {
+            f"{turn}{each}" for each in COLUMNS for turn in ("", "-")
+        }
+        assert [name for name, chosen in offered if chosen] == ["-input"]
 
     def test_what_cannot_be_read_is_not_asked(self) -> None:
         assert self.listed("sort=-colour&kind=%00") == self.listed("")
