@@ -14,8 +14,6 @@ from django.test import TransactionTestCase
 from django.utils import translation
 from pytest_django import DjangoDbBlocker
 from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
-from xdist.remote import Producer
 
 from tests import database, scheduling, servers
 
@@ -44,19 +42,6 @@ def pytest_xdist_make_scheduler(
     if config.getoption("dist") != "loadfile":
         return None
     return scheduling.ByWhatIsStarted(config, log)
-
-
-class Rooms(LoadFileScheduling):
-    """One file after the other, and those that share a product after each other."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        return "tests/conformance" if file.startswith("tests/conformance/") else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Rooms | None:
-    """Keep the tests of a file together, so that what a file starts is started once."""
-    return Rooms(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_unconfigure() -> None:
