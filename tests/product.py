@@ -50,13 +50,13 @@ class Product:
     def page(self, path: str) -> str:
         """Return the text of a page."""
         url = f"http://{ports.LOOPBACK}:{self.port}{path}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             text: str = answer.read().decode()
         return text
 
     def get(self, path: str) -> int:
         """Return the status of a page, 0 if nobody answers."""
-        connection = http.client.HTTPConnection(ports.LOOPBACK, self.port, timeout=10)
+        connection = http.client.HTTPConnection(ports.LOOPBACK, self.port, timeout=30)
         try:
             connection.request("GET", path)
             return connection.getresponse().status
@@ -67,7 +67,7 @@ class Product:
 
     def post(self, path: str, *, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Send JSON with the demo's key; return the status and the answer."""
-        connection = http.client.HTTPConnection(ports.LOOPBACK, self.port, timeout=30)
+        connection = http.client.HTTPConnection(ports.LOOPBACK, self.port, timeout=60)
         key = self.demo["api_key"]
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         try:

@@ -111,7 +111,7 @@ class TestRequireToMake:
     @settings(
         max_examples=60,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     def test_no_sequence_of_calls_gains_a_right(self, role: Role, steps: list[Any]) -> None:
         with transaction.atomic():

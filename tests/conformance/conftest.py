@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ class Sdk:
     stack: Stack
     statuses: list[int] = field(default_factory=list)
     sent: int = 0
+    refused: threading.Event = field(default_factory=threading.Event)
 
     def client(self, key: str = "", **terms: object) -> openai.OpenAI:
         """Return a client with the SDK's own defaults."""
@@ -38,6 +40,8 @@ class Sdk:
 
     def _note(self, response: Any) -> None:
         self.statuses.append(response.status_code)
+        if response.status_code == 429:
+            self.refused.set()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from embedded import environment, ports
-from tests.product import Product, is_running, launch, spawn, until
+from tests.product import UP_WITHIN_S, Product, is_running, launch, spawn, until
 
 PROCESSES = {"supervisor", "postgres", "redis", "sandbox", "web", "worker", "beat"}
 
@@ -82,7 +82,7 @@ class TestRefusals:
     def test_the_same_folder_twice(self, product: Product) -> None:
         second = spawn(folder=product.folder)
 
-        assert second.process.wait(timeout=30) == 1
+        assert second.process.wait(timeout=60) == 1
         assert "is in use by process" in second.said()
         assert len(second.said().splitlines()) == 1
         assert product.get("/livez") == 200
@@ -91,7 +91,7 @@ class TestRefusals:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             second = spawn(folder=tmp_path / "var", port=port)
-            code = second.process.wait(timeout=30)
+            code = second.process.wait(timeout=60)
 
         assert code == 1
         assert second.said().startswith(f"make run: port {port} on 127.0.0.1 is taken")
@@ -101,7 +101,7 @@ class TestRefusals:
         port = ports.choose()
         second = spawn(folder=tmp_path / "var", REDIS_URL=f"redis://127.0.0.1:{port}/0")
 
-        assert second.process.wait(timeout=30) == 1
+        assert second.process.wait(timeout=60) == 1
         assert second.said().startswith(f"make run: nobody answers at REDIS_URL (127.0.0.1:{port})")
         assert len(second.said().splitlines()) == 1
 
@@ -113,8 +113,8 @@ class TestCrashes:
 
         os.kill(before, signal.SIGKILL)
 
-        until(lambda: product.pids.get(name, before) != before, within_s=30)
-        until(lambda: product.get("/readyz") == 200, within_s=30)
+        until(lambda: product.pids.get(name, before) != before, within_s=UP_WITHIN_S)
+        until(lambda: product.get("/readyz") == 200, within_s=UP_WITHIN_S)
         assert f"{name} | killed by signal 9" in product.said()
 
 
