@@ -399,7 +399,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "billing.tasks.reconcile_payments",
         "schedule": crontab(minute=23, hour=7),
     },
-    "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": crontab(minute=11)},
+    "expire-grants": {
+        "task": "billing.tasks.expire_grants",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
 }
 
 # -- Product ----------------------------------------------------------------------------
