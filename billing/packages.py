@@ -61,14 +61,15 @@ def buy(
     source: UUID,
     by: Actor = None,
     price_nanos: int | None = None,
+    most_nanos: int | None = None,
 ) -> Purchase:
     """
     Buy a package from the workspace's paid dollars; the same source buys once.
 
-    `price_nanos` is what the buyer was shown.
+    `price_nanos` is what the buyer was shown; `most_nanos` what was paid for it.
 
     :raises NotForSale: there is no such package, or it is sold no more
-    :raises PriceChanged: it costs something else by now
+    :raises PriceChanged: it costs something else by now, or more than was paid for it
     :raises WorkspaceFrozen: the workspace is frozen
     :raises billing.ledger.InsufficientFunds: the paid dollars that no call holds do not suffice
     :raises billing.ledger.Conflict: the source bought something else, or for somebody else
@@ -81,7 +82,8 @@ def buy(
     package = TokenPackage.objects.filter(slug=slug, enabled=True).first()
     if package is None:
         raise NotForSale(f"No package {slug!r} is on sale.")
-    if price_nanos not in (None, package.price_nanos):
+    dearer = most_nanos is not None and package.price_nanos > most_nanos
+    if dearer or price_nanos not in (None, package.price_nanos):
         raise PriceChanged(f"{package.name} costs {package.price_nanos} nano-dollars now.")
     if homes[ledger.USD].frozen:
         raise WorkspaceFrozen("The workspace is frozen.")

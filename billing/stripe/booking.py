@@ -232,7 +232,7 @@ def _note(top_up: TopUp, paid: Paid) -> None:
 
 
 def _buy(top_up: TopUp, paid_by: UUID) -> None:
-    """Buy the package that the money is for; where that fails the money stays credit."""
+    """Buy the package that the money is for, and with no other; else the money stays credit."""
     if not top_up.package:
         return
     try:
@@ -241,6 +241,7 @@ def _buy(top_up: TopUp, paid_by: UUID) -> None:
                 workspace=top_up.workspace,
                 slug=top_up.package,
                 source=ids.source("package", str(paid_by)),
+                most_nanos=top_up.amount_cents * NANOS_PER_CENT,
             )
     except (packages.NotForSale, packages.PriceChanged, ledger.LedgerError) as refusal:
         log.warning(

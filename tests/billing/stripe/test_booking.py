@@ -189,6 +189,27 @@ class TestBookSession:
         booking.book_session(top_up.session_id or "")
         assert ada.cents == 1000
 
+    def test_a_package_that_costs_more_by_now_takes_nothing_else_of_its_buyer(
+        self, ada: Payer
+    ) -> None:
+        ada.pay(2000)
+        TokenPackage.objects.create(slug="team", name="Team", tokens=4000, price_nanos=10**10)
+        top_up = ada.ask(1, package="team")
+        TokenPackage.objects.update(price_nanos=10**10 + 1)
+        ada.complete(top_up)
+        booking.book_session(top_up.session_id or "")
+        assert ada.cents == 3000
+        assert "conversion.in" not in kinds()
+
+    def test_one_that_costs_less_by_now_leaves_the_rest_as_credit(self, ada: Payer) -> None:
+        TokenPackage.objects.create(slug="team", name="Team", tokens=4000, price_nanos=10**10)
+        top_up = ada.ask(1, package="team")
+        TokenPackage.objects.update(price_nanos=9 * 10**9)
+        ada.complete(top_up)
+        booking.book_session(top_up.session_id or "")
+        assert ada.cents == 100
+        assert sound()
+
     def test_a_card_is_kept_only_where_that_was_wanted(self, ada: Payer) -> None:
         ada.pay()
         assert not SavedCard.objects.exists()
