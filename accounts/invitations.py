@@ -238,6 +238,7 @@ def _mail(invitation: Invitation, token: str) -> None:
         "inviter": invitation.invited_by.get_full_name() if invitation.invited_by else "",
         "url": f"{settings.BASE_URL}/invitations/{token}",
         "days": GOOD_FOR.days,
+        "base_url": settings.BASE_URL,
     }
     known = User.objects.filter(email=invitation.email).first()
     # Whoever is new here is written to in the language of whoever invites.

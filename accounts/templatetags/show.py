@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from django import template
-from django.utils.formats import get_format
+from django.utils.formats import date_format, get_format
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from common import money
@@ -76,6 +77,13 @@ def day(moment: date | str) -> str:
         moment = date.fromisoformat(moment)
     # A pattern of strftime, like 31.01.2030 in German; English pages show 2030-01-31.
     return moment.strftime(get_format("DATE_INPUT_FORMATS")[0])
+
+
+@register.filter
+def month(text: str) -> str:
+    """A month that is written as 2030-01, with its name as it stands within a sentence."""
+    name = date_format(date.fromisoformat(f"{text[:7]}-01"), "F Y")
+    return name.lower() if get_language() == "ru" else name
 
 
 @register.filter

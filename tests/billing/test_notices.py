@@ -72,7 +72,7 @@ class TestDeliver:
         notices.deliver()
 
         [message] = mail.outbox
-        assert message.subject == "80 % of a spending cap is used in A & <B>"
+        assert message.subject == "80% of a spending cap is used in A & <B>"
         assert "The workspace A & <B> has spent $80.00 of its daily cap of $100.00" in message.body
         html, kind = message.alternatives[0]  # type: ignore[attr-defined]
         assert kind == "text/html"

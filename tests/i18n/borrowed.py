@@ -39,7 +39,7 @@ OFF: Final = re.compile(
     r"confirm_code|verification_code|by_passkey|trust|webauthn/signup|email_change\.html|"
     r"account/models|mfa/models|usersessions/models|apps\.py|admin\.py|"
     # These mails are for sites that ask for them.
-    r"base_notification|email_(changed|confirm|deleted)_|password_(changed|reset|set)_(m|s)|mfa/email"
+    r"already_exists|base_notification|email_(changed|confirm|deleted)_|password_(changed|reset|set)_(m|s)|mfa/email"
 )
 USED: Final = re.compile(r"core/validators|forms/(fields|forms|utils)\.py|auth/password_validation")
 UNSAID: Final = re.compile(r"phone|[Uu]sername|\bfile\b|\(optional\)")
@@ -64,7 +64,6 @@ WRONG: Final = frozenset(
         "Sign Out Other Sessions",
         "Started At",
         "Last seen at",
-        "Account Already Exists",
         "Use your password",
         "Unknown Account",
         "Removed email address %(email)s.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from django.core import mail
-from django.core.mail import EmailMultiAlternatives
+from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import Client
 from django.utils.translation import get_language, override
 
@@ -16,6 +17,7 @@ from accounts.models import User, WebhookEndpoint
 from billing import notices
 from billing.models import Alert
 from tests import pages
+from tests.i18n import catalogues, glossary, letters, names, reading, test_pages
 
 pytestmark = pytest.mark.django_db
 ALERTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -26,7 +28,7 @@ ALERTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 TOLD = {
     ("cap.threshold", "en"): (
-        "80 % of a spending cap is used in",
+        "80% of a spending cap is used in",
         "has spent $80.50 of its daily cap",
     ),
     ("cap.threshold", "de"): (
@@ -40,14 +42,62 @@ TOLD = {
     ("balance.low", "en"): ("The balance of", "has $1.50 left, less than $5.00"),
     ("balance.low", "de"): ("Das Guthaben von", "hat noch 1,50\xa0$, weniger als 5,00\xa0$"),
     ("balance.low", "ru"): ("Баланс «", "осталось 1,50\xa0$, меньше 5,00\xa0$"),
-    ("card.declined", "en"): ("A top-up of", "$1,234.50 and declined: declined by the bank"),
-    ("card.declined", "de"): ("Eine Aufladung von", "mit 1.234,50\xa0$ belastet"),
-    ("card.declined", "ru"): ("Пополнение «", "Попытка списать 1\xa0234,50\xa0$"),
-    ("auto_top_up.stopped", "en"): ("Automatic top-up of", "declined three times in a row"),
-    ("auto_top_up.stopped", "de"): ("Die automatische Aufladung von", "dreimal in Folge abgelehnt"),
-    ("auto_top_up.stopped", "ru"): ("Автопополнение «", "отклонена три раза подряд"),
+    ("card.declined", "en"): ("A top-up of", "A payment of $1,234.50"),
+    ("card.declined", "de"): ("Eine Aufladung von", "Eine Zahlung von 1.234,50\xa0$"),
+    ("card.declined", "ru"): ("Пополнение «", "Платёж на 1\xa0234,50\xa0$"),
+    ("auto_top_up.stopped", "en"): ("Automatic top-up of", "Three payments in a row"),
+    ("auto_top_up.stopped", "de"): ("Die automatische Aufladung von", "Drei Zahlungen in Folge"),
+    ("auto_top_up.stopped", "ru"): ("Автопополнение «", "Три платежа подряд"),
 }
 HELLO = {"en": "Hello,", "de": "Guten Tag!", "ru": "Здравствуйте!"}
+
+
+SITE: Final = re.compile(r"https?://\S+|testserver|Tollgate|№")
+
+
+def lines(message: EmailMessage) -> list[str]:
+    """What a mail says, line by line, without names and addresses."""
+    texts = [str(message.subject), *str(message.body).splitlines()]
+    for html, _ in getattr(message, "alternatives", []):
+        texts += reading.words(str(html))
+    found = (SITE.sub("", text).strip(" .\n") for text in texts)
+    return [text for text in found if re.search(r"[^\W\d]{2}", names.SHAPES.sub(" ", text))]
+
+
+class TestEveryMail:
+    def test_each_template_of_a_mail_to_customers_is_among_them(self) -> None:
+        assert letters.templates() - set(letters.STAFF) == set(letters.ACTS)
+
+    def test_each_says_everything_in_the_readers_language(
+        self, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        """Subject, text and HTML: nothing as in English, nothing in a word that is not ours."""
+        got = {
+            language: letters.sent(language, django_capture_on_commit_callbacks)
+            for language in ("en", *catalogues.LANGUAGES)
+        }
+
+        for name in letters.ACTS:
+            english = [line for message in got["en"][name] for line in lines(message)]
+            assert english, name
+            for language in catalogues.LANGUAGES:
+                said = [line for message in got[language][name] for line in lines(message)]
+                assert len(got[language][name]) == len(got["en"][name]), name
+                assert set(said) & set(english) == set(), (name, language)
+                assert [line for line in said if glossary.flaw(line, language=language)] == []
+                assert [line for line in said if test_pages.AMOUNT.search(line)] == []
+
+    @pytest.mark.parametrize("language", ["en", "de", "ru"])
+    def test_each_has_one_line_as_its_subject_and_ends_with_the_sites_address(
+        self, django_capture_on_commit_callbacks: Any, language: str
+    ) -> None:
+        found = letters.sent(language, django_capture_on_commit_callbacks)
+
+        for message in (each for many in found.values() for each in many):
+            assert message.subject.strip() == message.subject
+            assert "\n" not in message.subject
+            assert "\n\n\n" not in str(message.body).strip()
+            assert str(message.body).strip().splitlines()[-2] == "Tollgate"
 
 
 @pytest.fixture

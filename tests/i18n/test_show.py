@@ -86,6 +86,14 @@ class TestDates:
         with override("ru"):
             assert show.day(day) == "09.03.2026"
 
+    @pytest.mark.parametrize(
+        ("language", "shown"),
+        [("en", "November 2026"), ("de", "November 2026"), ("ru", "ноябрь 2026")],
+    )
+    def test_a_month_has_its_name_as_within_a_sentence(self, language: str, shown: str) -> None:
+        with override(language):
+            assert show.month("2026-11") == shown
+
     def test_machines_read_the_same_time_in_every_language(self) -> None:
         with override("ru"):
             assert show.iso(MOMENT) == "2026-03-09T07:05:01+00:00"
