@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
 from django.db import connection
+
+from billing import rankings
 
 
 class By(StrEnum):
@@ -92,11 +94,10 @@ class Rank:
 
 
 NARROWING = frozenset({By.MODEL, By.KEY, By.PROVIDER, By.ASSET, By.WORKSPACE})
-MEASURES = tuple(field.name for field in fields(Used))
+MEASURES = tuple(each.name for each in fields(Used))
 RANKS = ("requests", "spent")
 # PostgreSQL's number of a day less Python's.
 JULIAN_OF_ORDINAL = 1721425
-LONG_WEEKS = 3
 COUNTED = {
     "requests": "sign",
     "errors": "case when status is null or status >= 400 then sign else 0 end",
@@ -108,28 +109,6 @@ COUNTED = {
     "latencies": "case when latency_ms is null then 0 else sign end",
     "latency_ms": "sign * coalesce(latency_ms, 0)",
 }
-# Keys by the week, and the days that a range has more or less than its weeks.
-RANK = """
-select mark.through, grouped.*
-from billing_rollupmark mark
-left join (
-    select {keys}, sum(requests)::bigint as requests, sum(spent)::bigint as spent
-    from (
-        select {keys}, requests, spent from billing_usagekey
-        where week = any(%(weeks)s::date[]) and {where}
-        union all
-        select {keys}, requests, spent from billing_usageday
-        where day = any(%(more)s::date[]) and {where}
-        union all
-        select {keys}, -requests, -spent from billing_usageday
-        where day = any(%(less)s::date[]) and {where}
-        union all
-        select {keys}, sign, sign * charged * unit_nanos from billing_usageflow
-        where written >= %(through)s and day between %(first)s and %(last)s and {where}
-    ) row
-    group by {keys} having sum(requests) <> 0 {end}
-) grouped on true
-"""
 HOUR_OF_RECORD = "extract(hour from created_at at time zone 'UTC')::smallint"
 # Names of columns only; whatever comes from outside is a parameter.
 READ = """
@@ -201,12 +180,18 @@ def dearest(
     end = f"{beyond} order by {order} limit {int(count)}"
     statement = _statement(by=by, narrowed=narrowed, measures=RANKS, end=end)
     given: Mapping[str, Any] = narrowed
-    weeks = weeks_of(first, last)
-    # Of all workspaces there are fewer weeks than days with their models.
-    weekly = By.KEY in by or (not narrowed and len(weeks.whole) >= LONG_WEEKS)
-    if weekly and {*by, *narrowed} <= {By.KEY, By.WORKSPACE}:
-        given = {**narrowed, "weeks": weeks.whole, "more": weeks.more, "less": weeks.less}
-        statement = _ranking(by=by, narrowed=narrowed, end=end)
+    weeks = rankings.weeks_of(first, last)
+    if list(by) == [By.WORKSPACE] and not narrowed and after is None:
+        given = weeks.parameters
+        statement = rankings.OF_ALL.format(
+            look=rankings.FIRST_LOOK * count, last=count - 1, few=rankings.FEW, end=end
+        )
+    elif By.KEY in by and {*by, *narrowed} <= {By.KEY, By.WORKSPACE}:
+        if len(weeks.whole) >= rankings.LONG_WEEKS and By.WORKSPACE in {*by, *narrowed}:
+            weeks = rankings.bounds_of(first, last)
+        given = {**narrowed, **weeks.parameters}
+        sure = "spent + cut + %(after_0)s < 0" if after else "true"
+        statement = _ranking(by=by, narrowed=narrowed, sure=sure, count=count, end=end)
     rows = _read(statement, {**given, **place}, first=first, last=last)
     return [Rank(tuple(row[1:-2]), spent=row[-1], requests=row[-2]) for row in rows]
 
@@ -226,38 +211,6 @@ def _beyond(
     place = {f"after_{at}": value for at, value in enumerate(values)}
     right = ", ".join(f"%({name})s" for name in place)
     return f"and ({left}) {'>=' if including else '>'} ({right})", place
-
-
-@dataclass(frozen=True, slots=True)
-class Weeks:
-    """A range of days as whole weeks, by their Mondays, with days more and days less."""
-
-    whole: list[date]
-    more: list[date]
-    less: list[date]
-
-
-def weeks_of(first: date, last: date, *, today: date | None = None) -> Weeks:
-    """
-    A range as weeks; a week that is cut counts as whole where most of it is in the range.
-
-    Days to come are no part of what most is: nothing was used on them, so to take them away from
-    the week that goes on costs nothing.
-    """
-    now = today or datetime.now(UTC).date()
-    found = Weeks([], [], [])
-    for monday in range(first.toordinal() - first.weekday(), last.toordinal() + 1, 7):
-        # The calendar ends in the middle of a week.
-        end = min(monday + 7, date.max.toordinal() + 1)
-        days = [date.fromordinal(day) for day in range(monday, end)]
-        inside = [day for day in days if first <= day <= last]
-        past = [day for day in days if day <= now] or days
-        if 2 * sum(first <= day <= last for day in past) > len(past):
-            found.whole.append(days[0])
-            found.less.extend(day for day in days if day not in inside)
-        else:
-            found.more.extend(inside)
-    return found
 
 
 def total(*, first: date, last: date, workspace_id: int | None = None, **equal: Narrow) -> Used:
@@ -332,9 +285,18 @@ def _statement(
     )
 
 
-def _ranking(*, by: Sequence[By], narrowed: Iterable[str], end: str) -> str:
+def _ranking(*, by: Sequence[By], narrowed: Iterable[str], sure: str, count: int, end: str) -> str:
     where = " and ".join(f"{By(name)} = any(%({name})s)" for name in narrowed)
-    return RANK.format(keys=", ".join(by), where=where or "true", end=end)
+    return rankings.RANK.format(
+        keys=", ".join(by),
+        keys_of_candidate=", ".join(f"candidate.{name}" for name in by),
+        same=" and ".join(f"d.{name} = candidate.{name}" for name in by),
+        where=where or "true",
+        sure=sure,
+        last=int(count) - 1,
+        few=rankings.FEW,
+        end=end,
+    )
 
 
 def _table(names: Collection[By]) -> str:

@@ -163,6 +163,14 @@ begin
             first_byte_ms = t.first_byte_ms + excluded.first_byte_ms,
             latencies = t.latencies + excluded.latencies,
             latency_ms = t.latency_ms + excluded.latency_ms
+    ), places as (
+        insert into billing_usageplace as t
+        select workspace_id, sum(requests), sum(spent)
+        from delta
+        group by 1
+        on conflict (workspace_id) do update set
+            requests = t.requests + excluded.requests,
+            spent = t.spent + excluded.spent
     ), keys as (
         insert into billing_usagekey as t
         select workspace_id, day - (extract(isodow from day)::integer - 1), key_id, sum(requests),
@@ -232,6 +240,9 @@ begin
         sum(spent)
     from billing_usageday
     group by 1, 2, 3;
+    delete from billing_usageplace;
+    insert into billing_usageplace
+    select workspace_id, sum(requests), sum(spent) from billing_usageday group by 1;
     update billing_rollupmark set through = until, rolled_at = clock_timestamp();
     return counted;
 end $$;

@@ -77,6 +77,7 @@ def days() -> list[tuple[Any, ...]]:
     assert models() == without_keys()
     assert weeks() == weeks_of_days()
     assert totals() == without_workspaces()
+    assert places() == of_days_of_places()
     return from_days
 
 
@@ -113,6 +114,19 @@ def totals() -> list[tuple[Any, ...]]:
     """What the sums over all workspaces say."""
     keys = "day, model, provider, asset"
     return ask(f"select {keys}, {NAMES} from billing_usagetotal where requests > 0 order by {keys}")  # noqa: S608 - fixed texts
+
+
+def places() -> list[tuple[Any, ...]]:
+    """What the sums per workspace over all time say."""
+    return ask("select * from billing_usageplace where requests > 0 order by 1")
+
+
+def of_days_of_places() -> list[tuple[Any, ...]]:
+    """What the sums per day say, added up over all time."""
+    return ask(
+        "select workspace_id, sum(requests), sum(spent) from billing_usageday"
+        " group by 1 having sum(requests) > 0 order by 1"
+    )
 
 
 def without_workspaces() -> list[tuple[Any, ...]]:
@@ -311,6 +325,7 @@ class TestRebuild:
         run("update billing_usagemodel set spent = spent + 1")
         run("update billing_usagekey set spent = spent + 1")
         run("update billing_usagetotal set spent = spent + 1")
+        run("update billing_usageplace set spent = spent + 1")
         assert rollups.rebuild().rebuilt
         assert seen(one).spent == 70
         assert_exact()

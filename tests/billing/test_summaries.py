@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -77,37 +77,6 @@ class TestTotal:
 
         assert (total.requests, total.cost, total.mean_latency_ms) == (2, 20, 4)
         assert (total.mean_first_byte_ms, total.error_rate) == (None, 1.0)
-
-
-class TestWeeksOf:
-    @pytest.mark.parametrize("first", [date(2026, 2, 23) + timedelta(days=at) for at in range(7)])
-    @pytest.mark.parametrize("count", [1, 3, 4, 7, 8, 30])
-    def test_weeks_and_days_are_the_range(self, first: date, count: int) -> None:
-        last = first + timedelta(days=count - 1)
-        weeks = summaries.weeks_of(first, last)
-
-        whole = {day + timedelta(days=at) for day in weeks.whole for at in range(7)}
-        days = (whole - set(weeks.less)) | set(weeks.more)
-        assert days == {first + timedelta(days=at) for at in range(count)}
-        assert set(weeks.less) <= whole
-        assert not whole & set(weeks.more)
-        assert len(weeks.less) + len(weeks.more) <= 6
-        assert {day.weekday() for day in weeks.whole} <= {0}
-
-    @pytest.mark.parametrize("today", [date(2026, 2, 23) + timedelta(days=at) for at in range(7)])
-    def test_a_week_that_goes_on_is_read_as_one(self, today: date) -> None:
-        first = today - timedelta(days=29)
-        weeks = summaries.weeks_of(first, today, today=today)
-
-        whole = {day + timedelta(days=at) for day in weeks.whole for at in range(7)}
-        days = (whole - set(weeks.less)) | set(weeks.more)
-        assert days == {first + timedelta(days=at) for at in range(30)}
-        assert len([day for day in (*weeks.less, *weeks.more) if day <= today]) <= 3
-        assert weeks.whole[-1] == today - timedelta(days=today.weekday())
-
-    def test_the_ends_of_the_calendar_are_no_trouble(self) -> None:
-        assert summaries.weeks_of(date.max, date.max).more == [date.max]
-        assert summaries.weeks_of(date.min, date.min).more == [date.min]
 
 
 class TestDearest:
