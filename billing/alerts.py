@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from accounts import audit, versions, workspaces
 from accounts.actors import Actor
 from accounts.models import Workspace
+from billing import incidents
 from billing.models import Alert, AlertPreference
 from common import money
 
@@ -127,10 +128,30 @@ returning id
 """
 )
 
+# Late evidence counts on the day of its call, so the last week is looked at.
+LOST: Final = """
+select day::text || ' ' || asset, asset, sum(uncollected)::bigint
+from billing_usagetotal
+where day > (billing_now() at time zone 'UTC')::date - 7
+group by day, asset having sum(uncollected) > 0
+"""
+
 
 def due() -> list[Alert]:
     """Raise what has come up since the last time, each once; return what is new."""
     return _raise(CAPS, {}) + _low_balances()
+
+
+def watch_losses() -> None:
+    """Tell operators of what calls cost beyond what could be charged, once a day and asset."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOST)
+        lost = cursor.fetchall()
+    kind = Alert.Kind.USAGE_UNCOLLECTED
+    for subject, asset, units in lost:
+        so_far = money.usd(units) if asset == "USD" else str(units)
+        incidents.begin(kind=kind, subject=subject, facts={"asset": asset, "so_far": so_far})
+    incidents.end_others(kind=kind, subjects={subject for subject, _, _ in lost})
 
 
 def low_balance_nanos(*, workspace: Workspace) -> int:

@@ -28,6 +28,7 @@ class Alert(models.Model):
         BALANCE_LOW = "balance.low"
         LEDGER_VIOLATION = "ledger.violation"
         SETTLEMENT_REFUSED = "settlement.refused"
+        USAGE_UNCOLLECTED = "usage.uncollected"
         SPOOL_TROUBLE = "spool.trouble"
         PROVIDER_DRIFT = "provider.drift"
         PROVIDER_UNAVAILABLE = "provider.unavailable"

@@ -96,6 +96,7 @@ def roll_up() -> None:
 def send_alerts() -> None:
     """Raise what people have to know, then send what was not sent yet."""
     raised = alerts.due()
+    alerts.watch_losses()
     sent = notices.deliver()
     if raised or sent:
         log.info("Alerts", raised=len(raised), sent=sent)

@@ -11,7 +11,8 @@ from django.db import connection, connections
 from accounts import workspaces
 from billing import alerts, grants
 from billing.models import Alert
-from tests.billing.bank import Customer, bill, customer, set_clock, settle
+from tests.billing.bank import Customer, bill, customer, revise, set_clock, settle
+from tests.billing.test_rollups import catch_up
 
 pytestmark = pytest.mark.django_db
 
@@ -237,6 +238,34 @@ class TestDue:
         with connection.cursor() as cursor:
             cursor.execute("select count(distinct workspace_id) from billing_alert")
             assert cursor.fetchone() == (5,)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestWatchLosses:
+    def test_operators_are_told_once_until_nothing_of_it_is_left(self) -> None:
+        one = customer(usd=1000, tokens=9)
+        one.use(10)
+        catch_up()
+        alerts.watch_losses()
+        assert not Alert.objects.exists()
+
+        one.use(90, want=50, source="count", reason="swept")
+        one.use(10**7, want=1, tokens=True)
+        catch_up()
+        for _ in range(2):
+            alerts.watch_losses()
+        found = {alert.subject[11:]: alert for alert in Alert.objects.all()}
+        assert {name: alert.facts["so_far"] for name, alert in found.items()} == {
+            "USD": "0.00000004", "TOK": "3",
+        }  # fmt: skip
+        assert {alert.kind for alert in found.values()} == {"usage.uncollected"}
+
+        call = one.usage()[1]
+        revise(bill(str(call.id), 50, day=call.day.isoformat(), reason=""))
+        catch_up()
+        alerts.watch_losses()
+        still = Alert.objects.filter(closed_at=None).values_list("subject", flat=True)
+        assert [subject[11:] for subject in still] == ["TOK"]
 
 
 def pay(one: Customer, nanos: int) -> None:
