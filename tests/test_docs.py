@@ -25,6 +25,7 @@ CALLS = "tests/journeys/test_documented_calls.py::test_every_call_that_is_writte
 # Which test runs the lines of each page's blocks of shell that begin like this.
 EXERCISED = {
     ("README.md", "make run"): "tests/journeys/test_make_run.py::product",
+    ("README.md", "KEY="): CALLS,
     ("README.md", "curl "): CALLS,
     ("README.md", ".venv/bin/python manage.py load_catalogue"): (
         "tests/proxy/test_commands.py::test_it_loads_and_says_what_it_did"

@@ -8,13 +8,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from accounts import keys
 from accounts.models import ApiKey, Workspace
+from embedded import demo as newcomer
 from proxy import demo
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.sandbox import TOKEN, SandboxServer
@@ -25,8 +27,9 @@ PAGES = ("README.md", "docs/quickstart.md", "docs/disconnects.md", "docs/api.md"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A gateway that sells the sandbox's models, and keys for it."""
+    """A gateway that sells the sandbox's models, keys for it, and the folder to stand in."""
 
+    folder: Path
     url: str
     key: str
     management_key: str
@@ -41,7 +44,13 @@ class Place:
             "PATH": os.environ["PATH"],
         }
         done = subprocess.run(
-            command, env=names, capture_output=True, text=True, check=False, timeout=60
+            command,
+            cwd=self.folder,
+            env=names,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -69,7 +78,13 @@ def place(transactional_db: None, tmp_path: Path) -> Iterator[Place]:
             scopes=["keys:manage", "keys:read"],
         )
         with GatewayServer() as gateway:
-            yield Place(gateway.url, seeded.api_key, management)
+            (tmp_path / "var").mkdir()
+            newcomer.write(
+                path=tmp_path / "var" / "demo.json",
+                base_url=gateway.url,
+                seeded=msgspec.to_builtins(seeded),
+            )
+            yield Place(tmp_path, gateway.url, seeded.api_key, management)
 
 
 def blocks(page: str, *languages: str) -> list[str]:
@@ -100,7 +115,7 @@ def test_every_call_that_is_written_works(place: Place) -> None:
     head = place.run("/bin/sh", "-c", place.here(chat))
     found = re.search(r"x-request-id: (\S+)", head)
     assert found is not None, head
-    known = Place(place.url, place.key, place.management_key, found[1])
+    known = replace(place, request_id=found[1])
 
     assert {page: called(page, known) for page in PAGES} == {
         "README.md": 2,
