@@ -11,7 +11,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from common import money
+from common import ids, money
 
 if TYPE_CHECKING:
     RowAdmin = admin.ModelAdmin[Any]
@@ -71,6 +71,13 @@ class ReadOnlyAdmin(RowAdmin):
     # Counting millions of rows for a page of a hundred is not worth it.
     show_full_result_count = False
     paginator = BoundedPaginator
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        """Find a call by its id also as its caller was told it: ``req_…``, ``chatcmpl-…``."""
+        told = ids.parse_request(search_term.strip())
+        return super().get_search_results(request, queryset, str(told or search_term))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody adds money here."""
