@@ -80,6 +80,8 @@ class Endpoint:
     def __init__(self, chain: FakeChain) -> None:
         self.faults = Faults()
         self.asked: list[str] = []
+        # Where it has any, only addresses with one of these keys are answered.
+        self.keys = set[str]()
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -95,14 +97,21 @@ class Endpoint:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/secret-path"
+        self.url = self.address("secret-path")
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
+    def address(self, key: str) -> str:
+        """Where somebody asks who has this key."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/{key}"
+
     def serve(self, handler: BaseHTTPRequestHandler, chain: FakeChain, body: Json) -> None:
         """Answer one POST."""
-        if self.faults.fail is not None:
-            answer: Json = {"jsonrpc": "2.0", "error": {"code": -32005, "message": "limit"}}
+        if self.keys and handler.path.removeprefix("/") not in self.keys:
+            answer: Json = {"jsonrpc": "2.0", "error": {"code": -32600, "message": "no such key"}}
+            status = 401
+        elif self.faults.fail is not None:
+            answer = {"jsonrpc": "2.0", "error": {"code": -32005, "message": "limit"}}
             status = self.faults.fail
         else:
             status = 200

@@ -25,6 +25,10 @@ OPEN = {
 UNDER_LOAD = "ops/test_rotation.py", "test_pepper_and_encryption_key_are_replaced_under_load"
 SERVERS = "ops/test_rotation_servers.py", "test_no_call_and_nobody_who_is_signed_in_notices"
 STRIPE = "billing/stripe/test_rotation.py", "test_no_payment_and_no_event_is_lost"
+CHAIN = (
+    "ops/test_rotation_outside.py",
+    "test_no_deposit_is_lost_or_booked_twice_when_endpoints_and_wallet_are_replaced",
+)
 WEBHOOK = "journeys/test_webhooks.py", "_another_secret_takes_over"
 # Each row of SECURITY.md, and where it is done while the product is at work.
 ROTATED = {
@@ -34,21 +38,15 @@ ROTATED = {
     "PostgreSQL's password, in `DATABASE_URL`": SERVERS,
     "Redis's password, in `REDIS_URL`": SERVERS,
     "the mail server's password, in `EMAIL_URL`": (
-        "billing/test_notices.py",
-        "test_a_mail_server_that_is_away_is_tried_again_for_the_others",
+        "ops/test_rotation_outside.py",
+        "test_no_mail_is_lost_or_sent_twice_when_the_mail_servers_password_is_replaced",
     ),
     "a provider's API key": SERVERS,
     "`STRIPE_SECRET_KEY`": STRIPE,
     "`STRIPE_WEBHOOK_SECRETS`": STRIPE,
     "the secret of a customer's webhook": WEBHOOK,
-    "a wallet's xpub": (
-        "billing/chains/test_wallets.py",
-        "test_nothing_changes_before_a_second_person_approves",
-    ),
-    "an endpoint of a chain, in `CHAIN_RPC_<number>`": (
-        "billing/chains/test_watcher.py",
-        "test_an_endpoint_that_is_away_only_delays",
-    ),
+    "a wallet's xpub": CHAIN,
+    "an endpoint of a chain, in `CHAIN_RPC_<number>`": CHAIN,
     "`SANDBOX_TOKEN`": SERVERS,
 }
 # Each sealed column: the row that says how what is in it is replaced, or whose it is and for how
