@@ -90,7 +90,7 @@ def main() -> list[dict[str, Any]]:
         "month_ago_end": f"{datetime.now(UTC) - timedelta(days=29):%Y-%m-%dT%H:%M:%SZ}",
     }
     rows = [row for path in LISTS for row in of_list(client, BASE + path.format(**names))]
-    shown = pages.of_person(place.personal_of, pages.PAGES)
+    shown = pages.of_person(place.personal_of, pages.PAGES) + pages.of_staff()
     return rows + [row | {"kind": "page", "path": row["page"]} for row in shown]
 
 

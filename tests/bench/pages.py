@@ -43,6 +43,11 @@ PAGES = (
     "/models",
     "/status",
 )
+# Sums over all customers.
+STAFF_PAGES = (
+    "/admin/billing/usage/earnings/",
+    "/admin/billing/usage/earnings/?days=90",
+)
 
 
 class Stopwatch:
@@ -74,7 +79,18 @@ def main() -> list[dict[str, Any]]:
         row | {"whose": whose}
         for whose, place in (("the largest customer", 0), ("a median customer", count // 2))
         for row in of_person(meters[place].key.user, PAGES)
-    ]
+    ] + [row | {"whose": "staff"} for row in of_staff()]
+
+
+def of_staff() -> list[dict[str, Any]]:
+    """Time pages of the admin site."""
+    from django.test import Client
+
+    from tests import staffing
+
+    root = staffing.member("root@example.com", superuser=True)
+    client = staffing.sign_in(Client(HTTP_HOST="127.0.0.1"), root)
+    return [timed(client, path, {}) for path in STAFF_PAGES]
 
 
 def of_person(person: Any, paths: tuple[str, ...]) -> list[dict[str, Any]]:
