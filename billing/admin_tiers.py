@@ -1,4 +1,4 @@
-"""Tiers in the admin site: the standing of workspaces, in dollars, changed with a reason."""
+"""Tiers and packages of tokens in the admin site: in dollars, changed with a reason."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from accounts.models import Tier
 from billing.adminforms import ReasonedAdmin, ReasonedForm, facts
 from billing.forms import UsdField
+from billing.models import TokenPackage
 from common import money
 
 LIMITS: Final = {
@@ -71,6 +72,25 @@ class TierForm(ReasonedForm):
         """Let a second one be marked: the page takes the mark from the first."""
         known: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]  # private
         return {*known, "is_default"}
+
+
+class PackageForm(ReasonedForm):
+    """A package of tokens, its price in dollars."""
+
+    price_nanos = _usd("Price, USD", required=True, help_text="E.g. 10 or 9.90, for all of it.")
+
+    class Meta:
+        model = TokenPackage
+        fields = (
+            "slug", "name", "tokens", "price_nanos", "bonus_tokens", "bonus_days", "enabled",
+        )  # fmt: skip
+
+    def clean_price_nanos(self) -> int:
+        """Refuse to give it away: a present is a grant."""
+        price: int = self.cleaned_data["price_nanos"]
+        if price == 0:
+            raise forms.ValidationError("Write more than nothing: what is free is a grant.")
+        return price
 
 
 def _passes(begin: int | None, most: int | None) -> bool:

@@ -60,18 +60,20 @@ class TestReadOnlyAdmin:
 class TestTokenPackageAdmin:
     def test_an_operator_sells_a_package(self, staff: Client) -> None:
         form = {
-            "slug": "starter", "name": "Starter", "tokens": "400", "price_nanos": "1000000000",
+            "slug": "starter", "name": "Starter", "tokens": "400", "price_nanos": "9.90",
             "bonus_tokens": "0", "bonus_days": "", "enabled": "on", "reason": "A new offer",
         }  # fmt: skip
         staff.post(reverse("admin:billing_tokenpackage_add"), form)
         [package] = packages.listed()
-        assert (package.slug, package.tokens, package.price_nanos) == ("starter", 400, 10**9)
+        assert (package.slug, package.tokens, package.price_nanos) == ("starter", 400, 9_900_000_000)
         page = staff.get(reverse("admin:billing_tokenpackage_changelist"))
-        assert "1.00" in page.content.decode()
+        assert "9.90" in page.content.decode()
 
     def test_nothing_is_sold_for_nothing(self, staff: Client) -> None:
-        form = {"slug": "gift", "name": "Gift", "tokens": "400", "price_nanos": "0"}
-        staff.post(reverse("admin:billing_tokenpackage_add"), form)
+        form = {"slug": "gift", "name": "Gift", "tokens": "400", "price_nanos": "0",
+                "bonus_tokens": "0", "enabled": "on", "reason": "A present"}  # fmt: skip
+        page = staff.post(reverse("admin:billing_tokenpackage_add"), form)
+        assert "what is free is a grant" in page.content.decode()
         assert packages.listed() == []
 
 
