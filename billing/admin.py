@@ -259,6 +259,7 @@ class TokenPackageAdmin(ReasonedAdmin):
     """What tokens cost; past purchases keep their own terms."""
 
     noun = "package"
+    form = admin_tiers.PackageForm
     list_display = (
         "slug", "name", "tokens", "bonus_tokens", "bonus_days", "price_usd", "enabled",
     )  # fmt: skip
