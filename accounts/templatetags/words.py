@@ -30,6 +30,7 @@ WORDS: Final = {
     # Lines of the ledger
     "usage": _("calls"),
     "top_up": _("top-up"),
+    "top-up": _("top-up"),
     "credit": _("credit"),
     "grant": _("granted credit"),
     "grant.expired": _("granted credit expired"),
@@ -55,6 +56,8 @@ WORDS: Final = {
     "chat": _("chat"),
     "embedding": _("embedding"),
     "image": _("image"),
+    # What goes in and out of them
+    "text": _("text"),
     "logs": _("logs"),
     "transactions": _("ledger"),
     "audit_events": _("audit log"),

@@ -65,6 +65,8 @@ WRONG: Final = frozenset(
         "Started At",
         "Last seen at",
         "Use your password",
+        "Sign In",
+        "Alternative options",
         "Unknown Account",
         "Removed email address %(email)s.",
         "Re-send Verification",
