@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -209,3 +212,56 @@ class TestFreeze:
         ledger.freeze(workspace_id=one.workspace.pk)
         assert verdicts(settle(bill(hold, 60))) == ["ok"]
         assert verdicts(admit(one.ask(1))) == ["frozen"]
+
+
+ROOT = Path(ledger.__file__).resolve().parents[1]
+COUNTERS = {"credits_posted", "debits_posted", "debits_pending", "day_used", "month_used", "spent"}
+WRITING = re.compile(
+    r"\b(?:insert\s+into|update|delete\s+from|truncate)\s+"
+    r"billing_(?:account|transfer|keymeter|hold|usage)\b"
+)
+# A worker takes over a hold that waited for one: whose it is and its time, no amount.
+TAKES_OVER = {"proxy/generations.py"}
+
+
+def writes_of_money(source: str) -> list[str]:
+    """Return what in a program writes money past the functions in SQL."""
+    found = WRITING.findall(source.lower())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found += {node.attr} & COUNTERS
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            # Of update(), create() and the like; annotate() and aggregate() name what they read.
+            if node.func.attr not in ("annotate", "aggregate"):
+                found += {each.arg or "" for each in node.keywords} & (COUNTERS - {"spent"})
+    return found
+
+
+class TestOneWriter:
+    def test_nothing_but_the_functions_in_sql_writes_money(self) -> None:
+        programs = [
+            path
+            for room in ("accounts", "billing", "proxy", "platform")
+            for path in (ROOT / room).rglob("*.py")
+            if "migrations" not in path.parts
+        ]
+        found = {
+            str(path.relative_to(ROOT)): written
+            for path in programs
+            if (written := writes_of_money(path.read_text("utf-8")))
+        }
+        assert set(found) == TAKES_OVER, found
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "Account.objects.filter(pk=1).update(debits_posted=F('debits_posted') + 1)",
+            "Account.objects.create(credits_posted=5)",
+            "home.debits_pending += 5",
+            "meter.spent = 0",
+            'STATEMENT = """\nUPDATE billing_account SET floor = 0"""',
+            "cursor.execute('insert into billing_transfer values (1)')",
+        ],
+    )
+    def test_what_would_is_found(self, source: str) -> None:
+        assert writes_of_money(source)
