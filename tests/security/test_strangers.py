@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import time
 
 import pytest
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from django.core import mail
 from django.test import Client
 from pytest_django import Settings
@@ -109,6 +111,21 @@ class TestPeople:
         assert [answer.status_code for answer in answers[-2:]] == [429, 429]
         other.post("/accounts/password/reset/", {"email": "n22@example.com"})
         assert len(mail.outbox) == 21
+
+    def test_digits_of_a_second_factor_are_not_tried_one_after_the_other(self) -> None:
+        user = signup.register(email="a@example.com", password="a-long-pass-word", verified=True)
+        secret = str(generate_totp_secret())
+        TOTP.activate(user, secret)
+        client = Client()
+        client.post("/login", {"login": "a@example.com", "password": "a-long-pass-word"})
+        now = int(time.time()) // 30
+        right = {str(format_hotp_value(hotp_value(secret, now + step))) for step in range(-2, 4)}
+        wrong = [f"{number:06d}" for number in range(40) if f"{number:06d}" not in right]
+        for digits in wrong[:12]:
+            client.post("/accounts/2fa/authenticate/", {"code": digits})
+        for digits in right:
+            client.post("/accounts/2fa/authenticate/", {"code": digits})
+        assert "_auth_user_id" not in client.session
 
 
 class TestInvitations:
