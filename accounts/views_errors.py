@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.urls import Resolver404, resolve
 from django.views.decorators.csrf import csrf_exempt
@@ -118,5 +119,8 @@ def _view(document: str) -> str:
 
 def _page(request: HttpRequest, template: str, *, status: int, exception: str = "") -> HttpResponse:
     # Without `request=`, no context processor runs: the page needs no database, no session.
-    context = {"request": request, "exception": exception}
+    context: dict[str, Any] = {"request": request, "exception": exception}
+    if getattr(request, "impersonation", None) is not None:
+        # Here too there is the button that ends it.
+        context["csrf_token"] = get_token(request)
     return HttpResponse(render_to_string(template, context), status=status)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -225,6 +226,13 @@ class TestIsOpen:
                 assert b'data-testid="impersonation-stop"' in page, name
                 assert anna.email.encode() in page, name
         assert shown >= {"overview", "usage", "logs", "key", "billing", "limits", "team", "landing"}
+
+    def test_so_has_what_is_shut(self, desk: Client, carl: User) -> None:
+        look(desk, carl)
+        shut = desk.get(reverse("playground")).content.decode()
+        assert "Not while you look as a customer" in shut
+        assert 'data-testid="impersonation-stop"' in shut
+        assert re.search(r'name="csrfmiddlewaretoken" value="\w{64}"', shut)
 
 
 class TestWrites:
