@@ -20,7 +20,7 @@ from embedded import redis as embedded_redis
 from embedded.program import Child, Program, signal_group, start
 
 ROOT = Path(__file__).resolve().parents[2]
-UP_WITHIN_S = 40.0
+UP_WITHIN_S = 60.0
 GATEWAYS = 2
 
 
@@ -66,7 +66,7 @@ class Stores:
     def database_answers(self) -> bool:
         """Whether PostgreSQL takes a connection and answers a question."""
         try:
-            with psycopg.connect(self.database_url, connect_timeout=2) as connection:
+            with psycopg.connect(self.database_url, connect_timeout=5) as connection:
                 connection.execute("select 1")
         except psycopg.Error:
             return False
@@ -229,7 +229,7 @@ class Gateway(Process):
         """Have it kill itself at a point, and wait until it has."""
         deaths = self.deaths
         self.point.write_text(point)
-        until(lambda: self.deaths > deaths, what=f"a death at {point}", within_s=15)
+        until(lambda: self.deaths > deaths, what=f"a death at {point}")
 
 
 class Worker(Process):

@@ -248,7 +248,7 @@ class Run:
         until(lambda: all(gateway.answers() for gateway in scene.gateways), what="quiet gateways")
         until(lambda: all(r.ended for r in self.providers.records), what="quiet providers")
         disks = [settings.SPOOL_DIR, *(gateway.spool for gateway in scene.gateways)]
-        until(lambda: not any(map(spool.files, disks)), what="empty spools", within_s=15)
+        until(lambda: not any(map(spool.files, disks)), what="empty spools")
         for _ in range(20):
             keeping.tidy()
             if not Generation.objects.filter(status="pending").exists():

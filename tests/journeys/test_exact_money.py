@@ -190,6 +190,7 @@ class TestADisabledKey:
             httpx.Client(
                 base_url=each.url,
                 headers={"authorization": f"Bearer {shop.secret}"},
+                timeout=60,
                 trust_env=False,
             )
             for each in gateways

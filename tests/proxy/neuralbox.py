@@ -62,7 +62,7 @@ def status(client: httpx.Client, generation_id: str) -> httpx.Response:
     return client.get(f"{URL}/status", params={"id": generation_id})
 
 
-def ended(client: httpx.Client, generation_id: str, *, within_s: float = 20) -> dict[str, Any]:
+def ended(client: httpx.Client, generation_id: str, *, within_s: float = 60) -> dict[str, Any]:
     """Return a generation once it is not pending any more."""
     deadline = time.monotonic() + within_s
     while (told := status(client, generation_id).json())["status"] == "pending":

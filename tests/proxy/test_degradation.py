@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.fakes.worker import WorkerProcess
 from tests.proxy.conftest import AddModel, Shop, hello, make_provider
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 EXACT = 16_000
 
 
@@ -104,7 +105,7 @@ def call(
         f"{gateway.url}/v1/chat/completions",
         json=hello(model),
         headers={"authorization": f"Bearer {shop.secret}"},
-        timeout=20,
+        timeout=60,
         trust_env=False,
     )
 
@@ -113,14 +114,14 @@ def cut_in_flight(
     gateway: GatewayServer | GatewayProcess, shop: Shop, upstream: FakeUpstream, database: Relay
 ) -> httpx.Response:
     """Make a call whose settlement finds the database gone."""
-    upstream.script([fake.Pause(0.5), *fake.completion()])
-    answers: list[httpx.Response] = []
-    thread = threading.Thread(target=lambda: answers.append(call(gateway, shop)))
-    thread.start()
-    upstream.wait_for_calls(len(upstream.calls) or 1)
-    database.cut()
-    thread.join()
-    return answers[0]
+    gone = threading.Event()
+    upstream.script([fake.Gate(gone), *fake.completion()])
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call, gateway, shop)
+        upstream.wait_for_calls(1)
+        database.cut()
+        gone.set()
+        return answer.result()
 
 
 def sweep_elsewhere(tmp_path: Path, gateway: GatewayServer, **counted: int) -> None:
@@ -166,7 +167,7 @@ class TestRedis:
         call(gateway, shop)
         cache.stall()
 
-        with httpx.Client(timeout=3, trust_env=False) as client:
+        with httpx.Client(timeout=10, trust_env=False) as client:
             for _ in range(3):
                 headers = {"authorization": f"Bearer {shop.secret}"}
                 url = f"{gateway.url}/v1/chat/completions"
@@ -262,14 +263,14 @@ class TestACallInFlightWithoutPostgres:
         upstream: FakeUpstream,
         folder: Path,
     ) -> None:
-        upstream.script([fake.Pause(0.5), *fake.completion()])
-        with GatewayServer() as gateway:
-            thread = threading.Thread(target=call, args=(gateway, shop))
-            thread.start()
+        gone = threading.Event()
+        upstream.script([fake.Gate(gone), *fake.completion()])
+        with GatewayServer() as gateway, ThreadPoolExecutor(1) as pool:
+            pool.submit(call, gateway, shop)
             upstream.wait_for_calls(1)
             database.cut()
+            gone.set()
             upstream.wait_for_calls(1, ended=True)
-        thread.join()
         assert len(spool.kept_ids(folder)) == 1
 
     def test_longer_than_its_hold_lives_is_left_alone_by_a_sweep_that_sees_the_spool(
@@ -364,6 +365,7 @@ class TestACallInFlightWithoutPostgres:
         credits = httpx.get(
             f"{gateway.url}/v1/credits",
             headers={"authorization": f"Bearer {shop.secret}"},
+            timeout=60,
             trust_env=False,
         )
         assert credits.json()["data"]["total_usage"] == 0.000016
@@ -424,7 +426,9 @@ class TestCelery:
         left.hold(100)
         with GatewayServer() as gateway:
             assert call(gateway, shop).status_code == 200
-            assert httpx.get(f"{gateway.url}/readyz", trust_env=False).status_code == 200
+            assert (
+                httpx.get(f"{gateway.url}/readyz", timeout=30, trust_env=False).status_code == 200
+            )
         assert [row.charged for row in shop.usage] == [EXACT]
         assert left.balance().held == 100
 

@@ -15,7 +15,7 @@ class TestTheGateway:
         self, gateway: GatewayServer, shop: Shop
     ) -> None:
         secrets = {scope: shop.new_key(scopes=[scope])[1] for scope in sorted(ALL)}
-        with httpx.Client(base_url=gateway.url, trust_env=False) as client:
+        with httpx.Client(base_url=gateway.url, timeout=60, trust_env=False) as client:
             for (method, path), needed in GATEWAY.items():
                 if method != "POST":
                     continue

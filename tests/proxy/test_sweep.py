@@ -139,7 +139,7 @@ def call(
         "x-request-id": ids.form("chatcmpl-", request_id),
     }
     url = f"{sandbox.url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=request, headers=headers) as response:
+    with httpx.stream("POST", url, json=request, headers=headers, timeout=60) as response:
         seen = -1
         for line in response.iter_lines():
             seen += '"content"' in line

@@ -163,7 +163,7 @@ def test_neither_host_nor_spelling_of_a_path_opens_a_door(
         address, port = gateway.url.removeprefix("http://").split(":")
         for path in ("/v1/models", *paths):
             for host in hosts:
-                with socket.create_connection((address, int(port)), timeout=5) as connection:
+                with socket.create_connection((address, int(port)), timeout=30) as connection:
                     request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
                     connection.sendall(request.encode())
                     answer = connection.recv(65536).decode("latin-1")

@@ -33,6 +33,8 @@ from tests.proxy.conftest import (  # noqa: F401 - fixtures
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WAIT_S = 30.0
+# How long the server waits for a request: as long as a whole one takes on a slow machine.
+PATIENCE_S = 10.0
 CHAT = "/v1/chat/completions"
 BODY = b'{"model": "test/tokens", "messages": [{"role": "user", "content": "Hi"}]}'
 MEGABYTE = 1024 * 1024
@@ -114,9 +116,16 @@ def wire(
     settings: Settings,
 ) -> Iterator[Wire]:
     ApiKey.objects.update(rpm=10_000)
-    settings.HEAD_TIMEOUT_S = settings.BODY_TIMEOUT_S = 0.5
+    settings.HEAD_TIMEOUT_S = settings.BODY_TIMEOUT_S = PATIENCE_S
     with GatewayServer() as server:
         yield Wire(server.url, shop.secret)
+
+
+@pytest.fixture
+def hasty(wire: Wire, settings: Settings) -> Wire:
+    """The server when it soon gives up."""
+    settings.HEAD_TIMEOUT_S = settings.BODY_TIMEOUT_S = 0.5
+    return wire
 
 
 class TestFraming:
@@ -260,15 +269,15 @@ class TestSizes:
 
 
 class TestSlowness:
-    def test_a_slow_body_is_408(self, wire: Wire) -> None:
+    def test_a_slow_body_is_408(self, hasty: Wire) -> None:
         for path in (CHAT, "/login"):
-            with wire.connect() as connection:
-                connection.sendall(wire.head("content-length: 100", path=path) + b"{")
+            with hasty.connect() as connection:
+                connection.sendall(hasty.head("content-length: 100", path=path) + b"{")
                 assert statuses(everything(connection)) == [408], path
 
-    def test_a_body_that_drips_is_408_all_the_same(self, wire: Wire) -> None:
-        with wire.connect() as connection:
-            connection.sendall(wire.head("content-length: 1000000"))
+    def test_a_body_that_drips_is_408_all_the_same(self, hasty: Wire) -> None:
+        with hasty.connect() as connection:
+            connection.sendall(hasty.head("content-length: 1000000"))
             answer = b""
             connection.settimeout(0.05)
             began = time.monotonic()
@@ -282,16 +291,16 @@ class TestSlowness:
                     break
         assert statuses(answer) == [408]
 
-    def test_headers_that_never_end_are_given_up(self, wire: Wire) -> None:
+    def test_headers_that_never_end_are_given_up(self, hasty: Wire) -> None:
         for begun in (b"", b"GET / HTTP/1.1\r\n", b"POST /v1/chat/completions HTTP/1.1\r\nhost: x"):
-            with wire.connect() as connection:
+            with hasty.connect() as connection:
                 connection.sendall(begun)
                 answer = everything(connection)
                 assert statuses(answer) == ([408] if begun else []), begun
                 assert not begun or is_told(answer), answer
 
-    def test_headers_that_drip_are_given_up(self, wire: Wire) -> None:
-        with wire.connect() as connection:
+    def test_headers_that_drip_are_given_up(self, hasty: Wire) -> None:
+        with hasty.connect() as connection:
             connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n")
             connection.settimeout(0.05)
             began, closed = time.monotonic(), False
@@ -305,7 +314,10 @@ class TestSlowness:
                     closed = True
         assert closed
 
-    def test_many_connections_that_say_nothing_keep_nobody_out(self, wire: Wire) -> None:
+    def test_many_connections_that_say_nothing_keep_nobody_out(
+        self, wire: Wire, settings: Settings
+    ) -> None:
+        settings.HEAD_TIMEOUT_S = 3.0
         idle = [wire.connect() for _ in range(300)]
         try:
             for each in idle[::2]:
@@ -363,7 +375,7 @@ class TestCrowd:
     def test_far_above_it_they_are_closed_without_a_word(
         self, wire: Wire, settings: Settings
     ) -> None:
-        settings.CLIENT_CONNECTIONS = 0
+        settings.CLIENT_CONNECTIONS, settings.HEAD_TIMEOUT_S = 0, 3.0
         extra = [wire.connect() for _ in range(ANSWERED_MORE)]
         until(lambda: counted("connections") >= ANSWERED_MORE)
         assert wire.send(wire.get("/livez")) == b""

@@ -35,7 +35,7 @@ class TestTheFile:
         call_command("gateway_openapi", check=True)
 
     def test_is_public(self, gateway: GatewayServer) -> None:
-        response = httpx.get(f"{gateway.url}/openapi/gateway.json", trust_env=False)
+        response = httpx.get(f"{gateway.url}/openapi/gateway.json", timeout=60, trust_env=False)
 
         assert response.status_code == 200
         assert response.headers["content-type"] == "application/json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -71,6 +72,11 @@ def slowly(call: fake.Call) -> fake.Reply:
     return [fake.Pause(0.3), *answered(call)]
 
 
+def held_until(opened: threading.Event) -> fake.Script:
+    """Answer once it is opened."""
+    return lambda call: [fake.Gate(opened), *answered(call)]
+
+
 @pytest.fixture
 def models(shop: Shop, sell: Sell, upstream: FakeUpstream) -> None:
     grants.grant(workspace=shop.workspace, asset="TOK", amount=300, reason="test")
@@ -127,12 +133,16 @@ class TestEveryEndpoint:
     def test_asks_to_wait_for_one_in_flight(
         self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
     ) -> None:
-        upstream.script(slowly)
         with ThreadPoolExecutor(1) as threads:
             for n, path in enumerate(PAID, start=1):
+                asked = threading.Event()
+                upstream.script(held_until(asked))
                 first = threads.submit(post, client, path)
-                upstream.wait_for_calls(n)
-                again = post(client, path)
+                try:
+                    upstream.wait_for_calls(n)
+                    again = post(client, path)
+                finally:
+                    asked.set()
 
                 assert told(again) == (409, "idempotency_in_progress"), path
                 assert int(again.headers["retry-after-ms"]) > 0
@@ -181,7 +191,8 @@ class TestTwoProcesses:
 
         def ask(url: str) -> httpx.Response:
             headers = {"authorization": f"Bearer {key}", **key_of(CHAT)}
-            return httpx.post(f"{url}{CHAT}", json=hello(), headers=headers, trust_env=False)
+            terms: dict[str, Any] = {"timeout": 60, "trust_env": False}
+            return httpx.post(f"{url}{CHAT}", json=hello(), headers=headers, **terms)
 
         with GatewayProcess() as other, ThreadPoolExecutor(20) as threads:
             answers = list(threads.map(ask, [gateway.url, other.url] * 10))
