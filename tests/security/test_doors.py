@@ -11,6 +11,8 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from accounts import signup
+
 # What anybody may open: the front, the documentation, prices, signing up and in.
 OPEN = {
     *("/", "/login", "/signup", "/models", "/models.json", "/pricing", "/status", "/readyz"),
@@ -21,8 +23,12 @@ OPEN = {
     *("/accounts/login/", "/accounts/logout/", "/accounts/signup/", "/accounts/inactive/"),
     *("/accounts/confirm-email/", "/accounts/password/reset/", "/accounts/login/code/confirm/"),
     *("/accounts/password/reset/done/", "/accounts/password/reset/key/done/"),
+    # With the secret of a link in a mail.
+    *("/accounts/confirm-email/x/", "/accounts/password/reset/key/x-x/"),
     *("/accounts/2fa/authenticate/", "/accounts/2fa/webauthn/login/"),
 }
+# What needs no token of a form: a key or a signature says who sends it, or nothing is changed.
+FROM_ELSEWHERE = {"/webhooks/stripe", "/csp-report"}
 FILLED = {"int": "1", "uuid": "00000000-0000-0000-0000-000000000000", "key": "key_x"}
 
 
@@ -38,8 +44,8 @@ def addresses(patterns: Sequence[Any], prefix: str = "") -> Iterator[str]:
 
 def filled(text: str) -> str:
     """An address in place of a pattern."""
-    text = re.sub(r"<(?:(\w+):)?\w+>", lambda found: FILLED.get(found[1] or "", "x"), text)
     text = re.sub(r"\(\?P<\w+>[^()]*(?:\([^()]*\)[^()]*)*\)", "x", text)
+    text = re.sub(r"<(?:(\w+):)?\w+>", lambda found: FILLED.get(found[1] or "", "x"), text)
     return re.sub(r"\(\?:[^()]*\)\??|[\^$\\]|/\?$", "", text)
 
 
@@ -61,6 +67,21 @@ def test_whoever_is_not_signed_in_gets_no_further_than_the_door() -> None:
                 continue
             opened.add(address)
     assert opened - OPEN == set(), "open to everybody and not on the list"
+
+
+@pytest.mark.django_db
+def test_no_form_is_taken_from_another_site() -> None:
+    user = signup.register(email="a@example.com", password="a-long-pass-word", verified=True)
+    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    client.force_login(user)
+    taken = set()
+    for address in sorted(set(addresses(get_resolver().url_patterns))):
+        # The management API looks for the token itself: tests/api/test_api.py.
+        if not address.startswith("/api/v1"):
+            answer = client.post(address, {"confirm": "yes"})
+            if answer.status_code != 403 or b"open for too long" not in answer.content:
+                taken.add(address)
+    assert taken == FROM_ELSEWHERE
 
 
 @pytest.mark.django_db
