@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 OVERHEAD = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+# Why words of a call were not kept: no room, an error, the end of the process.
+DROPS = ("full", "failed", "stopped")
 
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -104,6 +106,9 @@ class Meters:
                 ("cause",),
             )
         )
+        # There from the start: what begins above 0 never increased, and no alert sees it.
+        for cause in DROPS:
+            self.prompts_dropped.of(cause)
         self.streams = metrics.gauge("streams", "Streams under way")
         self.connections = metrics.gauge("connections", "Connections of clients that are open")
         self.connections_refused = metrics.counter(

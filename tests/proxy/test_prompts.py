@@ -188,6 +188,13 @@ class TestAGateway:
         assert PromptLog.objects.get().id == request_id(kept)
 
 
+def test_what_may_be_dropped_is_counted_from_nothing_on() -> None:
+    # A figure that appears with its first drop never increased: no alert would see it.
+    told = meters().prompts_dropped.metric.collect()
+    causes = [sample.labels["cause"] for family in told for sample in family.samples]
+    assert {"full", "failed", "stopped"} <= set(causes)
+
+
 def dropped(cause: str) -> float:
     value: float = meters().prompts_dropped.of(cause)._value.get()
     return value
