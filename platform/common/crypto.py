@@ -1,5 +1,8 @@
 """
 Secrets at rest: AES-256-GCM under a named key, so that keys can be rotated.
+
+What is handed out instead of kept has a purpose, and a key of its own that follows from the named
+one (HKDF, RFC 5869): nothing sealed for one purpose opens where another is meant.
 """
 
 from __future__ import annotations
@@ -8,12 +11,16 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 NONCE_BYTES = 12
+KEY_BYTES = 32
 
 
 class UnreadableSecret(Exception):
@@ -25,25 +32,37 @@ def _keyring() -> Mapping[str, bytes]:
     return keys
 
 
-def seal(plaintext: bytes) -> tuple[bytes, str]:
-    """Encrypt under the current key; return the ciphertext and the key's id."""
+@lru_cache(maxsize=32)
+def _cipher(key: bytes, purpose: str) -> AESGCM:
+    if not purpose:
+        return AESGCM(key)
+    derived = HKDF(SHA256(), length=KEY_BYTES, salt=None, info=f"tollgate {purpose}".encode())
+    return AESGCM(derived.derive(key))
+
+
+def seal(plaintext: bytes, *, purpose: str = "") -> tuple[bytes, str]:
+    """
+    Encrypt under the current key; return the ciphertext and the key's id.
+
+    Without a purpose it is a secret at rest.
+    """
     key_id, key = next(iter(_keyring().items()))
     nonce = os.urandom(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plaintext, key_id.encode()), key_id
+    return nonce + _cipher(key, purpose).encrypt(nonce, plaintext, key_id.encode()), key_id
 
 
-def unseal(ciphertext: bytes, key_id: str) -> bytes:
+def unseal(ciphertext: bytes, key_id: str, *, purpose: str = "") -> bytes:
     """
-    Decrypt what ``seal`` made.
+    Decrypt what ``seal`` made for the same purpose.
 
-    :raises UnreadableSecret: unknown key id, or altered ciphertext
+    :raises UnreadableSecret: unknown key id, another purpose, or altered ciphertext
     """
     key = _keyring().get(key_id)
     if key is None:
         raise UnreadableSecret(f"ENCRYPTION_KEY has no key with id {key_id!r}.")
     nonce, sealed = bytes(ciphertext[:NONCE_BYTES]), bytes(ciphertext[NONCE_BYTES:])
     try:
-        return AESGCM(key).decrypt(nonce, sealed, key_id.encode())
+        return _cipher(key, purpose).decrypt(nonce, sealed, key_id.encode())
     except InvalidTag:
         raise UnreadableSecret(f"A secret sealed with key {key_id!r} was altered.") from None
 

@@ -22,6 +22,8 @@ from common.errors import bad_parameter
 DEFAULT_LIMIT: Final = 20
 LARGEST_LIMIT: Final = 100
 
+PURPOSE: Final = "cursor"
+
 # What the next page needs to know, as JSON can hold it.
 Position = Any
 Row = TypeVar("Row", bound=Model)
@@ -79,7 +81,7 @@ def cut(
 
 def seal(name: str, position: Position) -> str:
     """The cursor of a position in the list of that name."""
-    sealed, key_id = crypto.seal(msgspec.json.encode([name, position]))
+    sealed, key_id = crypto.seal(msgspec.json.encode([name, position]), purpose=PURPOSE)
     return base64.urlsafe_b64encode(key_id.encode() + b":" + sealed).decode().rstrip("=")
 
 
@@ -92,7 +94,8 @@ def unseal(name: str, cursor: str) -> Position:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         key_id, _, sealed = text.partition(b":")
-        found, position = msgspec.json.decode(crypto.unseal(sealed, key_id.decode()))
+        plain = crypto.unseal(sealed, key_id.decode(), purpose=PURPOSE)
+        found, position = msgspec.json.decode(plain)
     except (binascii.Error, ValueError, crypto.UnreadableSecret, msgspec.DecodeError):
         raise bad_parameter("This is no cursor of this list.", param="cursor") from None
     if found != name:
