@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -160,20 +160,23 @@ def second_takes_it(first: psycopg.Connection[Any], kind: str) -> None:
             " returning id",
             [kind],
         ).fetchone()
-        pool.submit(commits_when_awaited, first)
-        found = ledger.house_account(kind=kind, asset="USD")
+        over = threading.Event()
+        pool.submit(commits_when_awaited, first, over)
+        try:
+            found = ledger.house_account(kind=kind, asset="USD")
+        finally:
+            over.set()
     assert made == (found,)
 
 
-def commits_when_awaited(first: psycopg.Connection[Any]) -> None:
-    """Commit as soon as somebody waits for a lock of this connection, or after a second."""
+def commits_when_awaited(first: psycopg.Connection[Any], over: threading.Event) -> None:
+    """Commit as soon as somebody waits for a lock of this connection, or when it is over."""
     waiting = "select exists (select from pg_stat_activity where %s = any(pg_blocking_pids(pid)))"
     with bank.connect() as watch:
-        for _ in range(200):
+        while not over.wait(0.005):
             row = watch.execute(waiting, [first.info.backend_pid]).fetchone()
             if row and row[0]:
                 break
-            time.sleep(0.005)
     first.execute("commit")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,18 @@ from tests.proxy.conftest import PAST
 
 pytestmark = pytest.mark.django_db
 
-TODAY = datetime.now(UTC).date()
-YESTERDAY = TODAY - timedelta(days=1)
 SLUG = "sandbox/lorem"
 COST = Rates(prompt=1_000_000, completion=2_000_000)
+
+
+def today() -> date:
+    """The day by now: the run may have begun on the one before."""
+    return datetime.now(UTC).date()
+
+
+def yesterday() -> date:
+    """The day before."""
+    return today() - timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
@@ -85,11 +93,11 @@ def ours(db: None, sandbox: SandboxServer) -> Provider:
     return provider
 
 
-def attempt(provider: Provider, *, cost: int, day: Any = YESTERDAY, **terms: Any) -> UUID:
+def attempt(provider: Provider, *, cost: int, day: Any = None, **terms: Any) -> UUID:
     """One call of ours as it is written down."""
     row = {
         "request_id": ids.request_id(),
-        "day": day,
+        "day": day or yesterday(),
         "n": 1,
         "provider": provider.slug,
         "route_id": Route.objects.filter(provider=provider).values_list("pk", flat=True).first(),
@@ -127,7 +135,7 @@ def call(sandbox: SandboxServer, request_id: UUID, *, words: int = 5) -> None:
 
 def costs(usd: object) -> Any:
     """OpenAI's page of one day."""
-    start = int(datetime.combine(YESTERDAY, datetime.min.time(), UTC).timestamp())
+    start = int(datetime.combine(yesterday(), datetime.min.time(), UTC).timestamp())
     result = {"amount": {"value": usd, "currency": "usd"}}
     return answer({"data": [{"start_time": start, "results": [result]}], "has_more": False})
 
@@ -137,8 +145,8 @@ class TestCompare:
         upstream.script(costs(0.06))
         attempt(openai, cost=20_000_000)
         attempt(openai, cost=40_000_000, outcome="lost")
-        attempt(openai, cost=7, day=TODAY)
-        report = reconciliation.compare(provider=openai, day=YESTERDAY)
+        attempt(openai, cost=7, day=today())
+        report = reconciliation.compare(provider=openai, day=yesterday())
         assert (report.status, report.drift_percent) == ("ok", Decimal(0))
         assert (report.ours_nanos, report.theirs_nanos) == (60_000_000, 60_000_000)
         assert (report.ours_calls, report.theirs_calls) == (2, None)
@@ -152,14 +160,14 @@ class TestCompare:
     ) -> None:
         upstream.script(costs(theirs))
         attempt(openai, cost=10**9)
-        assert reconciliation.compare(provider=openai, day=YESTERDAY).status == status
+        assert reconciliation.compare(provider=openai, day=yesterday()).status == status
         assert Alert.objects.filter(kind="provider.drift").exists() == (status == "drift")
 
     def test_a_bill_without_calls_of_ours_is_drift(
         self, openai: Provider, upstream: FakeUpstream
     ) -> None:
         upstream.script(costs(0.5))
-        report = reconciliation.compare(provider=openai, day=YESTERDAY)
+        report = reconciliation.compare(provider=openai, day=yesterday())
         assert (report.status, report.drift_percent) == ("drift", Decimal(-100))
 
     def test_operators_get_one_mail_while_it_lasts(
@@ -169,10 +177,10 @@ class TestCompare:
         attempt(openai, cost=10**9)
         for theirs in (2, 2, 1):
             upstream.script(costs(theirs))
-            reconciliation.compare(provider=openai, day=YESTERDAY)
+            reconciliation.compare(provider=openai, day=yesterday())
             notices.deliver()
         [message] = mail.outbox
-        assert message.subject == f"The bill of openai {YESTERDAY} drifts from ours"
+        assert message.subject == f"The bill of openai {yesterday()} drifts from ours"
         assert "drift_percent: -50.0000" in message.body
         assert not Alert.objects.filter(closed_at=None).exists()
 
@@ -181,7 +189,7 @@ class TestCompare:
     ) -> None:
         upstream.script(error(401))
         attempt(openai, cost=10**9)
-        reconciliation.compare(provider=openai, day=YESTERDAY)
+        reconciliation.compare(provider=openai, day=yesterday())
         report = ProviderReport.objects.get()
         assert (report.status, report.theirs_nanos) == ("unavailable", None)
         assert "401" in report.problem
@@ -191,9 +199,9 @@ class TestCompare:
         self, openai: Provider, upstream: FakeUpstream
     ) -> None:
         upstream.script(costs(0))
-        reconciliation.compare(provider=openai, day=YESTERDAY)
+        reconciliation.compare(provider=openai, day=yesterday())
         upstream.script(error(500))
-        assert reconciliation.compare(provider=openai, day=YESTERDAY).status == "unavailable"
+        assert reconciliation.compare(provider=openai, day=yesterday()).status == "unavailable"
         assert ProviderReport.objects.get().status == "ok"
         assert Alert.objects.filter(kind="provider.unavailable", closed_at=None).exists()
 
@@ -202,7 +210,7 @@ class TestCompare:
     ) -> None:
         openai.set_cost_report_key("")
         openai.save()
-        report = reconciliation.compare(provider=openai, day=YESTERDAY)
+        report = reconciliation.compare(provider=openai, day=yesterday())
         assert (report.status, upstream.calls) == ("unavailable", [])
         assert "cost_report_key_env" in report.problem
 
@@ -212,7 +220,7 @@ class TestCompare:
         attempt(openai, cost=10**9)
         for theirs in (0.5, 1):
             upstream.script(costs(theirs))
-            reconciliation.compare(provider=openai, day=YESTERDAY)
+            reconciliation.compare(provider=openai, day=yesterday())
         report = ProviderReport.objects.get()
         assert (report.status, report.theirs_nanos) == ("ok", 10**9)
 
@@ -221,7 +229,7 @@ class TestCompare:
     ) -> None:
         monkeypatch.setattr(reconciliation, "MOST_S", 0.2)
         upstream.script([Stall()])
-        report = reconciliation.compare(provider=openai, day=YESTERDAY)
+        report = reconciliation.compare(provider=openai, day=yesterday())
         assert (report.status, "did not come" in report.problem) == ("unavailable", True)
 
     def test_openrouter_is_asked_for_each_generation(self, upstream: FakeUpstream) -> None:
@@ -229,7 +237,7 @@ class TestCompare:
         upstream.script(answer({"data": {"total_cost": 0.25}}), path="/generation")
         attempt(provider, cost=250_000_000, upstream_id="gen-1")
         attempt(provider, cost=5)
-        report = reconciliation.compare(provider=provider, day=YESTERDAY)
+        report = reconciliation.compare(provider=provider, day=yesterday())
         assert (report.status, report.ours_calls, report.theirs_nanos) == ("ok", 1, 250_000_000)
 
     @pytest.mark.django_db(transaction=True)
@@ -239,7 +247,7 @@ class TestCompare:
 
         def compare(_: int) -> str:
             try:
-                return reconciliation.compare(provider=openai, day=YESTERDAY).status
+                return reconciliation.compare(provider=openai, day=yesterday()).status
             finally:
                 connections["default"].close()
 
@@ -253,24 +261,24 @@ class TestSandbox:
     def test_each_call_is_found_and_costs_the_same(
         self, ours: Provider, sandbox: SandboxServer
     ) -> None:
-        call(sandbox, attempt(ours, cost=3 * 1000 + 5 * 2000, day=TODAY))
-        report = reconciliation.compare(provider=ours, day=TODAY)
+        call(sandbox, attempt(ours, cost=3 * 1000 + 5 * 2000, day=today()))
+        report = reconciliation.compare(provider=ours, day=today())
         assert (report.status, report.drift_percent) == ("ok", Decimal(0))
         assert (report.ours_calls, report.theirs_calls) == (1, 1)
         assert report.theirs_nanos == 13_000
 
     def test_counts_that_differ_are_drift(self, ours: Provider, sandbox: SandboxServer) -> None:
-        call(sandbox, attempt(ours, cost=6_500, day=TODAY))
-        report = reconciliation.compare(provider=ours, day=TODAY)
+        call(sandbox, attempt(ours, cost=6_500, day=today()))
+        report = reconciliation.compare(provider=ours, day=today())
         assert (report.status, report.drift_percent) == ("drift", Decimal(-50))
 
     def test_calls_missing_on_either_side_are_drift(
         self, ours: Provider, sandbox: SandboxServer
     ) -> None:
         call(sandbox, ids.request_id())
-        attempt(ours, cost=13_000, day=TODAY)
-        attempt(ours, cost=0, day=TODAY, outcome="lost")
-        report = reconciliation.compare(provider=ours, day=TODAY)
+        attempt(ours, cost=13_000, day=today())
+        attempt(ours, cost=0, day=today(), outcome="lost")
+        report = reconciliation.compare(provider=ours, day=today())
         assert (report.status, report.missing_ours, report.missing_theirs) == ("drift", 1, 1)
 
 
@@ -280,8 +288,8 @@ class TestReconcile:
     ) -> None:
         add_provider("silent", upstream.url, "none")
         upstream.script(costs(0))
-        reports = reconciliation.reconcile(today=TODAY)
-        days = [TODAY - timedelta(days=back) for back in (3, 2, 1)]
+        reports = reconciliation.reconcile(today=today())
+        days = [today() - timedelta(days=back) for back in (3, 2, 1)]
         assert [(each.provider.slug, each.day) for each in reports] == [
             ("openai", day) for day in days
         ]
@@ -292,7 +300,7 @@ class TestReconcile:
         tasks.reconcile_providers()
         assert ProviderReport.objects.count() == 3
         report = TaskHeartbeat.objects.get(name="reconcile_providers").report
-        assert report[f"openai {YESTERDAY}"] == "ok"
+        assert report[f"openai {yesterday()}"] == "ok"
 
 
 class TestDriftPercent:
@@ -320,7 +328,7 @@ class TestReportPage:
         client = Client()
         upstream.script(costs(2))
         attempt(openai, cost=10**9)
-        reconciliation.compare(provider=openai, day=YESTERDAY)
+        reconciliation.compare(provider=openai, day=yesterday())
         staffing.sign_in(client, User.objects.create_superuser("staff@example.com", "x"))
         page = client.get("/admin/proxy/providerreport/").content.decode()
         assert "-50.0000" in page
