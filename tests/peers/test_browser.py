@@ -260,6 +260,26 @@ class TestPlayground:
         expect(page.get_by_test_id("run-cost")).to_have_text(re.compile(r"\$0\.0\d+"))
 
 
+class TestTimes:
+    def test_a_click_shows_them_all_in_the_zone_of_the_reader_and_back(
+        self, reader: Reader, product: Product
+    ) -> None:
+        page, button = reader.page, reader.page.get_by_test_id("local-times")
+        reader.go("/models")
+        expect(button).to_be_hidden()
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        reader.go("/dashboard/team")
+        time = page.locator("main time").first
+        utc = time.inner_text()
+        page.evaluate("document.documentElement.dataset.timeZone = 'Asia/Tokyo'")
+
+        button.click()
+        expect(time).to_contain_text("GMT+9")
+        expect(time).to_have_attribute("title", f"{utc} UTC")
+        button.click()
+        expect(time).to_have_text(utc)
+
+
 class TestUsage:
     def test_the_chart_is_drawn_from_what_was_used(self, reader: Reader, product: Product) -> None:
         page = reader.page
