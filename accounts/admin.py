@@ -1,8 +1,8 @@
 """
 The staff's view of people, workspaces and keys.
 
-Changes go through the functions that customers' changes go through, so the same rules hold. A
-key's digest is never shown, and a key can only be looked at and disabled.
+Changes go through the functions that customers' changes go through, so the same rules hold; who
+makes one says why. A key's digest is never shown, and a key can only be looked at and disabled.
 
 Ignored type-arg: these classes are generic in the stubs only.
 """
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as StockGroupAdmin
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
@@ -24,7 +23,17 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from accounts import audit, keys, members, service_accounts, signins, signup, workspaces
+from accounts import (
+    audit,
+    keys,
+    keystore,
+    members,
+    service_accounts,
+    signins,
+    signup,
+    staffreasons,
+    workspaces,
+)
 from accounts.actors import Staff
 from accounts.errors import Refused
 from accounts.models import (
@@ -44,6 +53,7 @@ from accounts.models import (
     Workspace,
 )
 from accounts.staffadmin import Impersonable
+from accounts.staffreasons import Reasoned, ReasonedForm, ReasonField, write_down
 
 
 class Ruled:
@@ -106,6 +116,8 @@ def person_facts(user: User) -> dict[str, Any]:
 class NewUserForm(BaseUserCreationForm):  # type: ignore[type-arg]
     """A person by address and password."""
 
+    reason = ReasonField()
+
     class Meta:
         model = User
         fields = ("email",)
@@ -117,6 +129,8 @@ class NewUserForm(BaseUserCreationForm):  # type: ignore[type-arg]
 
 class UserForm(UserChangeForm):  # type: ignore[type-arg]
     """What staff may change on a person."""
+
+    reason = ReasonField()
 
     class Meta:
         model = User
@@ -140,9 +154,16 @@ class UserAdmin(Ruled, Impersonable, Kept, StockUserAdmin):  # type: ignore[type
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
         ("Times", {"fields": ("last_login", "date_joined")}),
     )
-    add_fieldsets = ((None, {"fields": ("email", "password1", "password2")}),)
+    add_fieldsets = ((None, {"fields": ("email", "password1", "password2", "reason")}),)
     # The stock widget of two lists cannot be read out; there are few groups.
     filter_horizontal = ()
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Ask why at the end, whoever may change something."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or not self.has_change_permission(request, obj):
+            return fieldsets
+        return (*fieldsets, ("Why", {"fields": ("reason",)}))
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         """The address is changed by its person, rights by superusers."""
@@ -181,11 +202,11 @@ class UserAdmin(Ruled, Impersonable, Kept, StockUserAdmin):  # type: ignore[type
         """Store the groups; what was changed, rights among it, is written down for staff."""
         super().save_related(request, form, formsets, change)
         user: User = form.instance
-        audit.record(
+        write_down(
             action="user.changed" if change else "user.added",
             by=staff(request),
             target=audit.Target(user.public_id, user.email),
-            workspaces=[None],
+            reason=form.cleaned_data["reason"],
             before=form.instance_was,
             after=person_facts(user),
         )
@@ -214,26 +235,11 @@ def _plain(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-class WorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What staff may change on a workspace, and why."""
-
-    reason = forms.CharField(
-        min_length=3,
-        max_length=500,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Kept in the audit log.",
-    )
-
-    class Meta:
-        model = Workspace
-        fields = ("name", "external_id", "tier")
-
-
 @admin.register(Workspace)
-class WorkspaceAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
+class WorkspaceAdmin(Ruled, Kept, Reasoned, admin.ModelAdmin):  # type: ignore[type-arg]
     """Workspaces, made by people or by the create_workspace command."""
 
-    form = WorkspaceForm
+    form = ReasonedForm
     list_display = ("name", "public_id", "external_id", "tier", "created_at", "closed_at")
     list_filter = ("tier",)
     list_select_related = ("tier",)
@@ -246,11 +252,6 @@ class WorkspaceAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never: a workspace needs an owner, which the command asks for."""
         return False
-
-    def get_fields(self, request: HttpRequest, obj: Workspace | None = None) -> list[Any]:
-        """Ask why at the end, whoever may change something."""
-        why = ("reason",) * self.has_change_permission(request, obj)
-        return [*self.fields, *why]
 
     @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
@@ -267,26 +268,35 @@ class WorkspaceAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
             workspaces.move_to_tier(workspace=stored, tier=asked["tier"], by=staff(request))
         after = {name: _plain(value) for name, value in asked.items()}
         if asked:
-            audit.record(
+            write_down(
                 action="workspace.changed",
                 by=staff(request),
                 target=workspaces.target(stored),
-                workspaces=[None],
-                before=before | {"reason": None},
-                after=after | {"reason": form.cleaned_data["reason"]},
+                reason=form.cleaned_data["reason"],
+                before=before,
+                after=after,
             )
 
     @admin.action(description="Close for good", permissions=["change"])
+    @transaction.atomic
     def close(self, request: HttpRequest, queryset: QuerySet[Workspace]) -> None:
         """Refuse all their keys from now on."""
+        reason = staffreasons.told(request)
         for workspace in queryset:
             workspaces.close(workspace=workspace, by=staff(request))
+            write_down(
+                action="workspace.closed",
+                by=staff(request),
+                target=workspaces.target(workspace),
+                reason=reason,
+            )
 
 
 @admin.register(Membership)
-class MembershipAdmin(Ruled, admin.ModelAdmin):  # type: ignore[type-arg]
+class MembershipAdmin(Ruled, Reasoned, admin.ModelAdmin):  # type: ignore[type-arg]
     """Who belongs where. A workspace keeps an owner here too."""
 
+    form = ReasonedForm
     list_display = ("user", "workspace", "role", "created_at")
     list_filter = ("role",)
     list_select_related = ("user", "workspace")
@@ -308,22 +318,32 @@ class MembershipAdmin(Ruled, admin.ModelAdmin):  # type: ignore[type-arg]
             made = members.add(
                 workspace=obj.workspace, user=obj.user, role=obj.role, by=staff(request)
             )
-            obj.pk = made.pk
+            obj.pk, obj.public_id = made.pk, made.public_id
+        action = "member.role_changed" if change else "member.added"
+        self._write_down(request, action, obj, form.cleaned_data["reason"])
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
         """End one membership."""
         members.remove(membership=obj, by=staff(request))
+        self._write_down(request, "member.removed", obj, staffreasons.told(request))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
-        """End several memberships."""
-        for membership in queryset:
-            members.remove(membership=membership, by=staff(request))
+    def _write_down(
+        self, request: HttpRequest, action: str, membership: Membership, reason: str
+    ) -> None:
+        write_down(
+            action=action,
+            by=staff(request),
+            target=audit.Target(membership.public_id, membership.user.email),
+            reason=reason,
+            after={"workspace": membership.workspace.public_id, "role": str(membership.role)},
+        )
 
 
 @admin.register(ServiceAccount)
-class ServiceAccountAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-arg]
+class ServiceAccountAdmin(Ruled, Kept, Reasoned, admin.ModelAdmin):  # type: ignore[type-arg]
     """Users that are not people."""
 
+    form = ReasonedForm
     list_display = ("name", "workspace", "role", "public_id", "disabled_at")
     list_filter = ("role",)
     list_select_related = ("workspace",)
@@ -348,19 +368,38 @@ class ServiceAccountAdmin(Ruled, Kept, admin.ModelAdmin):  # type: ignore[type-a
             made = service_accounts.create(
                 workspace=obj.workspace, name=obj.name, role=obj.role, by=staff(request)
             )
-            obj.pk = made.pk
+            obj.pk, obj.public_id = made.pk, made.public_id
+        action = "service_account.role_changed" if change else "service_account.created"
+        self._write_down(request, action, obj, form.cleaned_data["reason"])
 
     @admin.action(description="Disable", permissions=["change"])
+    @transaction.atomic
     def disable(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
         """Refuse their keys from the next request on."""
-        for account in queryset:
+        reason = staffreasons.told(request)
+        for account in queryset.select_related("workspace"):
             service_accounts.disable(account=account, by=staff(request))
+            self._write_down(request, "service_account.disabled", account, reason)
 
     @admin.action(description="Enable", permissions=["change"])
+    @transaction.atomic
     def enable(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
         """Let their keys work again."""
-        for account in queryset:
+        reason = staffreasons.told(request)
+        for account in queryset.select_related("workspace"):
             service_accounts.enable(account=account, by=staff(request))
+            self._write_down(request, "service_account.enabled", account, reason)
+
+    def _write_down(
+        self, request: HttpRequest, action: str, account: ServiceAccount, reason: str
+    ) -> None:
+        write_down(
+            action=action,
+            by=staff(request),
+            target=audit.Target(account.public_id, account.name),
+            reason=reason,
+            after={"workspace": account.workspace.public_id, "role": str(account.role)},
+        )
 
 
 class ApiKeyWorkspaceInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
@@ -371,7 +410,7 @@ class ApiKeyWorkspaceInline(ReadOnly, admin.TabularInline):  # type: ignore[type
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Ruled, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class ApiKeyAdmin(Ruled, ReadOnly, Reasoned, admin.ModelAdmin):  # type: ignore[type-arg]
     """Keys, to be looked at and stopped."""
 
     list_display = (
@@ -398,10 +437,18 @@ class ApiKeyAdmin(Ruled, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         return bool(user.is_active and user.has_perm("accounts.change_apikey"))
 
     @admin.action(description="Disable", permissions=["disable"])
+    @transaction.atomic
     def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Refuse them from the next request on."""
+        reason = staffreasons.told(request)
         for key in queryset.filter(deleted_at=None):
             keys.disable(key=key, by=staff(request))
+            write_down(
+                action="key.disabled",
+                by=staff(request),
+                target=keystore.target(key=key),
+                reason=reason,
+            )
 
 
 @admin.register(ApiKeyWorkspace)

@@ -32,6 +32,13 @@ def asked(rf: RequestFactory, user: User, values: dict[str, Any] | None = None) 
     return request
 
 
+def why(action: str) -> tuple[str, str]:
+    """The target and the reason of what one member of the staff did, as only staff read it."""
+    event = AuditEvent.objects.get(action=action, workspace=None)
+    assert event.after is not None
+    return event.target, event.after["reason"]
+
+
 def said(request: HttpRequest) -> list[str]:
     return [str(message) for message in get_messages(request)]
 
@@ -56,10 +63,21 @@ class TestApiKeyAdmin:
         assert not page.has_delete_permission(request, key)
 
     def test_staff_disables(self, rf: RequestFactory, root: User, key: ApiKey) -> None:
-        values = {"action": "disable", "_selected_action": [key.pk]}
+        values = {"action": "disable", "_selected_action": [key.pk], "reason": "Leaked"}
         admin.site._registry[ApiKey].changelist_view(asked(rf, root, values))
         key.refresh_from_db()
         assert key.disabled_at is not None
+        assert why("key.disabled") == (key.public_id, "Leaked")
+
+    @pytest.mark.parametrize("reason", [{}, {"reason": " x "}, {"reason": "x" * 501}])
+    def test_nothing_is_disabled_without_a_reason(
+        self, rf: RequestFactory, root: User, key: ApiKey, reason: dict[str, str]
+    ) -> None:
+        request = asked(rf, root, {"action": "disable", "_selected_action": [key.pk]} | reason)
+        assert admin.site._registry[ApiKey].changelist_view(request).status_code == 302
+        key.refresh_from_db()
+        assert key.disabled_at is None
+        assert said(request) == ["Nothing was changed: say why, in 3 to 500 characters."]
 
     def test_staff_without_the_right_does_not(
         self, rf: RequestFactory, bob: User, key: ApiKey
@@ -73,7 +91,7 @@ class TestMembershipAdmin:
         self, rf: RequestFactory, root: User, alice: User
     ) -> None:
         membership = Membership.objects.get(user=alice)
-        request = asked(rf, root, {"role": "viewer"})
+        request = asked(rf, root, {"role": "viewer", "reason": "Asked for it"})
         page = admin.site._registry[Membership]
         response = page.changeform_view(request, str(membership.pk))
         membership.refresh_from_db()
@@ -86,19 +104,34 @@ class TestMembershipAdmin:
         page = admin.site._registry[Membership]
         values = {"workspace": home.pk, "user": bob.pk, "role": "developer"}
         page.changeform_view(asked(rf, root, values))
+        assert not Membership.objects.filter(user=bob, workspace=home).exists(), "no reason"
+        page.changeform_view(asked(rf, root, values | {"reason": "Called us"}))
         membership = Membership.objects.get(user=bob, workspace=home)
         page.changeform_view(asked(rf, root, {"role": "viewer"}), str(membership.pk))
+        change = {"role": "viewer", "reason": "Left the team"}
+        page.changeform_view(asked(rf, root, change), str(membership.pk))
         membership.refresh_from_db()
         assert membership.role == "viewer"
+        assert why("member.added") == (membership.public_id, "Called us")
+        assert why("member.role_changed") == (membership.public_id, "Left the team")
 
     def test_removing_takes_the_keys_along(
         self, rf: RequestFactory, root: User, bob: User, home: Workspace
     ) -> None:
         membership = members.add(workspace=home, user=bob, role="developer", by=None)
         key, _ = keys.create(name="k", workspaces=[home], user=bob, scopes=["chat"], by=bob)
-        page = admin.site._registry[Membership]
-        page.delete_model(asked(rf, root), membership)
+        page, one = admin.site._registry[Membership], str(membership.pk)
+        request = asked(rf, root, {"post": "yes"})
+        page.delete_view(request, one)
+        assert said(request) == ["Nothing was changed: say why, in 3 to 500 characters."]
+        assert key.workspaces.exists()
+        page.delete_view(asked(rf, root, {"post": "yes", "reason": "Left"}), one)
         assert not key.workspaces.exists()
+        assert why("member.removed") == (membership.public_id, "Left")
+
+    def test_several_at_once_are_not_removed(self, rf: RequestFactory, root: User) -> None:
+        page = admin.site._registry[Membership]
+        assert "delete_selected" not in page.get_actions(asked(rf, root))
 
 
 class TestUserAdmin:
@@ -107,11 +140,13 @@ class TestUserAdmin:
             "email": "Carol@example.com",
             "password1": "a-long-enough-pass",
             "password2": "a-long-enough-pass",
+            "reason": "Asked by phone",
         }
         admin.site._registry[User].changeform_view(asked(rf, root, values))
         user = User.objects.get(email="carol@example.com")
         assert Workspace.objects.filter(personal_of=user).exists()
         assert not signup.is_verified(user)
+        assert why("user.added") == (user.public_id, "Asked by phone")
 
     def test_only_superusers_give_rights(self, rf: RequestFactory, root: User, bob: User) -> None:
         page = admin.site._registry[User]
@@ -129,10 +164,15 @@ class TestRights:
         values = {"name": "Bob", "language": "en", "time_zone": "UTC", "is_active": "on"}
         given = {**values, "is_staff": "on", "groups": [group.pk]}
         admin.site._registry[User].changeform_view(asked(rf, root, given), str(bob.pk))
+        assert not AuditEvent.objects.filter(action="user.changed").exists(), "no reason"
+        given["reason"] = "Hired"
+        admin.site._registry[User].changeform_view(asked(rf, root, given), str(bob.pk))
         event = AuditEvent.objects.get(action="user.changed", target=bob.public_id)
         assert (event.user, event.workspace) == (root, None)
-        assert event.before == {"name": "", "is_staff": False, "groups": []}
-        assert event.after == {"name": "Bob", "is_staff": True, "groups": ["support"]}
+        assert event.before == {"name": "", "is_staff": False, "groups": [], "reason": None}
+        assert event.after == {
+            "name": "Bob", "is_staff": True, "groups": ["support"], "reason": "Hired",
+        }  # fmt: skip
 
     def test_a_password_is_set_by_superusers_and_written_down(
         self, rf: RequestFactory, root: User, alice: User, bob: User
@@ -200,11 +240,13 @@ class TestWorkspaceAdmin:
     def test_a_personal_one_is_not_closed(
         self, rf: RequestFactory, root: User, home: Workspace
     ) -> None:
-        request = asked(rf, root, {"action": "close", "_selected_action": [home.pk]})
+        chosen = {"action": "close", "_selected_action": [home.pk], "reason": "Asked"}
+        request = asked(rf, root, chosen)
         admin.site._registry[Workspace].changelist_view(request)
         home.refresh_from_db()
         assert home.closed_at is None
         assert said(request) == ["A personal workspace is closed with its account."]
+        assert not AuditEvent.objects.filter(action="workspace.closed").exists()
 
 
 class TestServiceAccountAdmin:
@@ -212,14 +254,17 @@ class TestServiceAccountAdmin:
         self, rf: RequestFactory, root: User, home: Workspace
     ) -> None:
         page = admin.site._registry[ServiceAccount]
-        values = {"workspace": home.pk, "name": "bot", "role": "viewer"}
+        values = {"workspace": home.pk, "name": "bot", "role": "viewer", "reason": "New"}
         page.changeform_view(asked(rf, root, values))
         bot = ServiceAccount.objects.get()
-        chosen = {"_selected_action": [bot.pk]}
+        chosen = {"_selected_action": [bot.pk], "reason": "Runs wild"}
         page.changelist_view(asked(rf, root, {"action": "disable"} | chosen))
         assert ServiceAccount.objects.filter(disabled_at=None).count() == 0
         page.changelist_view(asked(rf, root, {"action": "enable"} | chosen))
-        page.changeform_view(asked(rf, root, {"role": "developer"}), str(bot.pk))
+        page.changeform_view(asked(rf, root, {"role": "developer", "reason": "More"}), str(bot.pk))
         bot.refresh_from_db()
         assert bot.role == "developer"
         assert bot.disabled_at is None
+        assert [why(f"service_account.{done}") for done in ("created", "disabled", "enabled")] == [
+            (bot.public_id, reason) for reason in ("New", "Runs wild", "Runs wild")
+        ]
