@@ -21,7 +21,7 @@ from billing import (
     incidents,
 )
 from billing.adminforms import ReasonedAdmin
-from billing.adminrows import ReadOnlyAdmin, amount
+from billing.adminrows import CALL_UNITS, ReadOnlyAdmin, amount
 from billing.adminsteps import Step, SteppedAdmin, Taken
 from billing.models import (
     CONTRADICTION,
@@ -43,6 +43,7 @@ from billing.models import (
 from common import ids, money
 
 REVIEWED: Final = "call.reviewed"
+OF_A_MILLION: Final = "picos_per_token"
 # All other incidents end by themselves when what they tell of is over.
 ENDED_BY_HAND: Final = (Alert.Kind.SETTLEMENT_REFUSED, Alert.Kind.PAYMENT_UNMATCHED)
 # Django looks for modules of this name only: it brings the others along.
@@ -59,6 +60,7 @@ class AccountAdmin(ReadOnlyAdmin):
         amount("day_cap", "Of", unit="nanos"), amount("month_used", "Month", unit="nanos"),
         amount("month_cap", "Of", unit="nanos"), "frozen",
     )  # fmt: skip
+    units = {"floor": "asset", "held": "nanos"}
     list_filter = ("asset", "kind", "frozen")
     list_select_related = ("workspace",)
     search_fields = ("=workspace__public_id", "workspace__name")
@@ -74,6 +76,7 @@ class KeyMeterAdmin(ReadOnlyAdmin):
         amount("month_cap", "Of", unit="nanos"), amount("held", "Held", unit="nanos"),
         "last_used_at",
     )  # fmt: skip
+    units = {"spent": "nanos"}
     list_select_related = ("key",)
     search_fields = ("=key__public_id",)
 
@@ -99,6 +102,7 @@ class HoldAdmin(ReadOnlyAdmin):
         "id", "workspace_id", "key_id", amount("amount", "Amount"), "model", "process_id",
         "created_at", "expires_at",
     )  # fmt: skip
+    units = {"granted": "asset"}
     search_fields = ("=id",)
 
 
@@ -120,6 +124,10 @@ class PriceAdmin(ReadOnlyAdmin):
     list_display = (
         "id", "subject", "role", "effective_from", "prompt", "completion", "per_call",
     )  # fmt: skip
+    units = {
+        **dict.fromkeys(("prompt", "completion", "cached_prompt", "cache_write"), OF_A_MILLION),
+        **dict.fromkeys(("per_call", "web_search"), "picos"),
+    }
     list_filter = ("role",)
     search_fields = ("subject",)
 
@@ -196,6 +204,7 @@ class UsageAdmin(SteppedAdmin):
         "source", "unknown", amount("charged", "Charged"), amount("uncollected", "Uncollected"),
         "status", "reason", "reviewed",
     )  # fmt: skip
+    units = CALL_UNITS
     list_filter = ("state", "source", "unknown", Quarantine, Uncollected)
     search_fields = ("=id",)
     change_list_template = "admin/billing/usage_list.html"
@@ -234,6 +243,10 @@ class RevisionAdmin(ReadOnlyAdmin):
         amount("old_charged", "Charged at first"), "source", amount("charged", "Charged"),
         amount("uncollected", "Uncollected"),
     )  # fmt: skip
+    units = {
+        **dict.fromkeys(("old_granted", "old_uncollected", "granted"), "asset"),
+        **dict.fromkeys(("old_cost", "cost"), "nanos"),
+    }
     list_select_related = ("workspace",)
     search_fields = ("=id", "=workspace__public_id")
 
@@ -250,6 +263,9 @@ class ConversionAdmin(ReadOnlyAdmin):
     list_display = (
         "source", "at", "debit", "credit", "amount", "gross", "spread", "rate_source", "rate_at",
     )  # fmt: skip
+    units = {
+        "amount": "debit__asset", **dict.fromkeys(("gross", "spread"), "credit__asset"),
+    }  # fmt: skip
     list_select_related = ("debit", "credit")
     search_fields = ("=source", "=rate_source")
 
@@ -276,6 +292,7 @@ class LedgerCheckpointAdmin(ReadOnlyAdmin):
     """Where a replay may start."""
 
     list_display = ("account", "through", "debits", "credits", "created_at")
+    units = dict.fromkeys(("debits", "credits"), "account__asset")
     list_select_related = ("account",)
 
 

@@ -132,6 +132,7 @@ class StripeEntryAdmin(ReadOnlyAdmin):
     """Stripe's own books, beside ours."""
 
     list_display = ("id", "kind", "amount_cents", "fee_cents", "currency", "at", "matched")
+    units = dict.fromkeys(("amount_cents", "fee_cents"), "currency")
     list_filter = ("matched", "kind")
     search_fields = ("=id", "=source_id")
 

@@ -74,6 +74,7 @@ class SuspendedAdmin(SteppedAdmin):
 
     steps = (CREDIT, GIVE_BACK)
     list_display = ("at", "reference", "amount_text", "reason", "source")
+    units = {"amount": "asset"}
     search_fields = ("=reference",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Suspended]:

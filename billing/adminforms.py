@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from accounts import audit, versions
 from accounts.actors import Staff
 from accounts.models import User
-from billing.adminrows import RowAdmin
+from billing.adminrows import InDollars
 
 if TYPE_CHECKING:
     AnyModelForm = forms.ModelForm[Any]
@@ -97,7 +97,7 @@ class LinesAdmin(AnyInline):
         return named(super().formfield_for_dbfield(db_field, request, **options))
 
 
-class ReasonedAdmin(RowAdmin):
+class ReasonedAdmin(InDollars):
     """Rows whose changes are written down with a reason."""
 
     form = ReasonedForm
@@ -110,8 +110,10 @@ class ReasonedAdmin(RowAdmin):
         return named(field) if isinstance(db_field, DateTimeField) else field
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """Ask why at the end."""
-        names = list(super().get_fields(request, obj))
+        """Ask why at the end, whoever may change something."""
+        names = super().get_fields(request, obj)
+        if obj is not None and not self.has_change_permission(request, obj):
+            return [name for name in names if name not in ("reason", "version")]
         return sorted(names, key=lambda name: name == "reason")
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.contrib import admin
+from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 
 from common import ids, money
 
@@ -22,14 +24,31 @@ else:
 # Nobody pages further; a search or a filter leads there.
 MOST_COUNTED: Final = 10_000
 # Nano-dollars in one unit.
-SCALES: Final = {"USD": 1, "nanos": 1, "cents": 10**7}
+SCALES: Final = {"USD": 1, "nanos": 1, "cents": 10**7, "usd": 10**7}
+# Pico-dollars are of one piece: a token, of which prices name a million, or something else.
+PIECES: Final = {"picos_per_token": 10**6, "picos": 1}
+# What the integers of the database are, beside the dollars.
+NAMES: Final = {
+    "USD": "nano-dollars",
+    "nanos": "nano-dollars",
+    "cents": "cents",
+    "usd": "cents",
+    "picos_per_token": "pico-dollars per token",
+    "picos": "pico-dollars",
+}
+
+CALL_UNITS: Final = {
+    **dict.fromkeys(("hold", "granted", "charged", "uncollected"), "asset"),
+    **dict.fromkeys(("cost", "upstream_cost"), "nanos"),
+}
 
 
 def amount(name: str, label: str, *, unit: str = "asset") -> Callable[[Any], str | bool]:
     """
     A column of a list: an amount as people read it, dollars exact.
 
-    ``unit`` is "nanos" or "cents", else where the row tells its asset, e.g. "account__asset".
+    ``unit`` is "nanos", "cents", "picos" or "picos_per_token", else where the row tells its
+    asset, e.g. "account__asset".
     """
 
     def shown(row: Any) -> str | bool:
@@ -37,18 +56,39 @@ def amount(name: str, label: str, *, unit: str = "asset") -> Callable[[Any], str
         return "-" if value is None else in_words(value, _unit(row, unit))
 
     shown.__name__ = name
+    shown.unit = unit  # type: ignore[attr-defined]  # for the row's own page
     return admin.display(description=label, ordering=name)(shown)
+
+
+def detail(name: str, label: str, *, unit: str) -> Callable[[Any], str]:
+    """The same on a row's own page, with the integer that the database has beside it."""
+
+    def shown(row: Any) -> str:
+        value = getattr(row, name)
+        if value is None:
+            return "-"
+        of = _unit(row, unit)
+        words = in_words(value, of)
+        if of not in NAMES:
+            return words
+        return format_html("{} <small>({} {})</small>", words, value, NAMES[of])
+
+    shown.__name__ = name
+    return admin.display(description=label)(shown)
 
 
 def in_words(value: int, unit: str) -> str:
     """An amount with the name of its asset."""
     if unit in SCALES:
         return f"{money.usd(value * SCALES[unit])} USD"
+    if unit in PIECES:
+        per = " per million" if unit == "picos_per_token" else ""
+        return f"{money.usd_from_pico(value * PIECES[unit])} USD{per}"
     return f"{value} {unit}"
 
 
 def _unit(row: Any, unit: str) -> str:
-    if unit in SCALES:
+    if unit in NAMES:
         return unit
     for part in unit.split("__"):
         row = getattr(row, part)
@@ -65,7 +105,43 @@ class BoundedPaginator(RowPaginator):
         return int(rows.order_by()[:MOST_COUNTED].count())
 
 
-class ReadOnlyAdmin(RowAdmin):
+class InDollars(RowAdmin):
+    """Rows whose amounts are read in dollars, in the list and on the row's own page."""
+
+    # The units of integers whose names do not say them and which no column of the list tells.
+    units: ClassVar[Mapping[str, str]] = {}
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Write amounts in words."""
+        return [self._told(name, amount) for name in super().get_list_display(request)]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Write amounts in words, where nothing can be changed."""
+        names: Iterable[Any] = super().get_fields(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return list(names)
+        return [self._told(name, detail) for name in names]
+
+    def _told(self, name: Any, how: Callable[..., Any]) -> Any:
+        unit = self._unit_of(name) if isinstance(name, str) else ""
+        if not unit:
+            return name
+        try:
+            label = str(self.opts.get_field(name).verbose_name)  # type: ignore[union-attr]  # amounts relate to nothing
+        except FieldDoesNotExist:
+            return name
+        for ending in (" nanos", " cents"):
+            label = label.removesuffix(ending)
+        return how(name, label[:1].upper() + label[1:], unit=unit)
+
+    def _unit_of(self, name: str) -> str:
+        columns = {getattr(each, "__name__", ""): each for each in self.list_display}
+        ending = name.rpartition("_")[2]
+        known = self.units.get(name) or getattr(columns.get(name), "unit", "")
+        return known or (ending if ending in ("nanos", "cents") else "")
+
+
+class ReadOnlyAdmin(InDollars):
     """Rows that only the ledger writes."""
 
     # Counting millions of rows for a page of a hundred is not worth it.

@@ -55,6 +55,7 @@ class AttemptAdmin(ReadOnlyAdmin):
         "cost",
         "latency_ms",
     )
+    units = {"cost": "nanos"}
     list_display_links = None
     list_filter = ("outcome",)
     search_fields = ("=request_id",)

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
-from billing.adminrows import ReadOnlyAdmin, amount, in_words
+from billing.adminrows import CALL_UNITS, ReadOnlyAdmin, amount, in_words
 from billing.adminsteps import Step, StepForm, SteppedAdmin, Taken
 from common import ids
 from proxy import unknowns
@@ -96,6 +96,7 @@ class UnknownCallAdmin(SteppedAdmin):
     list_display = (
         "request_id", "closed_at", "workspace", "key", "model", "surface", "held", "reason",
     )  # fmt: skip
+    units = CALL_UNITS
     list_select_related = ("workspace", "key")
     search_fields = ("=id",)
     ordering = ("-closed_at",)
