@@ -7,4 +7,5 @@ class AccountsConfig(AppConfig):
     """People, workspaces, memberships, tiers, service accounts and keys."""
 
     name = "accounts"
+    verbose_name = "People and workspaces"
     default_auto_field = "django.db.models.BigAutoField"

@@ -286,8 +286,8 @@ class CustomerAdmin(SteppedAdmin):
     steps = (GRANT, CORRECT, LIMITS, FREEZE, UNFREEZE)
     change_form_template = "admin/billing/customer.html"
     list_display = (
-        "name", "public_id", "tier", "paid_usd", "granted_usd", "held_usd", "owed_usd",
-        "is_frozen", "created_at", "closed_at",
+        "name", "personal_of", "paid_usd", "granted_usd", "held_usd", "owed_usd", "is_frozen",
+        "tier", "public_id", "created_at", "closed_at",
     )  # fmt: skip
     list_filter = (Frozen, Owing, "tier")
     search_fields = ("=public_id", "=external_id", "name", "=members__email")

@@ -18,6 +18,7 @@ class BillingConfig(AppConfig):
     """The ledger, its SQL functions, prices, caps, grants and usage records."""
 
     name = "billing"
+    verbose_name = "Money"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

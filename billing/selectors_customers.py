@@ -71,7 +71,7 @@ class Card:
 
 def customers() -> QuerySet[Customer]:
     """All customers with their dollars, which the database adds up for the page's rows only."""
-    return Customer.objects.select_related("tier").annotate(
+    return Customer.objects.select_related("tier", "personal_of").annotate(
         paid=_dollars(MONEY, kind="paid"),
         granted=_dollars(MONEY, kind="granted"),
         held=_dollars(F("held"), kind="paid"),

@@ -9,6 +9,7 @@ class ProxyConfig(AppConfig):
     """The gateway, the catalogue, the evidence of calls, and what the status page measures."""
 
     name = "proxy"
+    verbose_name = "Gateway and catalogue"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

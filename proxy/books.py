@@ -9,9 +9,10 @@ from typing import Final
 
 from django.db.models import Count, Max
 
+from accounts.models import Approval
 from billing import suspense
 from billing.invariants import INVARIANTS
-from billing.models import Alert, Revision, StripeEntry, Usage
+from billing.models import Account, Alert, Claim, Deposit, Revision, StripeEntry, Usage
 from proxy import status
 from proxy.models import ProviderReport, TaskHeartbeat
 
@@ -65,6 +66,49 @@ def read(*, today: date) -> Books:
         unknown=Usage.objects.filter(unknown=True).count(),
         corrected=Revision.objects.count(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for somebody of the staff: how much of it, and the list that has it."""
+
+    name: str
+    count: int
+    page: str
+    query: str = ""
+
+
+def waiting() -> list[Waiting]:
+    """Everything that nobody but a person can end; nothing that is none."""
+    incidents = Alert.objects.filter(workspace=None, closed_at=None)
+    frozen = Account.objects.filter(frozen=True, workspace__closed_at=None)
+    asked = Approval.objects.filter(state=Approval.State.PENDING)
+    held = Deposit.objects.filter(state=Deposit.State.SUSPENDED)
+    found = [
+        Waiting("Approvals to decide", asked.count(), "accounts_approval", "state__exact=pending"),
+        Waiting(
+            "Open incidents",
+            incidents.count(),
+            "billing_alert",
+            "workspace__isempty=1&closed_at__isnull=True",
+        ),
+        Waiting("Unknown calls", Usage.objects.filter(unknown=True).count(), "proxy_unknowncall"),
+        Waiting("Suspended payments", suspense.waiting().count(), "billing_suspended"),
+        Waiting(
+            "Open claims",
+            Claim.objects.filter(status=Claim.Status.OPEN).count(),
+            "billing_claim",
+            "status__exact=open",
+        ),
+        Waiting("Held deposits", held.count(), "billing_deposit", "state__exact=suspended"),
+        Waiting(
+            "Frozen customers",
+            frozen.values("workspace").distinct().count(),
+            "billing_customer",
+            "frozen=yes",
+        ),
+    ]
+    return [each for each in found if each.count]
 
 
 def _lines() -> list[Line]:

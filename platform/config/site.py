@@ -8,14 +8,23 @@ from allauth.account.adapter import get_adapter
 from django.contrib.admin import AdminSite
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import staffdoor
 from accounts.staffdoor import Standing
+from proxy import books
 
+SIGN_IN: Final = "Sign-in and groups"
+# Applications of libraries, a list or two each: one section of the index.
+MERGED: Final = frozenset({"account", "auth", "mfa", "usersessions"})
 # Their admin pages show what they keep: keys of sessions, secrets of second factors.
 NOT_AS_THEY_ARE: Final = ("allauth.",)
+
+
+def _by_name(model: dict[str, Any]) -> str:
+    return str(model["name"])
 
 
 class StaffSite(AdminSite):
@@ -35,6 +44,37 @@ class StaffSite(AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         """Whether a request comes through the door."""
         return staffdoor.standing(request) is Standing.STAFF
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """Show what waits for somebody, then everything."""
+        waiting = [
+            {
+                "name": each.name,
+                "count": each.count,
+                "url": f"{reverse(f'admin:{each.page}_changelist')}?{each.query}".rstrip("?"),
+            }
+            for each in books.waiting()
+            if request.user.has_perm(each.page.replace("_", ".view_", 1))
+        ]
+        return super().index(request, {"waiting": waiting} | (extra_context or {}))
+
+    def get_app_list(
+        self, request: HttpRequest, app_label: str | None = None
+    ) -> list[dict[str, Any]]:
+        """List ours as they are, and those of libraries in one section."""
+        found: list[dict[str, Any]] = super().get_app_list(request, app_label)
+        for model in (model for app in found for model in app["models"]):
+            model["name"] = str(model["name"]).replace("Api key", "API key")
+        if app_label is not None:
+            return found
+        ours = [app for app in found if app["app_label"] not in MERGED]
+        theirs = [app for app in found if app["app_label"] in MERGED]
+        if not theirs:
+            return ours
+        models = sorted((each for app in theirs for each in app["models"]), key=_by_name)
+        return [*ours, theirs[0] | {"name": SIGN_IN, "models": models}]
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
