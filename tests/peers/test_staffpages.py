@@ -119,7 +119,7 @@ def answer(route: Route, shown: Mapping[str, Shown]) -> None:
     path = urlsplit(route.request.url).path
     if path in shown:
         route.fulfill(headers=dict(shown[path].headers), body=shown[path].text)
-    elif found := finders.find(path.removeprefix("/static/")):
+    elif path.startswith("/static/") and (found := finders.find(path.removeprefix("/static/"))):
         route.fulfill(path=Path(str(found)))
     else:
         route.fulfill(status=404)
