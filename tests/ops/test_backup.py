@@ -71,7 +71,7 @@ def call(url: str, secret: str) -> int:
         headers={"authorization": f"Bearer {secret}"},
         json={"model": "test/tokens", "messages": [{"role": "user", "content": "Hi"}]},
         trust_env=False,
-        timeout=20,
+        timeout=60,
     ).status_code
 
 

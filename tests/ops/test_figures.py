@@ -30,7 +30,7 @@ Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 def scrape(port: int) -> Figures:
     """Return all samples by name and labels."""
-    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=10)
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60)
     assert answer.status_code == 200
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -74,7 +74,7 @@ def chat(gateway: GatewayProcess, secret: str, **fields: object) -> int:
         headers={"authorization": f"Bearer {secret}"},
         json={"model": "test/tokens", "messages": [{"role": "user", "content": "Hi"}]} | fields,
         trust_env=False,
-        timeout=20,
+        timeout=60,
     ).status_code
 
 
@@ -129,8 +129,9 @@ def test_no_figure_names_a_customer_and_no_port_is_open_unasked(
         until_given(port)
         chat(gateway, shop.secret, user="canary-user", model="canary-model")
         chat(gateway, shop.secret, user="canary-user")
-        httpx.get(f"{gateway.url}/v1/canary-path", trust_env=False)
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        httpx.get(f"{gateway.url}/v1/canary-path", timeout=60, trust_env=False)
+        url = f"http://127.0.0.1:{port}/metrics"
+        text = httpx.get(url, timeout=60, trust_env=False).text
     for secret in ("canary", shop.secret, shop.workspace.public_id, shop.key.public_id):
         assert secret not in text
 

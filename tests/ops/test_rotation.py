@@ -170,7 +170,7 @@ def address(url: str, secret: str) -> str:
         headers={"authorization": f"Bearer {secret}"},
         json={},
         trust_env=False,
-        timeout=20,
+        timeout=60,
     )
     assert answer.status_code == 201, answer.text
     found: str = answer.json()["address"]

@@ -33,7 +33,7 @@ from tests.proxy.conftest import (  # noqa: F401 - fixtures
     upstream,
 )
 
-IN_TIME_S = 30
+IN_TIME_S = 60
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -135,7 +135,7 @@ class Reader:
         client = Client()
         client.force_login(user)
         name = settings.SESSION_COOKIE_NAME
-        self.browser = httpx.Client(trust_env=False, timeout=20)
+        self.browser = httpx.Client(trust_env=False, timeout=60)
         self.browser.cookies.set(name, client.cookies[name].value, domain="127.0.0.1")
 
     def status(self, gateway: GatewayProcess) -> int:

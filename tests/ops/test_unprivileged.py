@@ -272,7 +272,7 @@ def until(true: Callable[[], object], *, why: Callable[[], str]) -> None:
 def status(url: str) -> int:
     """What an address answers; 0 for nothing."""
     try:
-        return httpx.get(url, headers=PROXIED, trust_env=False).status_code
+        return httpx.get(url, headers=PROXIED, timeout=30, trust_env=False).status_code
     except httpx.TransportError:
         return 0
 
@@ -338,7 +338,7 @@ class TestUnits:
 
         url = f"http://127.0.0.1:{port}"
         until(lambda: status(f"{url}/readyz") == 200, why=logs)
-        page = httpx.get(f"{url}/login", headers=PROXIED, trust_env=False)
+        page = httpx.get(f"{url}/login", headers=PROXIED, timeout=60, trust_env=False)
         assert page.status_code == 200, logs()
         assert {name: page.headers[name] for name in TOLD} == TOLD
         assert "default-src 'none'" in page.headers["content-security-policy"]

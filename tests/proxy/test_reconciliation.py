@@ -95,7 +95,7 @@ def ours(db: None, sandbox: SandboxServer) -> Provider:
 
 def attempt(provider: Provider, *, cost: int, day: Any = None, **terms: Any) -> UUID:
     """One call of ours as it is written down."""
-    row = {
+    row: dict[str, Any] = {
         "request_id": ids.request_id(),
         "day": day or yesterday(),
         "n": 1,

@@ -232,13 +232,22 @@ class TestSilenceBeforeTheEnd:
     def test_the_keep_alive_goes_on_for_others_when_one_does_not_read(
         self, shop: Shop, upstream: FakeUpstream
     ) -> None:
+        kept = threading.Event()
         upstream.script(
-            [SSE, chunk("a"), fake.Pause(1.2), chunk(finish="stop"), usage_chunk(7, 2), DONE]
+            [SSE, chunk("a"), fake.Gate(kept), chunk(finish="stop"), usage_chunk(7, 2), DONE]
         )
-        with override_settings(KEEPALIVE_S=0.3), GatewayServer() as gateway:
-            with gateway.client(shop.secret) as client:
-                response = client.post("/v1/chat/completions", json=hello(stream=True))
+        told = ""
+        with (
+            override_settings(KEEPALIVE_S=0.3),
+            GatewayServer() as gateway,
+            gateway.client(shop.secret) as client,
+            client.stream("POST", "/v1/chat/completions", json=hello(stream=True)) as response,
+        ):
+            for part in response.iter_text():
+                told += part
+                if told.count(": keep-alive") >= 2:
+                    kept.set()
 
-        assert response.text.count(": keep-alive") >= 2
-        assert events(response.text)[-1] == "[DONE]"
+        assert kept.is_set()
+        assert events(told)[-1] == "[DONE]"
         wait_until_closed(shop)

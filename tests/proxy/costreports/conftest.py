@@ -39,7 +39,7 @@ def ask(provider: FakeUpstream) -> Ask:
         )
 
         async def run() -> Told:
-            async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+            async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
                 return await reader(client, asked)
 
         return asyncio.run(run())
