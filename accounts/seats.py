@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from accounts import signup
 from accounts.models import Membership, User, Workspace
 from accounts.scopes import Role, Scope, of_role
+from common import pagination
 
 P = ParamSpec("P")
 SESSION_KEY = "workspace"
@@ -136,6 +137,9 @@ def seated(
         seat = current(request)
         if seat is None:
             return render(request, "dashboard/no_workspace.html", status=200)
-        return view(request, seat, *args, **kwargs)
+        try:
+            return view(request, seat, *args, **kwargs)
+        except pagination.BadCursor as refusal:
+            raise BadRequest(refusal.message) from None
 
     return page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
@@ -16,7 +16,6 @@ from accounts.outcomes import attempt
 from accounts.scopes import Scope
 from accounts.seats import Seat, seated
 from common import pagination
-from common.errors import ApiError
 from common.pagination import Page, Wanted
 
 ROWS = 50
@@ -29,10 +28,7 @@ LISTS = ("members", "invitations", "services")
 def team(request: HttpRequest, seat: Seat) -> HttpResponse:
     """Everybody and everything that belongs to the workspace, a page of each."""
     manages = seat.may(Scope.MEMBERS_MANAGE)
-    try:
-        at = {name: _wanted(request, name) for name in LISTS}
-    except ApiError as refusal:
-        return HttpResponseBadRequest(refusal.message)
+    at = {name: _wanted(request, name) for name in LISTS}
     shown = {
         "members": selectors_team.members_of(seat, at["members"]),
         "services": selectors_team.services_of(seat, at["services"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -19,7 +19,6 @@ from accounts.seats import Seat, seated
 from billing import alerts, limits, selectors_limits
 from billing.forms import AlertForm, CapsForm
 from common import pagination
-from common.errors import ApiError
 from common.pagination import Page, Wanted
 
 KEYS_SHOWN: Final = 25
@@ -87,10 +86,7 @@ def _page(request: HttpRequest, seat: Seat, **wrong: CapsForm | AlertForm) -> Ht
     today = timezone.now().date()
     window = selectors_limits.of_workspace(workspace=seat.workspace, today=today)
     cursor = request.GET.get("cursor")
-    try:
-        after = pagination.unseal(CURSOR, cursor) if cursor else None
-    except ApiError as refusal:
-        return HttpResponseBadRequest(refusal.message)
+    after = pagination.unseal(CURSOR, cursor) if cursor else None
     page = selectors_limits.of_keys(
         seat=seat, seats=seats.seats(request), today=today, wanted=Wanted(KEYS_SHOWN, after)
     )

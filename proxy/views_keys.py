@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -21,7 +21,6 @@ from accounts.models import ApiKey
 from accounts.seats import Seat, seated
 from billing import limits
 from common import pagination
-from common.errors import ApiError
 from common.pagination import Wanted
 from proxy import snippets
 from proxy.forms import DeleteForm, KeyForm, RotateForm
@@ -37,10 +36,7 @@ CURSOR: Final = "dashboard.keys"
 def key_list(request: HttpRequest, seat: Seat) -> HttpResponse:
     """The keys of the current workspace that the person may see, a page at a time."""
     cursor = request.GET.get("cursor")
-    try:
-        after = pagination.unseal(CURSOR, cursor) if cursor else None
-    except ApiError as refusal:
-        return HttpResponseBadRequest(refusal.message)
+    after = pagination.unseal(CURSOR, cursor) if cursor else None
     wanted = Wanted(limit=KEYS_SHOWN, after=after)
     page = key_rows(seat=seat, seats=seats.seats(request), now=timezone.now(), wanted=wanted)
     following = None if page.next is None else pagination.seal(CURSOR, page.next)

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -93,10 +93,7 @@ def log(request: HttpRequest, seat: Seat) -> HttpResponse:
     form = LogForm(request.GET, seat=seat)
     if not form.is_valid():
         return render(request, "dashboard/logs/page.html", {"form": form}, status=400)
-    try:
-        page = _page(request, seat, form)
-    except ApiError as refusal:
-        return HttpResponseBadRequest(refusal.message)
+    page = _page(request, seat, form)
     context = {
         "form": form,
         "requests": [selectors.request_row(usage) for usage in page.rows],

@@ -17,7 +17,7 @@ import msgspec
 from django.db.models import Model, Q, QuerySet
 
 from common import crypto
-from common.errors import bad_parameter
+from common.errors import ApiError
 
 DEFAULT_LIMIT: Final = 20
 LARGEST_LIMIT: Final = 100
@@ -27,6 +27,13 @@ PURPOSE: Final = "cursor"
 # What the next page needs to know, as JSON can hold it.
 Position = Any
 Row = TypeVar("Row", bound=Model)
+
+
+class BadCursor(ApiError):
+    """A place that is none in this list."""
+
+    def __init__(self, message: str = "This is no cursor of this list.") -> None:
+        super().__init__("invalid_parameter", message, param="cursor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,7 @@ def unseal(name: str, cursor: str) -> Position:
     """
     The position in a cursor.
 
-    :raises ApiError: 400 not a cursor of this list
+    :raises BadCursor: not a cursor of this list
     """
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -97,7 +104,7 @@ def unseal(name: str, cursor: str) -> Position:
         plain = crypto.unseal(sealed, key_id.decode(), purpose=PURPOSE)
         found, position = msgspec.json.decode(plain)
     except (binascii.Error, ValueError, crypto.UnreadableSecret, msgspec.DecodeError):
-        raise bad_parameter("This is no cursor of this list.", param="cursor") from None
+        raise BadCursor from None
     if found != name:
-        raise bad_parameter("This is a cursor of another list.", param="cursor")
+        raise BadCursor("This is a cursor of another list.")
     return position

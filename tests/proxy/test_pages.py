@@ -18,6 +18,7 @@ from django.urls import URLPattern
 import accounts.urls
 import billing.urls
 import proxy.urls
+from accounts import webhooks
 from accounts.models import User
 from tests import pages
 
@@ -108,6 +109,32 @@ class TestEveryPage:
 
     def test_signed_in_pages_are_not_kept_by_the_browser(self, alice: User) -> None:
         assert pages.browser(alice).get("/dashboard")["Cache-Control"] == "no-store"
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/dashboard/keys?cursor=abc",
+            "/dashboard/logs?cursor=abc",
+            "/dashboard/limits?cursor=abc",
+            "/dashboard/team?members=abc",
+            "/dashboard/team/audit?cursor=abc",
+            "/dashboard/settings/webhooks/{webhook}?cursor=abc",
+        ],
+    )
+    def test_a_place_that_is_none_in_a_list_has_a_page_of_its_own(
+        self, alice: User, path: str
+    ) -> None:
+        hook, _ = webhooks.create(
+            workspace=pages.home(alice),
+            url="https://hooks.example.com/in",
+            events=["key.created"],
+            by=alice,
+        )
+
+        answer = pages.browser(alice).get(path.format(webhook=hook.public_id))
+
+        assert answer.status_code == 400
+        assert 'data-testid="request-id"' in answer.content.decode()
 
     def test_who_is_signed_in_is_told_what_a_page_took(self, alice: User) -> None:
         took = pages.browser(alice).get("/dashboard")["Server-Timing"]
