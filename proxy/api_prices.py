@@ -37,6 +37,8 @@ class PriceSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=Model.Kind.values)
     owned_by = serializers.CharField()
     aliases = serializers.ListField(child=serializers.CharField())
+    input_modalities = serializers.ListField(child=serializers.CharField())
+    output_modalities = serializers.ListField(child=serializers.CharField())
     capabilities = serializers.ListField(child=serializers.CharField())
     context_length = serializers.IntegerField(allow_null=True)
     max_output_tokens = serializers.IntegerField(allow_null=True)

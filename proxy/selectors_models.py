@@ -14,6 +14,7 @@ from common import money
 from proxy.models import Model
 
 TOKENS_PER_MILLION = 10**6
+GIVEN = {Model.Kind.CHAT: "text", Model.Kind.EMBEDDING: "embedding", Model.Kind.IMAGE: "image"}
 FREE_TO_TRY = "sandbox/"
 
 
@@ -35,6 +36,16 @@ class ModelRow:
     per_call: str | None
     images: list[tuple[str, str, str]]
 
+    @property
+    def takes(self) -> list[str]:
+        """What a prompt may be made of."""
+        return ["text", "image"] if "vision" in self.capabilities else ["text"]
+
+    @property
+    def gives(self) -> list[str]:
+        """What an answer is."""
+        return [GIVEN[Model.Kind(self.kind)]]
+
     def twin(self) -> dict[str, Any]:
         """The same facts for programs; prices of tokens are per million."""
         return {
@@ -43,6 +54,8 @@ class ModelRow:
             "kind": self.kind,
             "owned_by": self.owned_by,
             "aliases": self.aliases,
+            "input_modalities": self.takes,
+            "output_modalities": self.gives,
             "capabilities": self.capabilities,
             "context_length": self.context_length,
             "max_output_tokens": self.max_output_tokens,

@@ -33,6 +33,26 @@ class TestModels:
         assert [row["id"] for row in listed] == ["test/model"]
         assert listed[0]["usd_per_million_tokens"]["prompt"] == "1.00"
 
+    def test_what_goes_in_and_out_is_said(self) -> None:
+        pages.sell("test/seeing", capabilities=["tools", "vision"])
+        pages.sell("test/vectors", kind="embedding")
+        browser = pages.browser()
+
+        seeing, vectors = browser.get("/models.json").json()["data"]
+        said = re.findall(
+            r'data-testid="modalities">([^<]+)<', browser.get("/models").content.decode()
+        )
+
+        assert (seeing["input_modalities"], seeing["output_modalities"]) == (
+            ["text", "image"],
+            ["text"],
+        )
+        assert (vectors["input_modalities"], vectors["output_modalities"]) == (
+            ["text"],
+            ["embedding"],
+        )
+        assert said == ["text, image → text", "text → embedding"]
+
     def test_what_cannot_be_bought_is_not_listed(self) -> None:
         pages.sell("test/off", enabled=False)
         unrouted = pages.sell("test/unrouted")
