@@ -28,4 +28,4 @@ def texts(root: Path) -> Iterator[str | tuple[str, ...]]:
         source = message.id if isinstance(message.id, str) else message.id[0]
         shown = any(not (root / place).exists() for place, _ in message.locations)
         if shown and RENAMED.search(source):
-            yield message.id
+            yield message.id if isinstance(message.id, str) else tuple(message.id)
