@@ -15,7 +15,7 @@ from billing import invariants
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess
 from tests.fakes.upstream import FakeUpstream, Gate
-from tests.ops.test_shutdown import asked, terminate
+from tests.ops.test_shutdown import asked, terminate, until_draining
 from tests.proxy.conftest import (  # noqa: F401 - fixtures
     Shop,
     add_model,
@@ -96,8 +96,8 @@ def test_200_streams_end_and_new_calls_are_told_to_go_elsewhere(
         assert shop.holds == STREAMS, "all are live"
         began = terminate(gateway)
         refused = first_refusal(gateway, shop.secret)
-        ready = httpx.get(f"{gateway.url}/readyz", trust_env=False)
-        alive = httpx.get(f"{gateway.url}/livez", trust_env=False)
+        ready = httpx.get(f"{gateway.url}/readyz", timeout=30, trust_env=False)
+        alive = httpx.get(f"{gateway.url}/livez", timeout=30, trust_env=False)
         opened.set()
         streams.join(GRACE_S)
         assert gateway.ended(within_s=GRACE_S)
@@ -120,10 +120,7 @@ def bytes_of(step: fake.Step) -> bytes:
 
 def first_refusal(gateway: GatewayProcess, secret: str) -> httpx.Response:
     """Call until it is refused: the signal may take a moment on a busy machine."""
-    deadline = time.monotonic() + IN_TIME_S
-    while (answer := httpx.get(f"{gateway.url}/readyz", trust_env=False)).status_code != 503:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.02)
+    until_draining(gateway)
     answer = httpx.post(**asked(gateway.url, secret))
     assert answer.status_code == 503, answer.text
     return answer

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from billing import invariants
+from config.protocol import HttpProtocol
 from proxy.models import Checkpoint
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayProcess
@@ -29,6 +30,11 @@ from tests.proxy.conftest import (  # noqa: F401 - fixtures
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+# Less than any grace of these tests.
+SOON_S = 20
+MOST_TRIES = 5
 
 
 class Caller:
@@ -87,10 +93,12 @@ def endless() -> fake.Reply:
 def until_closed(address: tuple[str, int]) -> None:
     """Wait until nobody can connect any more."""
     while True:
-        try:
-            socket.create_connection(address).close()
-        except ConnectionRefusedError:
-            return
+        # One that was waiting to be accepted is reset.
+        with suppress(ConnectionResetError):
+            try:
+                socket.create_connection(address).close()
+            except ConnectionRefusedError:
+                return
 
 
 def terminate(gateway: GatewayProcess) -> float:
@@ -112,9 +120,8 @@ def test_streams_that_outlast_the_grace_are_settled_on_what_was_delivered(
         while not all("one" in caller.text for caller in callers):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        began = terminate(gateway)
-        assert gateway.ended(within_s=10)
-        assert time.monotonic() - began < 10
+        terminate(gateway)
+        assert gateway.ended(within_s=SOON_S)
         for caller in callers:
             caller.thread.join()
     assert not any(caller.complete for caller in callers)
@@ -131,16 +138,35 @@ def test_streams_that_outlast_the_grace_are_settled_on_what_was_delivered(
 
 
 def test_who_had_connected_is_answered_and_not_cut_off(shop: Shop) -> None:  # noqa: F811
+    for _ in range(MOST_TRIES):
+        answers, took_s = ask_while_it_stops()
+        if took_s < HttpProtocol.last_word_s / 2:
+            break  # The machine was not so slow that their time was over.
+    assert answers <= {b"HTTP/1.1 503", b"HTTP/1.1 200"}
+
+
+def ask_while_it_stops() -> tuple[set[bytes], float]:
+    """Connect, let the server stop, then ask; return the answers and how long that took."""
     with GatewayProcess(SHUTDOWN_GRACE_S="30") as gateway, ExitStack() as sockets:
         address = ("127.0.0.1", gateway.port)
         early = [sockets.enter_context(socket.create_connection(address)) for _ in range(20)]
-        terminate(gateway)
+        began = terminate(gateway)
         until_closed(address)
         for each in early:
-            each.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        answers = [each.recv(4096)[:12] for each in early]
-        assert gateway.ended(within_s=10)
-    assert set(answers) <= {b"HTTP/1.1 503", b"HTTP/1.1 200"}
+            with suppress(OSError):
+                each.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        took_s = time.monotonic() - began
+        answers = {heard(each) for each in early}
+        assert gateway.ended(within_s=SOON_S)
+    return answers, took_s
+
+
+def heard(connection: socket.socket) -> bytes:
+    """The beginning of an answer."""
+    try:
+        return connection.recv(4096)[:12]
+    except ConnectionResetError:
+        return b"(reset)"
 
 
 def test_a_process_without_calls_ends_at_once_and_one_told_twice_does_not_wait(
@@ -149,15 +175,24 @@ def test_a_process_without_calls_ends_at_once_and_one_told_twice_does_not_wait(
 ) -> None:
     with GatewayProcess(SHUTDOWN_GRACE_S="30") as idle:
         terminate(idle)
-        assert idle.ended(within_s=8)
+        assert idle.ended(within_s=SOON_S)
     upstream.script(endless())
     with GatewayProcess("--timeout-graceful-shutdown=1", SHUTDOWN_GRACE_S="30") as gateway:
         (caller,) = begin(gateway, shop.secret, 1)
         terminate(gateway)
-        time.sleep(0.2)
+        until_draining(gateway)
         terminate(gateway)
-        assert gateway.ended(within_s=10)
+        assert gateway.ended(within_s=SOON_S)
         caller.thread.join()
+
+
+def until_draining(gateway: GatewayProcess) -> None:
+    """Wait until a process has heard that it is to stop."""
+    deadline = time.monotonic() + 60
+    url = f"{gateway.url}/readyz"
+    while httpx.get(url, timeout=30, trust_env=False).status_code != 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def balanced_call(gateways: list[GatewayProcess], secret: str) -> int:

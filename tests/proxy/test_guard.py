@@ -15,7 +15,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.proxy.conftest import Shop, hello
 
 
-def raw(gateway: GatewayServer, request: bytes, *, wait_s: float = 5) -> bytes:
+def raw(gateway: GatewayServer, request: bytes, *, wait_s: float = 30) -> bytes:
     """Send bytes as they are; return what comes until the other side closes or is silent."""
     host, port = gateway.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=wait_s) as connection:
@@ -80,10 +80,10 @@ class TestBodies:
         self, gateway: GatewayServer, shop: Shop, upstream: FakeUpstream
     ) -> None:
         request = head(shop.secret, "content-length: 4", "transfer-encoding: chunked")
-        answer = raw(gateway, request + b"0\r\n\r\n" + head(shop.secret), wait_s=1)
+        answer = raw(gateway, request + b"0\r\n\r\n" + head(shop.secret))
 
         assert answer.startswith(b"HTTP/1.1 400")
-        assert answer.count(b"HTTP/1.1") == 1
+        assert answer.count(b"HTTP/1.1 ") == 1
         assert upstream.calls == []
 
     def test_cut_short_costs_nothing(
