@@ -58,16 +58,22 @@ def grant(
     if amount <= 0 or asset not in ledger.ASSETS or (paid and expires_at is not None):
         raise Invalid("Grant more than nothing, of USD or TOK; paid money does not expire.")
     until = expires_at.isoformat() if expires_at else None
+    given = f"{'Paid in' if paid else 'Grant'} {words(asset, amount)} to {whom(workspace)}"
     return approvals.submit(
         kind=GRANT,
         payload={"asset": asset, "units": amount, "expires_at": until, "paid": paid},
-        summary=f"{'Paid in' if paid else 'Grant'} {words(asset, amount)} to {workspace.name}",
+        summary=f"{given}, until {expires_at:%Y-%m-%d %H:%M} UTC" if expires_at else given,
         reason=reason,
         by=by,
         workspace=workspace,
         amount_nanos=worth(asset, amount),
         source=source,
     )
+
+
+def whom(workspace: Workspace) -> str:
+    """Whose it is, for whoever decides: many are called the same."""
+    return f"{workspace.name[:80]} ({workspace.public_id})"
 
 
 def correct(
@@ -84,7 +90,7 @@ def correct(
     return approvals.submit(
         kind=CORRECTION,
         payload={"asset": asset, "units": amount},
-        summary=f"Correct {workspace.name} by {words(asset, amount)}",
+        summary=f"Correct {whom(workspace)} by {words(asset, amount)}",
         reason=reason,
         by=by,
         workspace=workspace,
@@ -106,7 +112,7 @@ def refund(*, top_up: TopUp, amount_cents: int, reason: str, by: Staff, source: 
     return approvals.submit(
         kind=REFUND,
         payload={"top_up": top_up.public_id, "amount_cents": amount_cents},
-        summary=f"Refund {money.usd(nanos)} USD of {top_up.public_id} to {top_up.workspace.name}",
+        summary=f"Refund {money.usd(nanos)} USD of {top_up.public_id} to {whom(top_up.workspace)}",
         reason=reason,
         by=by,
         workspace=top_up.workspace,

@@ -160,6 +160,17 @@ class TestMoney:
         assert asked.state == "pending"
         assert balance(one).granted == 5 * USD
 
+    def test_whoever_approves_reads_whose_it_is_and_until_when(
+        self, one: Customer, staff: Client
+    ) -> None:
+        until = {"expires_at": "2090-01-31 12:00"}
+        take(staff, url(one, "grant"), asset="USD", amount="5000", reason="An outage", **until)
+        take(staff, url(one, "correct"), asset="USD", amount="5000", reason="An outage")
+        given, corrected = Approval.objects.order_by("pk").values_list("summary", flat=True)
+        assert one.workspace.public_id in given
+        assert given.endswith("until 2090-01-31 12:00 UTC")
+        assert one.workspace.public_id in corrected
+
     def test_tokens_are_whole(self, one: Customer, staff: Client) -> None:
         page = take(staff, url(one, "grant"), asset="TOK", amount="1.5")
         assert "no whole number" in page.content.decode()
