@@ -22,6 +22,7 @@ CHAPTERS: Final = {
     "limits": _("Limits and receipts"),
     "disconnects": _("Stopping a request"),
     "management": _("Management API"),
+    "webhooks": _("Webhooks"),
     "compatibility": _("Compatibility"),
 }
 # /docs/api is the reference of all endpoints.
@@ -31,6 +32,8 @@ WRITTEN_FOR: Final = "http://127.0.0.1:8000"
 OURS: Final = re.compile(r"([a-z]+)\.md(#.*)?")
 # A link whose words are the name of its file: a reader is told the title instead.
 BARE: Final = re.compile(r"\[([a-z]+)(?:\.md)?\](\(\1\.md(?:#[^)]*)?\))")
+# What only operators need, in a file that is for customers too.
+INTERNAL: Final = re.compile(r"<!-- for operators -->.*?<!-- for all -->\n*", re.DOTALL)
 # Remarks for whoever edits a file.
 REMARK: Final = re.compile(r"<!--.*?-->\n*", re.DOTALL)
 
@@ -55,7 +58,8 @@ def chapter(slug: str) -> Chapter | None:
 def written(slug: str) -> str:
     """The text of a page, the same in every language."""
     text = _source(FILES.get(slug, slug)).replace(WRITTEN_FOR, settings.BASE_URL)
-    text = BARE.sub(lambda link: f"[{_title(link[1])}]{link[2]}", REMARK.sub("", text))
+    text = REMARK.sub("", INTERNAL.sub("", text))
+    text = BARE.sub(lambda link: f"[{_title(link[1])}]{link[2]}", text)
     return markdown.html(text, place=place)
 
 

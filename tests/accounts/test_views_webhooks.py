@@ -45,6 +45,12 @@ class TestList:
         assert "not public" in answer.content.decode()
         assert not WebhookEndpoint.objects.exists()
 
+    def test_it_says_where_events_and_signatures_are_explained(self, browser: Client) -> None:
+        page = browser.get(LIST).content.decode()
+
+        assert 'href="/docs/webhooks"' in page
+        assert "webhook-signature" in browser.get("/docs/webhooks").content.decode()
+
     def test_all_that_is_wrong_is_said_at_once(self, browser: Client) -> None:
         page = browser.post(LIST, {"url": "http://10.0.0.1/"}).content.decode()
 

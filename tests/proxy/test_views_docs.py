@@ -29,6 +29,11 @@ class TestChapters:
 
         assert not re.search(r"\b[a-z]+\.md\b|\.py\b|&lt;!--", words)
 
+    def test_what_only_operators_need_is_left_out(self) -> None:
+        assert "for operators" in (manual.settings.BASE_DIR / "docs" / "limits.md").read_text()
+        for slug in manual.CHAPTERS:
+            assert not re.search("issue_key|Redis", manual.written(slug)), slug
+
     def test_a_link_has_the_title_of_its_page(self) -> None:
         assert '<a href="/docs/limits">Limits and receipts</a>' in manual.written("quickstart")
         assert '<a href="/docs/compatibility">Compatibility</a>' in manual.written("sdks")
