@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -137,13 +138,17 @@ class TestRefusal:
     ) -> None:
         assert callable(short)
         short(shop)
-        upstream.script(fake.then([fake.Pause(0.5)], *fake.completion()))
+        asked = threading.Event()
+        upstream.script(fake.then([fake.Gate(asked)], *fake.completion()))
         # Each can cost $0.002 and a little, and there is $0.003.
         body = hello(max_tokens=1000)
         with ThreadPoolExecutor(1) as thread:
             first = thread.submit(client.post, CHAT, json=body)
             upstream.wait_for_calls(1)
-            refused = client.post(CHAT, json=body)
+            try:
+                refused = client.post(CHAT, json=body)
+            finally:
+                asked.set()
             assert first.result().status_code == 200
 
         error = refused.json()["error"]

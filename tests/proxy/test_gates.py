@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import httpx
 import pytest
 from django.test import override_settings
@@ -73,7 +75,9 @@ class TestConcurrency:
         self, shop: Shop, two: Provider, upstream: FakeUpstream, url: str | None
     ) -> None:
         Provider.objects.filter(pk=two.pk).update(concurrency=1)
-        upstream.script(fake.stream(["a", "b"], every_s=0.2), fake.completion())
+        asked = threading.Event()
+        head, role, word, *others = fake.stream(["a", "b"])
+        upstream.script([head, role, word, fake.Gate(asked), *others], fake.completion())
         with override_settings(**({"REDIS_URL": url} if url else {})), GatewayServer() as gateway:
             with gateway.client(shop.secret) as client:
                 body = hello("test/two", stream=True)
@@ -82,5 +86,6 @@ class TestConcurrency:
                     next(parts)
                     assert first.headers["x-tollgate-provider"] == "limited"
                     assert providers(client, 2) == ["first", "first"]
+                    asked.set()
                     assert b"[DONE]" in b"".join(parts)
                 assert providers(client, 1) == ["limited"]

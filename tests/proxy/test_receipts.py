@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from decimal import Decimal
 from typing import Any
@@ -150,10 +151,12 @@ class TestAReceipt:
         self, client: httpx.Client, upstream: FakeUpstream
     ) -> None:
         script = fake.stream(done=0, finish_reason=None, with_usage=False)
-        upstream.script(fake.then(script, fake.Pause(2), fake.Cut()))
+        asked = threading.Event()
+        upstream.script(fake.then(script, fake.Gate(asked), fake.Cut()))
         with client.stream("POST", CHAT, json=hello(stream=True)) as response:
             next(response.iter_raw())
             told = receipt(client, response.headers["x-request-id"])
+        asked.set()
 
         assert told["state"] == "pending"
         assert told["model"] == "test/tokens"

@@ -407,7 +407,7 @@ class TestThroughTheGateway:
         self, shop: Shop, add_model: AddModel, upstream: FakeUpstream
     ) -> None:
         with FakeUpstream() as second:
-            slow = [fake.Pause(0.3), *fake.stream(["hello"] * 10)]
+            slow = [fake.Pause(1.0), *fake.stream(["hello"] * 10)]
             upstream.script(slow)
             second.script(fake.stream(["hello"] * 10))
             other = make_provider("second", second.base_url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -94,10 +95,12 @@ class TestKey:
             by=None, key=shop.key, daily=money.nanos_from_usd("3"), monthly=None, past_tier=True
         )
         script = fake.stream(done=0, finish_reason=None, with_usage=False)
-        upstream.script(fake.then(script, fake.Pause(2), fake.Cut()))
+        asked = threading.Event()
+        upstream.script(fake.then(script, fake.Gate(asked), fake.Cut()))
         with client.stream("POST", CHAT, json=hello(stream=True)) as response:
             next(response.iter_raw())
             key = told(client, "key")
+        asked.set()
 
         assert key["usage_daily"] == 0
         assert Decimal(key["held"]) > 0
