@@ -65,9 +65,10 @@ left join (
     group by {keys} having sum(requests) <> 0 {end}
 ) grouped on true
 """
-# Of all workspaces: those that spent most in all bound what the others can have spent in a range,
-# so few are looked at; where too many may be among the dearest, all are.
+# Those that spent most in all bound what the others can have spent in a range, so few are looked
+# at: of all workspaces, and of keys. Where too many may be among the dearest, all are.
 FIRST_LOOK: Final = 5
+MOST_LOOKED_AT: Final = 2_000
 OF_ALL: Final = """
 select mark.through, grouped.*
 from billing_rollupmark mark
@@ -132,6 +133,61 @@ left join (
     from row
     group by workspace_id having sum(requests) <> 0 {end}
 ) grouped on true
+"""
+# Nothing where too many may be: then all are looked at, by another statement.
+OF_KEYS: Final = """
+select mark.through, grouped.*
+from billing_rollupmark mark
+left join (
+    with tail as materialized (
+        select {keys}, sum(sign) as requests, sum(sign * charged * unit_nanos) as spent
+        from billing_usageflow
+        where written >= %(through)s and day between %(first)s and %(last)s and {where}
+        group by {keys}
+    ), life as materialized (
+        select {keys}, sum(spent) as most
+        from (
+            select {keys}, spent from billing_usagelife where {where}
+            union all
+            select {keys}, spent from tail
+        ) row
+        group by {keys}
+    ), large as materialized (
+        select {keys} from life where {sure} order by most desc limit {look}
+    ), known as materialized (
+        {large}
+    ), other as materialized (
+        select {keys} from life where most >= coalesce((
+            select spent from known order by spent desc limit 1 offset {last}
+        ), 0)
+    ), few as materialized (
+        select count(*) <= {few} as them from other
+    )
+    select {keys}, sum(requests)::bigint as requests, sum(spent)::bigint as spent
+    from ({other}) row
+    where (select them from few)
+    group by {keys} having sum(requests) <> 0 {end}
+) grouped on true
+"""
+EXACT: Final = """
+        select {keys}, sum(requests) as requests, sum(spent) as spent
+        from (
+            select {keys_of_group}, d.requests, d.spent from {group} g, lateral (
+                select requests, spent from billing_usagekey d
+                where week = any(%(weeks)s::date[]) and {same} and {where}
+                union all
+                select requests, spent from billing_usageday d
+                where day = any(%(more)s::date[] || %(later)s::date[]) and {same} and {where}
+                union all
+                select -requests, -spent from billing_usageday d
+                where day = any(%(less)s::date[]) and {same} and {where}
+                offset 0
+            ) d
+            union all
+            select {keys}, requests, spent from tail
+            where ({keys}) in (select {keys} from {group})
+        ) row
+        group by {keys}
 """
 
 

@@ -184,16 +184,28 @@ def dearest(
     if list(by) == [By.WORKSPACE] and not narrowed and after is None:
         given = weeks.parameters
         statement = rankings.OF_ALL.format(
-            look=rankings.FIRST_LOOK * count, last=count - 1, few=rankings.FEW, end=end
+            look=rankings.FIRST_LOOK * count,
+            last=count - 1,
+            few=rankings.MOST_LOOKED_AT,
+            end=end,
         )
     elif By.KEY in by and {*by, *narrowed} <= {By.KEY, By.WORKSPACE}:
         if len(weeks.whole) >= rankings.LONG_WEEKS and By.WORKSPACE in {*by, *narrowed}:
             weeks = rankings.bounds_of(first, last)
         given = {**narrowed, **weeks.parameters}
+        if By.WORKSPACE in {*by, *narrowed}:
+            sure = "most + %(after_0)s < 0" if after else "true"
+            few = _among_few(by=by, narrowed=narrowed, sure=sure, count=count, end=end)
+            if rows := _read(few, {**given, **place}, first=first, last=last):
+                return [_rank(row) for row in rows]
         sure = "spent + cut + %(after_0)s < 0" if after else "true"
         statement = _ranking(by=by, narrowed=narrowed, sure=sure, count=count, end=end)
     rows = _read(statement, {**given, **place}, first=first, last=last)
-    return [Rank(tuple(row[1:-2]), spent=row[-1], requests=row[-2]) for row in rows]
+    return [_rank(row) for row in rows]
+
+
+def _rank(row: Sequence[Any]) -> Rank:
+    return Rank(tuple(row[1:-2]), spent=row[-1], requests=row[-2])
 
 
 def _beyond(
@@ -295,6 +307,32 @@ def _ranking(*, by: Sequence[By], narrowed: Iterable[str], sure: str, count: int
         sure=sure,
         last=int(count) - 1,
         few=rankings.FEW,
+        end=end,
+    )
+
+
+def _among_few(
+    *, by: Sequence[By], narrowed: Iterable[str], sure: str, count: int, end: str
+) -> str:
+    where = " and ".join(f"{By(name)} = any(%({name})s)" for name in narrowed) or "true"
+    groups = {
+        group: rankings.EXACT.format(
+            group=group,
+            keys=", ".join(by),
+            keys_of_group=", ".join(f"g.{name}" for name in by),
+            same=" and ".join(f"d.{name} = g.{name}" for name in by),
+            where=where,
+        )
+        for group in ("large", "other")
+    }
+    return rankings.OF_KEYS.format(
+        **groups,
+        keys=", ".join(by),
+        where=where,
+        look=rankings.FIRST_LOOK * count,
+        last=count - 1,
+        few=rankings.MOST_LOOKED_AT,
+        sure=sure,
         end=end,
     )
 

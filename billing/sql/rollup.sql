@@ -171,6 +171,14 @@ begin
         on conflict (workspace_id) do update set
             requests = t.requests + excluded.requests,
             spent = t.spent + excluded.spent
+    ), lives as (
+        insert into billing_usagelife as t
+        select workspace_id, key_id, sum(requests), sum(spent)
+        from delta
+        group by 1, 2
+        on conflict (workspace_id, key_id) do update set
+            requests = t.requests + excluded.requests,
+            spent = t.spent + excluded.spent
     ), keys as (
         insert into billing_usagekey as t
         select workspace_id, day - (extract(isodow from day)::integer - 1), key_id, sum(requests),
@@ -240,6 +248,9 @@ begin
         sum(spent)
     from billing_usageday
     group by 1, 2, 3;
+    delete from billing_usagelife;
+    insert into billing_usagelife
+    select workspace_id, key_id, sum(requests), sum(spent) from billing_usageday group by 1, 2;
     delete from billing_usageplace;
     insert into billing_usageplace
     select workspace_id, sum(requests), sum(spent) from billing_usageday group by 1;

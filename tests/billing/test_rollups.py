@@ -78,6 +78,7 @@ def days() -> list[tuple[Any, ...]]:
     assert weeks() == weeks_of_days()
     assert totals() == without_workspaces()
     assert places() == of_days_of_places()
+    assert lives() == of_days_of_keys()
     return from_days
 
 
@@ -126,6 +127,19 @@ def of_days_of_places() -> list[tuple[Any, ...]]:
     return ask(
         "select workspace_id, sum(requests), sum(spent) from billing_usageday"
         " group by 1 having sum(requests) > 0 order by 1"
+    )
+
+
+def lives() -> list[tuple[Any, ...]]:
+    """What the sums per key over all time say."""
+    return ask("select * from billing_usagelife where requests > 0 order by 1, 2")
+
+
+def of_days_of_keys() -> list[tuple[Any, ...]]:
+    """What the sums per day say, added up over all time."""
+    return ask(
+        "select workspace_id, key_id, sum(requests), sum(spent) from billing_usageday"
+        " group by 1, 2 having sum(requests) > 0 order by 1, 2"
     )
 
 
@@ -326,6 +340,7 @@ class TestRebuild:
         run("update billing_usagekey set spent = spent + 1")
         run("update billing_usagetotal set spent = spent + 1")
         run("update billing_usageplace set spent = spent + 1")
+        run("update billing_usagelife set spent = spent + 1")
         assert rollups.rebuild().rebuilt
         assert seen(one).spent == 70
         assert_exact()

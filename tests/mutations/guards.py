@@ -78,6 +78,7 @@ LEFT_OUT: Final = {
     "rollups.sql": "the tables of those sums",
     "usagekey.sql": "one more of them",
     "usagemodel.sql": "one more of them",
+    "usagelife.sql": "one more of them",
     "usageplace.sql": "one more of them",
     "usagetotal.sql": "one more of them",
 }
