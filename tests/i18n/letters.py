@@ -96,7 +96,9 @@ def _forgets(reader: User) -> None:
 
 
 def _forgets_more(reader: User) -> None:
-    _stranger(reader).post("/accounts/password/reset/", {"email": "nobody@example.com"})
+    _stranger(reader).post(
+        "/accounts/password/reset/", {"email": f"nobody-{reader.language}@example.com"}
+    )
 
 
 def _is_invited(reader: User) -> None:
