@@ -205,7 +205,13 @@ def read(path: str) -> Config:
         given = yaml.safe_load(text)
         found = msgspec.convert(given, Config)
         return _checked(found)
-    except (OSError, yaml.YAMLError, msgspec.ValidationError, ValueError) as error:
+    except yaml.MarkedYAMLError as error:
+        # Not the line itself, which may be an endpoint's address with its secret.
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Wrong(f"CHAINS_FILE {path}, line {line}: {error.problem}") from None
+    except OSError as error:
+        raise Wrong(f"CHAINS_FILE {path}: {error.strerror}") from None
+    except (yaml.YAMLError, msgspec.ValidationError, ValueError) as error:
         raise Wrong(f"CHAINS_FILE {path}: {error}") from None
 
 

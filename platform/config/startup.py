@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from billing.chains import config as chains
 from config import policies, traced
 
 SHORTEST_SECRET = 32
@@ -33,7 +34,7 @@ def problems() -> list[str]:
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but what traces is not installed:"
             " pip install --require-hashes -r requirements-otel.txt."
         )
-    return found + list(_payment_problems()) + policies.problems()
+    return [*found, *_payment_problems(), *_chain_problems(), *policies.problems()]
 
 
 def refuse_if_unfit() -> None:
@@ -54,6 +55,14 @@ def _payment_problems() -> Iterator[str]:
         yield "STRIPE_WEBHOOK_SECRETS is one or two secrets that begin with whsec_."
     if settings.TAX_AT not in ("none", "topup"):
         yield "TAX_AT is none or topup."
+
+
+def _chain_problems() -> Iterator[str]:
+    if chains.configured():
+        try:
+            chains.current()
+        except chains.Wrong as error:
+            yield f"{error}. See docs/crypto.md."
 
 
 def _weak_secrets() -> list[tuple[str, str]]:

@@ -66,6 +66,19 @@ class TestConfiguration:
         assert not found.ok
         assert "equal" in found.message
 
+    def test_a_file_of_chains_that_cannot_be_read_is_told_before_anybody_pays(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
+        settings.CHAINS_FILE = str(tmp_path / "nowhere.yaml")
+        assert "No such file" in line("configuration").message
+        wrong = tmp_path / "chains.yaml"
+        wrong.write_text("chains:\n  - rpc: [https://rpc.example/secret-of-ours\nx")
+        settings.CHAINS_FILE = str(wrong)
+        found = line("configuration")
+        assert not found.ok
+        assert "line 3" in found.message
+        assert "secret-of-ours" not in found.message
+
 
 class TestKeys:
     def test_another_pepper_is_told(self, settings: Settings) -> None:
