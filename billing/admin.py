@@ -21,7 +21,7 @@ from billing import (
     incidents,
 )
 from billing.adminforms import ReasonedAdmin
-from billing.adminrows import CALL_UNITS, ReadOnlyAdmin, amount
+from billing.adminrows import CALL_UNITS, ReadOnlyAdmin, amount, call, customer
 from billing.adminsteps import Step, SteppedAdmin, Taken
 from billing.models import (
     CONTRADICTION,
@@ -99,7 +99,7 @@ class HoldAdmin(ReadOnlyAdmin):
     """Calls in flight."""
 
     list_display = (
-        "id", "workspace_id", "key_id", amount("amount", "Amount"), "model", "process_id",
+        call(), customer, "key_id", amount("amount", "Amount"), "model", "process_id",
         "created_at", "expires_at",
     )  # fmt: skip
     units = {"granted": "asset"}
@@ -200,7 +200,7 @@ class UsageAdmin(SteppedAdmin):
 
     steps = (REVIEW,)
     list_display = (
-        "id", "closed_at", "workspace_id", "key_id", "model", "served", "provider", "state",
+        call(), "closed_at", customer, "key_id", "model", "served", "provider", "state",
         "source", "unknown", amount("charged", "Charged"), amount("uncollected", "Uncollected"),
         "status", "reason", "reviewed",
     )  # fmt: skip

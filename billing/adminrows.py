@@ -10,6 +10,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 
@@ -58,6 +59,25 @@ def amount(name: str, label: str, *, unit: str = "asset") -> Callable[[Any], str
     shown.__name__ = name
     shown.unit = unit  # type: ignore[attr-defined]  # for the row's own page
     return admin.display(description=label, ordering=name)(shown)
+
+
+def call(name: str = "id") -> Callable[[Any], str]:
+    """A column of a list: a call's id, as its caller was told it."""
+
+    def shown(row: Any) -> str:
+        return ids.form("req_", getattr(row, name))
+
+    shown.__name__ = f"call_{name}"
+    return admin.display(description="Request", ordering=name)(shown)
+
+
+@admin.display(description="Customer", ordering="workspace_id")
+def customer(row: Any) -> str:
+    """A column of a list: the number of a workspace, leading to all about it."""
+    if row.workspace_id is None:
+        return "-"
+    url = reverse("admin:billing_customer_change", args=[row.workspace_id])
+    return format_html('<a href="{}">{}</a>', url, row.workspace_id)
 
 
 def detail(name: str, label: str, *, unit: str) -> Callable[[Any], str]:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts import audit
 from billing.adminforms import ReasonedAdmin, facts
-from billing.adminrows import ReadOnlyAdmin
+from billing.adminrows import ReadOnlyAdmin, call
 from billing.adminsteps import Step, SteppedAdmin, Stepping, Taken
 from common import money
 from proxy import admin_calls, admin_catalogue, admin_providers, books, reconciliation
@@ -44,7 +44,7 @@ class AttemptAdmin(ReadOnlyAdmin):
     """Calls to providers. A request may have several, so there is no page of one alone."""
 
     list_display = (
-        "request_id",
+        call("request_id"),
         "n",
         "day",
         "provider",

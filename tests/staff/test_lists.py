@@ -43,6 +43,9 @@ class TestSearch:
         for told in (ids.form("req_", call.pk), ids.form("chatcmpl-", call.pk), str(call.pk)):
             page = staff.get(address, {"q": f" {told} "}).content.decode()
             assert re.findall(r"(\d+) result", page) == ["1"], told
+            assert ids.form("req_", call.pk) in page
+            leads_to = reverse("admin:billing_customer_change", args=[one.workspace.pk])
+            assert f'<a href="{leads_to}">' in page
         assert "0 results" in staff.get(address, {"q": "req_nothing"}).content.decode()
 
 
