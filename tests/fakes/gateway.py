@@ -20,6 +20,7 @@ from django.conf import settings
 from config.asgi import Application
 from config.protocol import HttpProtocol
 from proxy import catalogue
+from proxy.hangup import WATCH_AFTER_S
 from tests.fakes.ports import free_port
 
 IN_TIME_S = 30
@@ -101,6 +102,13 @@ class GatewayServer:
         """Wait until so many callers are connected; who has left was noticed then."""
         state = self._server.server_state
         _until(lambda: len(state.connections) == count, what=f"have {count} connections")
+
+    def notice_hang_up(self) -> None:
+        """Wait until it has noticed that its only caller has left a call that goes on."""
+        self.wait_for_connections(0)
+        # It looks for that only in calls that last.
+        time.sleep(WATCH_AFTER_S * 2)
+        self.notice()
 
     def __enter__(self) -> GatewayServer:
         self._thread.start()

@@ -424,14 +424,17 @@ class TestACallerWhoHangsUp:
         assert (shop.last.charged, shop.last.cancelled) == (0, True)
 
     def test_later_pays_for_what_was_drained(
-        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+        self, gateway: GatewayServer, client: httpx.Client, upstream: FakeUpstream, shop: Shop
     ) -> None:
+        left = threading.Event()
         upstream.script(
-            [SSE, chunk("a"), fake.Pause(0.5), chunk(finish="stop"), usage_chunk(7, 2), DONE]
+            [SSE, chunk("a"), fake.Gate(left), chunk(finish="stop"), usage_chunk(7, 2), DONE]
         )
 
         with client.stream("POST", "/v1/chat/completions", json=hello(stream=True)) as response:
             next(response.iter_bytes())
+        gateway.notice_hang_up()
+        left.set()
 
         wait_until_closed(shop)
         assert (shop.last.charged, shop.last.cancelled) == (11_000, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import threading
 import time
 import zlib
 from typing import Any
@@ -201,7 +202,7 @@ class TestPrice:
         assert check().ok
 
     def test_a_price_per_call_is_paid_for_each_picture(
-        self, gateway: GatewayServer, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop, gateway: GatewayServer
     ) -> None:
         route = Route.objects.get(model__slug="per/call")
         cost = Rates(per_call=usd("0.01"))
@@ -429,14 +430,17 @@ class TestStream:
         assert (shop.last.state, shop.holds) == ("voided", 0)
 
     def test_who_hangs_up_pays_for_the_picture_that_a_draining_provider_makes(
-        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop
+        self, client: httpx.Client, upstream: FakeUpstream, shop: Shop, gateway: GatewayServer
     ) -> None:
-        upstream.script([fake.STREAM_HEAD, partial(0), fake.Pause(0.5), completed()])
+        left = threading.Event()
+        upstream.script([fake.STREAM_HEAD, partial(0), fake.Gate(left), completed()])
 
         with client.stream(
             "POST", PATH, json=ask(stream=True, size="1024x1024", quality="low")
         ) as response:
             next(response.iter_raw())
+        gateway.notice_hang_up()
+        left.set()
 
         upstream.wait_for_calls(1, ended=True)
         wait_until_closed(shop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,9 @@ from billing.models import CONTRADICTION
 from tests.fakes import anthropic as fake
 from tests.fakes import replies
 from tests.fakes.anthropic import FakeAnthropic
+from tests.fakes.gateway import GatewayServer
 from tests.fakes.replies import STREAM_HEAD, cut_at
-from tests.fakes.steps import Cut, Pause, Reply, Stall, Step
+from tests.fakes.steps import Cut, Gate, Reply, Stall, Step
 from tests.proxy.conftest import AddModel, Shop, request_id
 from tests.proxy.upstreams.vendor import (
     PIXEL,
@@ -403,10 +405,11 @@ class TestAStreamThatBreaksOff:
 
 class TestACallerWhoHangsUp:
     def test_pays_for_what_was_drained(
-        self, client: httpx.Client, claude: FakeAnthropic, shop: Shop
+        self, gateway: GatewayServer, client: httpx.Client, claude: FakeAnthropic, shop: Shop
     ) -> None:
         usage = {"input_tokens": 10, "output_tokens": 3}
-        claude.script([*TOLD, Pause(0.5), *fake.end(usage)])
+        left = threading.Event()
+        claude.script([*TOLD, Gate(left), *fake.end(usage)])
 
         with client.stream(
             "POST",
@@ -418,6 +421,8 @@ class TestACallerWhoHangsUp:
             },
         ) as response:
             next(response.iter_bytes())
+        gateway.notice_hang_up()
+        left.set()
 
         wait_until_closed(shop)
         assert (shop.last.charged, shop.last.cancelled) == (75_000, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +16,10 @@ from billing.models import CONTRADICTION
 from proxy.models import Route
 from tests.fakes import gemini as fake
 from tests.fakes import replies
+from tests.fakes.gateway import GatewayServer
 from tests.fakes.gemini import FakeGemini
 from tests.fakes.replies import STREAM_HEAD
-from tests.fakes.steps import Cut, Pause, Reply, Stall, Step
+from tests.fakes.steps import Cut, Gate, Pause, Reply, Stall, Step
 from tests.proxy.conftest import AddModel, Shop, request_id
 from tests.proxy.upstreams.vendor import (
     PIXEL,
@@ -425,16 +427,19 @@ class TestAStreamThatBreaksOff:
 
 class TestACallerWhoHangsUp:
     def test_pays_for_what_was_drained(
-        self, client: httpx.Client, gemini: FakeGemini, shop: Shop
+        self, gateway: GatewayServer, client: httpx.Client, gemini: FakeGemini, shop: Shop
     ) -> None:
         end = fake.event(fake.chunk(finish_reason="STOP", usageMetadata=fake.usage()))
-        gemini.script([*TOLD, Pause(0.5), end])
+        left = threading.Event()
+        gemini.script([*TOLD, Gate(left), end])
         asked = {"model": "vendor/new", "messages": [{"role": "user", "content": "x"}]}
 
         with client.stream(
             "POST", "/v1/chat/completions", json={**asked, "stream": True}
         ) as response:
             next(response.iter_bytes())
+        gateway.notice_hang_up()
+        left.set()
 
         wait_until_closed(shop)
         assert (shop.last.charged, shop.last.cancelled) == (75_000, True)
