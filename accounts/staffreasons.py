@@ -7,7 +7,7 @@ customer's own log has of the change.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib.admin.helpers import ActionForm
@@ -45,8 +45,8 @@ class ReasonedActions(ActionForm):
 class Reasoned:
     """Pages of a row, its removal and the actions of its list ask for a reason."""
 
-    action_form = ReasonedActions
-    delete_confirmation_template = "admin/accounts/remove.html"
+    action_form: ClassVar[Any] = ReasonedActions
+    delete_confirmation_template: ClassVar[Any] = "admin/accounts/remove.html"
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Leave out the removal of several at once, which asks no reason."""
