@@ -18,6 +18,7 @@ OTHERS: Final = (
     *(
         "admin/",
         "api/v1",
+        "csp-report",
         "docs",
         "impersonation/",
         "staff/",
