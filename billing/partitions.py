@@ -22,6 +22,8 @@ TABLES = ("billing_usage", "billing_usagehour", "proxy_attempt")
 AHEAD = 12
 NEEDED_AHEAD = 2
 TRIES = 25
+LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
+ATTACHED = "select exists (select from pg_inherits where inhrelid = to_regclass(%s))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ def _attach(database: BaseDatabaseWrapper, month: Month) -> None:
     for attempt in range(TRIES):
         try:
             with transaction.atomic(using=database.alias), database.cursor() as cursor:
+                # Beat may start the task twice: who comes second finds the month attached.
+                cursor.execute(LOCK, [f"partition {month.name}"])
+                cursor.execute(ATTACHED, [month.name])
+                if cursor.fetchone()[0]:
+                    return
                 cursor.execute("set local lock_timeout = '200ms'")
                 for statement in _statements(month):
                     cursor.execute(statement)

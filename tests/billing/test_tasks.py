@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.core import mail
@@ -12,7 +12,7 @@ from django.db import connection, connections
 from pytest_django import Settings
 
 from accounts.models import Membership
-from billing import grants, invariants, ledger, tasks
+from billing import grants, invariants, ledger, partitions, tasks
 from billing.models import Alert, LedgerCheckpoint, Transfer
 from tests import pages
 from tests.billing.bank import admit, customer, verdicts
@@ -154,6 +154,15 @@ class TestTwiceAtOnce:
 
     def test_partitions(self) -> None:
         self.at_once(tasks.make_partitions)
+        far, tables = date(2043, 12, 15), ["billing_usage"]
+        self.at_once(
+            lambda: none(partitions.make_months(tables=tables, today=far, behind=0, ahead=1))
+        )
+        try:
+            assert partitions.missing_months(tables=tables, today=far, ahead=1) == []
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("drop table if exists billing_usage_2043_12, billing_usage_2044_01")
 
 
 def none(_: object) -> None:
