@@ -80,7 +80,7 @@ WRONG: Final = frozenset(
 def reachable(root: Path) -> tuple[str | tuple[str, ...], ...]:
     """The texts of libraries that readers see: not from a template that we have replaced."""
     return tuple(
-        message.id
+        message.id if isinstance(message.id, str) else tuple(message.id)
         for folder, language in LIBRARIES
         for message in _read(folder, language)
         if message.id
@@ -109,7 +109,7 @@ def is_good(id_: str | tuple[str, ...], language: str) -> bool:
     for folder in (REST, *(folder for folder, _ in LIBRARIES)):
         found = _read(folder, language).get(id_)
         if found is not None and found.string and not found.fuzzy:
-            forms = found.string if isinstance(found.string, tuple) else (found.string,)
+            forms = (found.string,) if isinstance(found.string, str) else tuple(found.string)
             return all(form and not glossary.flaw(form, language=language) for form in forms)
     return False
 
