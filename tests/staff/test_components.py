@@ -15,7 +15,7 @@ URL = "/staff/components"
 NAMED = ("card", "table", "form-row", "empty-state", "banner", "dialog", "toast", "chart")
 # The frame of every page, and parts that are a page of their own.
 SHOWN_ELSEWHERE = {"nav", "nav_item", "switcher", "language", "impersonation"}
-SHOWN_ELSEWHERE |= {"calculator", "quote", "toasts"}
+SHOWN_ELSEWHERE |= {"calculator", "quote", "toasts", "zone"}
 
 
 class TestComponents:
