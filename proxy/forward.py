@@ -108,7 +108,7 @@ async def once(
         return await incoming.answer(status=200, body=claim.body, headers=headers)
     try:
         exchange = await admitted(runtime, incoming, surface, order)
-        if claim.lost:
+        if not await claim.confirm():
             runtime.till.void(exchange.hold.ask, day=exchange.hold.day)
             exchange.leave()
             raise idempotency.in_progress()

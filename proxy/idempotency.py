@@ -20,7 +20,6 @@ Draft of the header: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempot
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -82,6 +81,13 @@ select k.fingerprint, k.request_id, k.answer, k.answer_key_id, k.finished_at is 
 from proxy_idempotencykey k
 where k.key_id = %s and k.endpoint = %s and k.digest = %s
 """  # noqa: S608 - made of constants
+# Whoever would take the key for a request that never came as far waits for this row, and reads
+# its new time; whoever has taken it leaves nothing to be confirmed. No process's clock matters.
+CONFIRM = """
+update proxy_idempotencykey set created_at = clock_timestamp()
+where id = %s and request_id = %s
+returning id
+"""
 KEEP = """
 update proxy_idempotencykey
 set answer = %s, answer_key_id = %s, finished_at = clock_timestamp()
@@ -109,13 +115,15 @@ class Claim:
         self.reader = reader
         self.row_id = row_id
         self.request_id = request_id
-        self.began = time.monotonic()
         self.kept = False
 
-    @property
-    def lost(self) -> bool:
-        """Tell whether the hold came so late that another may have been given the key."""
-        return time.monotonic() - self.began > CLAIM_S / 2
+    async def confirm(self) -> bool:
+        """Tell, once there is a hold, whether the key is still this request's: now for good."""
+        try:
+            return bool(await self.reader.rows(CONFIRM, (self.row_id, self.request_id)))
+        except AWAY as error:
+            log.warning("An idempotency key was not confirmed", error=type(error).__name__)
+            return False
 
     async def keep(self, body: bytes) -> None:
         """Keep an answer, sealed; one that is too large leaves the receipt only."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -9,15 +11,18 @@ from typing import Any
 
 import httpx
 import openai
+import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import keys, workspaces
 from accounts.models import Tier
-from billing import grants, invariants
+from billing import grants, invariants, ledger
+from billing.models import Account
 from proxy import keeping
 from proxy.models import Generation, IdempotencyKey
+from tests.billing import bank
 from tests.fakes import upstream as fake
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
@@ -101,7 +106,9 @@ class TestAReplay:
     def test_lasts_a_day(self, client: httpx.Client, upstream: FakeUpstream) -> None:
         first = client.post(CHAT, json=hello(), headers=KEY)
         row = IdempotencyKey.objects.get()
-        assert row.expires_at - row.created_at == timedelta(hours=24)
+        # From when it was taken, a moment before it was confirmed.
+        held_s = (timedelta(hours=24) - (row.expires_at - row.created_at)).total_seconds()
+        assert 0 <= held_s < 30
         IdempotencyKey.objects.update(expires_at=timezone.now())
 
         again = client.post(CHAT, json=hello(), headers=KEY)
@@ -250,6 +257,15 @@ class TestTheScope:
         assert upstream.calls == []
 
 
+def until_taken(own: psycopg.Connection[Any]) -> None:
+    """Take the key away from whoever has it, as soon as there is one."""
+    deadline = time.monotonic() + 30
+    take = "update proxy_idempotencykey set request_id = gen_random_uuid()"
+    while own.execute(take).rowcount == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 class TestTwoAtOnce:
     def test_twenty_make_one_call(
         self, gateway: GatewayServer, upstream: FakeUpstream, shop: Shop
@@ -272,6 +288,31 @@ class TestTwoAtOnce:
         assert all(answer.headers["x-should-retry"] == "true" for answer in refused)
         assert len(upstream.calls) == 1
         assert (len(shop.usage), spent(shop)) == (1, COST)
+
+    def test_who_was_held_up_for_so_long_that_another_has_the_key_makes_nothing(
+        self, gateway: GatewayServer, upstream: FakeUpstream, shop: Shop
+    ) -> None:
+        def post() -> httpx.Response:
+            with gateway.client(shop.secret) as client:
+                return client.post(CHAT, json=hello(), headers=KEY)
+
+        home = ledger.open_accounts(workspace_id=shop.workspace.pk).usd_id
+        with ThreadPoolExecutor(1) as thread:
+            with transaction.atomic():
+                Account.objects.select_for_update().get(pk=home)
+                held_up = thread.submit(post)
+                with bank.connect() as other:
+                    until_taken(other)
+            answer = held_up.result()
+
+        assert (answer.status_code, reason(answer)) == (409, "idempotency_in_progress")
+        assert upstream.calls == []
+        # The money goes back after the answer.
+        deadline = time.monotonic() + 30
+        while not shop.usage:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert (shop.last.state, shop.holds, spent(shop)) == ("voided", 0, 0)
 
     def test_twenty_after_a_failure_make_one_more(
         self, gateway: GatewayServer, upstream: FakeUpstream, shop: Shop
@@ -326,13 +367,16 @@ class TestAStream:
     def test_that_is_under_way_is_in_progress(
         self, client: httpx.Client, gateway: GatewayServer, upstream: FakeUpstream, shop: Shop
     ) -> None:
-        upstream.script(fake.stream(["a"] * 30, every_s=0.05))
+        asked = threading.Event()
+        head, first, *others = fake.stream(["a"] * 3)
+        upstream.script([head, first, others[0], fake.Gate(asked), *others[1:]])
         body = hello(stream=True)
         with client.stream("POST", CHAT, json=body, headers=KEY) as response:
             chunks = response.iter_bytes()
             next(chunks)
             with gateway.client(shop.secret) as other:
                 again = other.post(CHAT, json=body, headers=KEY)
+            asked.set()
             rest = b"".join(chunks)
 
         assert (again.status_code, reason(again)) == (409, "idempotency_in_progress")
