@@ -31,6 +31,11 @@ def fingerprint(pepper: bytes) -> bytes:
     return keytext.digest(LABEL, pepper=pepper)
 
 
+def current() -> str:
+    """The id of the pepper that new keys are hashed under."""
+    return next(iter(settings.KEY_PEPPERS))
+
+
 def keys_by_pepper() -> dict[str, int]:
     """How many living keys need each pepper; each moves to the current one when it is used."""
     return dict(_living().values_list("pepper_id").annotate(number=Count("pk")))

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
-from accounts import audit, keys, keystore
+from accounts import audit, keys, keystore, pepper
 from accounts.errors import Invalid
 from accounts.models import ApiKey
 from billing.models import KeyMeter
@@ -91,8 +90,7 @@ def since(*, now: datetime, days: int) -> datetime:
 
 
 def _older() -> QuerySet[ApiKey]:
-    current = next(iter(settings.KEY_PEPPERS))
-    living = ApiKey.objects.filter(deleted_at=None).exclude(pepper_id=current)
+    living = ApiKey.objects.filter(deleted_at=None).exclude(pepper_id=pepper.current())
     return living.select_related("user", "service_account").prefetch_related("workspaces")
 
 
