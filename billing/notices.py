@@ -7,6 +7,7 @@ is claimed again a few minutes later and goes to those who were not told yet.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -112,9 +113,13 @@ def _send(alert: Alert) -> bool:
     for address, language in _addresses(alert):
         if address in alert.told:
             continue
+        message = _message(alert, address=address, language=language)
         try:
-            _message(alert, address=address, language=language).send()
+            message.send()
         except OSError as error:
+            # Django leaves one open that the server let nobody sign in on.
+            with suppress(OSError):
+                message.get_connection().close()
             log.warning(
                 "An alert could not be sent yet", alert=alert.pk, error=type(error).__name__
             )
