@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import sys
 from collections.abc import Iterator
 
+import httpx
 import hypothesis
 import pytest
 import redis
@@ -45,7 +47,13 @@ def pytest_xdist_make_scheduler(
 
 
 def pytest_unconfigure() -> None:
-    """Stop the servers; also after Ctrl-C."""
+    """Hang up and stop the servers; also after Ctrl-C."""
+    # Celery, Django's cache and the clients of Redis and Stripe live as long as the process.
+    for each in gc.get_objects():
+        if issubclass(type(each), redis.ConnectionPool):
+            each.disconnect()
+        elif issubclass(type(each), httpx.Client):
+            each.close()
     servers.stop()
 
 
