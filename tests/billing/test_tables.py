@@ -187,6 +187,18 @@ class TestHotRows:
             )
             assert cursor.fetchone() == (2,)
 
+    def test_no_vacuum_locks_calls_out_to_make_a_table_shorter(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select relname from pg_class where 'vacuum_truncate=off' = any(reloptions)"
+                " order by relname"
+            )
+            assert [name for (name,) in cursor.fetchall()] == [
+                "billing_hold",
+                "proxy_checkpoint",
+                "proxy_idempotencykey",
+            ]
+
     def test_the_counters_are_in_no_index(self) -> None:
         hot = {"credits_posted", "debits_posted", "debits_pending", "day_used", "month_used"}
         with connection.cursor() as cursor:
