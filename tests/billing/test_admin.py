@@ -65,7 +65,11 @@ class TestTokenPackageAdmin:
         }  # fmt: skip
         staff.post(reverse("admin:billing_tokenpackage_add"), form)
         [package] = packages.listed()
-        assert (package.slug, package.tokens, package.price_nanos) == ("starter", 400, 9_900_000_000)
+        assert (package.slug, package.tokens, package.price_nanos) == (
+            "starter",
+            400,
+            9_900_000_000,
+        )
         page = staff.get(reverse("admin:billing_tokenpackage_changelist"))
         assert "9.90" in page.content.decode()
 
