@@ -7,7 +7,6 @@ is claimed again a few minutes later and goes to those who were not told yet.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -115,11 +114,10 @@ def _send(alert: Alert) -> bool:
             continue
         message = _message(alert, address=address, language=language)
         try:
-            message.send()
+            # Closes it also where the server lets nobody sign in.
+            with get_connection() as message.connection:
+                message.send()
         except OSError as error:
-            # Django leaves one open that the server let nobody sign in on.
-            with suppress(OSError):
-                message.get_connection().close()
             log.warning(
                 "An alert could not be sent yet", alert=alert.pk, error=type(error).__name__
             )
@@ -147,9 +145,7 @@ def _message(alert: Alert, *, address: str, language: str) -> EmailMultiAlternat
             render_to_string(f"billing/email/{folder}{ending}", context)
             for ending in ("_subject.txt", ".txt", ".html")
         )
-    message = EmailMultiAlternatives(
-        " ".join(subject.split()), text, to=[address], connection=get_connection()
-    )
+    message = EmailMultiAlternatives(" ".join(subject.split()), text, to=[address])
     message.attach_alternative(html, "text/html")
     return message
 
