@@ -20,7 +20,7 @@ from accounts.models import User
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
-    """E-mail as the only login, a personal workspace from the first minute."""
+    """Email as the only login, a personal workspace from the first minute."""
 
     def clean_email(self, email: str) -> str:
         """The address in the one form that we store."""

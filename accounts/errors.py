@@ -6,7 +6,7 @@ gettext where they are raised. The management API and the gateway speak English.
     └── Refused
         ├── Invalid             a value that no one may set                  invalid_parameter
         ├── Forbidden           a right that the person does not have        scope_missing
-        │   └── NotVerified     the person's e-mail address is not proved
+        │   └── NotVerified     the person's email address is not proved
         ├── ForeignWorkspace    a workspace the person is no member of       workspace_forbidden
         ├── Missing             nothing of that id can be seen from here     not_found
         ├── Conflict            a change to something that changed meanwhile version_conflict
@@ -42,7 +42,7 @@ class NotVerified(Forbidden):
     """Something that costs money, asked by someone whose address is not proved."""
 
     def __init__(self) -> None:
-        super().__init__(_("Confirm your e-mail address first; the link is in your mailbox."))
+        super().__init__(_("Confirm your email address first; the link is in your mailbox."))
 
 
 class ForeignWorkspace(Refused):

@@ -205,7 +205,7 @@ def _address(email: str) -> str:
     try:
         validate_email(address)
     except ValidationError:
-        raise Invalid(_("This is no e-mail address."), param="email") from None
+        raise Invalid(_("This is no email address."), param="email") from None
     return address
 
 

@@ -2,7 +2,7 @@
 Keys of another service, so that an operator can move its customers without new keys.
 
 A file is either one key per line, or CSV with a first line that names its columns: key and any
-of name, workspace, owner (an e-mail address) and expires_at. Keys are hashed at once; no
+of name, workspace, owner (an email address) and expires_at. Keys are hashed at once; no
 message ever repeats one.
 """
 

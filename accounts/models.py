@@ -57,7 +57,7 @@ def key_public_id() -> str:
 
 
 class UserManager(BaseUserManager["User"]):
-    """Makes people who sign in with an e-mail address."""
+    """Makes people who sign in with an email address."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """A person who can sign in; without a password only by other means.
@@ -65,7 +65,7 @@ class UserManager(BaseUserManager["User"]):
         :raises ValueError: the address is empty
         """
         if not email:
-            raise ValueError("A user needs an e-mail address.")
+            raise ValueError("A user needs an email address.")
         user = self.model(email=email.strip().lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -139,7 +139,7 @@ class Tier(models.Model):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person. The e-mail address is the login and is stored in lower case."""
+    """A person. The email address is the login and is stored in lower case."""
 
     public_id = models.CharField(max_length=32, unique=True, default=user_public_id, editable=False)
     email = models.EmailField(max_length=254, unique=True)

@@ -65,7 +65,7 @@ def _name(name: str) -> str:
 def _language(code: str) -> str:
     known = list(dict(settings.LANGUAGES))
     if code not in known:
-        words = _("Pages and e-mails are in one of: %(languages)s.")
+        words = _("Pages and emails are in one of: %(languages)s.")
         raise Invalid(words % {"languages": ", ".join(known)}, param="language")
     return code
 

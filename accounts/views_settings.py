@@ -58,7 +58,7 @@ class ProfileForm(UserForm):
 
     # Each language and each zone has one name, which no browser should translate.
     language = forms.ChoiceField(
-        label=gettext_lazy("Language of pages and e-mails"),
+        label=gettext_lazy("Language of pages and emails"),
         widget=forms.Select(attrs={"translate": "no"}),
     )
     time_zone = forms.ChoiceField(

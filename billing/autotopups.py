@@ -212,7 +212,7 @@ def _by_hand(top_up: TopUp, why: str) -> TopUp | None:
 
 
 def tell(*, top_up: TopUp, kind: str, why: str, pay_with: TopUp | None = None) -> None:
-    """Have those who run the workspace told by e-mail, once per payment."""
+    """Have those who run the workspace told by email, once per payment."""
     facts = {
         "why": why,
         "amount_usd": money.usd(top_up.amount_cents * topups.NANOS_PER_CENT),

@@ -1,5 +1,5 @@
 """
-What operators have to know: told once by e-mail and in the log, until it is over.
+What operators have to know: told once by email and in the log, until it is over.
 
 An incident that lasts is one incident however often it is found; after it was over it may
 begin anew.

@@ -1,5 +1,5 @@
 """
-E-mails about alerts: to those who run a workspace, or to the operators.
+Emails about alerts: to those who run a workspace, or to the operators.
 
 An alert is claimed, then sent outside any transaction, then marked; one whose sender died
 is claimed again a few minutes later and goes to those who were not told yet.
@@ -43,7 +43,7 @@ returning id
 
 
 def deliver() -> int:
-    """Send the e-mails of alerts that were not sent yet; return how many alerts were."""
+    """Send the emails of alerts that were not sent yet; return how many alerts were."""
     sent = 0
     # One claim at a time: it must not run out while others are being sent. After a failure
     # the next round goes on, with those that were not tried yet.

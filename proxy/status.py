@@ -53,7 +53,7 @@ def read() -> Status:
         Component(_("Gateway"), store and _measured(_gateway)),
         Component(_("Balances and keys"), store),
         Component(_("Rate limits"), health.check_all(["redis"])[0].ok),
-        Component(_("E-mails, webhooks and exports"), store and _measured(_background)),
+        Component(_("Emails, webhooks and exports"), store and _measured(_background)),
     ]
     if not store:
         return Status(parts, None, books_fresh=False, incidents=[])

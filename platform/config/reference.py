@@ -72,7 +72,7 @@ MEANINGS = {
     "STATIC_ROOT": "where collectstatic writes",
     "API_KEY_PREFIX": "of new keys; changing it kills no key",
     "TOKEN_VALUE_USD": "what one platform token is worth",
-    "SIGNUP_GRANT_USD": "granted when an e-mail address is verified",
+    "SIGNUP_GRANT_USD": "granted when an email address is verified",
     "MIN_OUTPUT_TOKENS": "an output limit is not clamped below this",
     "APPROVAL_USD": (
         "a grant, correction or refund above this takes a second member of staff; what one "

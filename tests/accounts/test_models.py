@@ -49,7 +49,7 @@ class TestUser:
         assert user.is_superuser
 
     def test_an_address_is_needed(self, db: None) -> None:
-        with pytest.raises(ValueError, match="e-mail"):
+        with pytest.raises(ValueError, match="email"):
             User.objects.create_user("")
 
     def test_names_fall_back_to_the_address(self, alice: User) -> None:

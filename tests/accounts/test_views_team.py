@@ -150,7 +150,7 @@ class TestInvite:
     def test_what_is_no_address_is_told(self, owner: Client) -> None:
         answer = owner.post("/dashboard/team/invite", {"email": "x", "role": "viewer"}, follow=True)
 
-        assert "This is no e-mail address." in answer.content.decode()
+        assert "This is no email address." in answer.content.decode()
 
     def test_a_developer_may_not(self, bob: User, place: Workspace, join: Join) -> None:
         join(bob, place, "developer")

@@ -1,4 +1,4 @@
-"""E-mails about alerts."""
+"""Emails about alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""E-mails in the language of whoever gets them, also those that workers send."""
+"""Emails in the language of whoever gets them, also those that workers send."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ class TestAccount:
     @pytest.mark.parametrize(
         ("browser", "subject"),
         [
-            ("en", "Confirm your e-mail address for Tollgate"),
+            ("en", "Confirm your email address for Tollgate"),
             ("de", "Bestätigen Sie Ihre E-Mail-Adresse für Tollgate"),
             ("ru", "Подтвердите адрес электронной почты для Tollgate"),
         ],

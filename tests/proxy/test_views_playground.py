@@ -100,7 +100,7 @@ class TestPlaygroundKey:
         answer = pages.browser(pages.person("new", verified=False)).post(KEY)
 
         assert answer.status_code == 403
-        assert "Confirm your e-mail address" in answer.json()["error"]["message"]
+        assert "Confirm your email address" in answer.json()["error"]["message"]
 
     def test_it_takes_a_form_of_ours(self, alice: User) -> None:
         browser = Client(enforce_csrf_checks=True)

@@ -20,7 +20,7 @@ class Command(OperatorCommand):
         parser.add_argument("--password", required=True)
         parser.add_argument("--name", default="")
         parser.add_argument(
-            "--verified", action="store_true", help="count the e-mail address as confirmed"
+            "--verified", action="store_true", help="count the email address as confirmed"
         )
         parser.add_argument(
             "--superuser",
