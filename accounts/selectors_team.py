@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import audit, invitations
-from accounts.models import AuditEvent, Membership, ServiceAccount, Workspace
+from accounts.models import AuditEvent, Membership, ServiceAccount, User, Workspace
 from accounts.scopes import SERVICE_ROLES, Role, Scope
 from accounts.seats import Seat, role_name
-from common import pagination
+from common import money, pagination
 from common.pagination import Page, Wanted
+
+# Amounts that are written down in the units of their asset, and what they are called in dollars.
+NANOS = {"units": "amount_usd", "paid": "paid_usd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class EventRow:
 
     event: AuditEvent
     actor: str
-    changes: list[tuple[str, str, str]]
+    changes: list[tuple[str, object, object]]
 
 
 def roles_to_give(seat: Seat) -> tuple[tuple[str, str], ...]:
@@ -109,7 +112,8 @@ def events_of(*, workspace: Workspace, query: Mapping[str, Any], wanted: Wanted)
     """One page of the audit log; ``query`` narrows it by action and target."""
     found = audit.events(workspace=workspace).filter(**query)
     rows, following = pagination.by_time(found, wanted)
-    return Page([EventRow(row, _actor(row), _changes(row)) for row in rows], following)
+    names = _names(workspace, rows)
+    return Page([EventRow(row, _actor(row), _changes(row, names)) for row in rows], following)
 
 
 def _actor(event: AuditEvent) -> str:
@@ -124,15 +128,43 @@ def _actor(event: AuditEvent) -> str:
     return owner
 
 
-def _changes(event: AuditEvent) -> list[tuple[str, str, str]]:
-    was, became = event.before or {}, event.after or {}
-    names = list(dict.fromkeys([*was, *became]))
-    return [(name, _text(was.get(name)), _text(became.get(name))) for name in names]
+def _changes(event: AuditEvent, names: Mapping[str, str]) -> list[tuple[str, object, object]]:
+    was, became = _facts(event.before), _facts(event.after)
+    return [
+        (name, _named(was.get(name), names), _named(became.get(name), names))
+        for name in dict.fromkeys([*was, *became])
+    ]
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(each) for each in value)
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    return _("none") if value is None else str(value)
+def _facts(facts: dict[str, Any] | None) -> dict[str, Any]:
+    """What was written down; dollars instead of nano-dollars."""
+    if not facts or facts.get("asset") != "USD":
+        return facts or {}
+    rest = {name: value for name, value in facts.items() if name not in ("asset", *NANOS)}
+    amounts = {
+        called: money.usd(int(facts[name]), at_least=2)
+        for name, called in NANOS.items()
+        if name in facts
+    }
+    return {**amounts, **rest}
+
+
+def _named(value: Any, names: Mapping[str, str]) -> Any:
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def _names(workspace: Workspace, events: Iterable[AuditEvent]) -> dict[str, str]:
+    """What the people and service accounts are called whose ids events hold."""
+    facts = [each for event in events for each in (event.before, event.after) if each]
+    held = {value for each in facts for value in each.values() if isinstance(value, str)}
+    people = User.objects.filter(
+        public_id__in=[each for each in held if each.startswith("usr_")],
+        memberships__workspace=workspace,
+    )
+    services = ServiceAccount.objects.filter(
+        public_id__in=[each for each in held if each.startswith("sa_")], workspace=workspace
+    )
+    return {
+        **dict(people.values_list("public_id", "email")),
+        **dict(services.values_list("public_id", "name")),
+    }

@@ -34,9 +34,10 @@ TOKENS_PER_PRICE = 1_000_000
 CLOCKS_APART = timedelta(days=1)
 CLOSED = """
 select row_to_json(receipt)::text from (
-    select u.id, u.state, u.key_id, k.public_id as key, u.model, u.served, u.provider, u.surface,
-           u.stream, u.cancelled, u.status, u.reason, u.source, u.asset, u.unit_nanos, u.hold,
-           u.charged, u.granted, u.cost, u.input_tokens, u.cached_tokens, u.cache_write_tokens,
+    select u.id, u.state, u.key_id, k.public_id as key, k.name as key_name, u.model, u.served,
+           u.provider, u.surface, u.stream, u.cancelled, u.status, u.reason, u.source, u.asset,
+           u.unit_nanos, u.hold, u.charged, u.granted, u.cost, u.input_tokens, u.cached_tokens,
+           u.cache_write_tokens,
            u.output_tokens, u.reasoning_tokens, u.pictures, u.picture_size, u.picture_quality,
            u.searches, u.created_at, u.closed_at, u.first_byte_ms, u.latency_ms,
            (select row_to_json(p) from billing_price p where p.id = u.price_id) as price,
@@ -49,8 +50,8 @@ select row_to_json(receipt)::text from (
 """
 OPEN = """
 select row_to_json(receipt)::text from (
-    select h.id, 'pending' as state, h.key_id, k.public_id as key, h.model, h.asset,
-           h.unit_nanos, h.amount as hold, h.surface, h.stream, h.created_at,
+    select h.id, 'pending' as state, h.key_id, k.public_id as key, k.name as key_name, h.model,
+           h.asset, h.unit_nanos, h.amount as hold, h.surface, h.stream, h.created_at,
            (select row_to_json(p) from billing_price p where p.id = h.price_id) as price
     from billing_hold h join accounts_apikey k on k.id = h.key_id
     where h.id = %s and h.workspace_id = %s
@@ -101,6 +102,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     state: str
     key_id: int
     key: str
+    key_name: str
     model: str
     asset: str
     unit_nanos: int

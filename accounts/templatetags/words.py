@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Final
 
 from django import template
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
-from accounts.templatetags.show import grouped
+from accounts.scopes import Role
+from accounts.seats import role_name
+from accounts.templatetags.show import dollars, grouped, utc
 
 register = template.Library()
 
@@ -84,6 +87,8 @@ NUMBER: Final = re.compile(r"\d+")
 # What the ledger writes by itself beside a line: so many coins, and the bonus of a package.
 COINS: Final = re.compile(r"(\d+(?:\.\d+)?) (\S+)")
 BONUS: Final = re.compile(r"Bonus of (.+)")
+AMOUNT: Final = re.compile(r"-?\d+(\.\d+)?")
+ROLES: Final = frozenset(Role)
 PLACE: Final = "%(number)s"
 
 
@@ -111,3 +116,22 @@ def reason(text: str) -> str:
 def word(code: str) -> str:
     """What a code of the API is called; one that has no word stays as it is."""
     return str(WORDS.get(str(code), code))
+
+
+@register.filter
+def fact(value: object, name: str) -> str:
+    """What an entry of the audit log says of one thing, in the reader's language."""
+    if value is None or value in ("", []):
+        return gettext("none")
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if isinstance(value, list):
+        return ", ".join(fact(each, name) for each in value)
+    text = str(value)
+    if name.endswith("usd") and AMOUNT.fullmatch(text):
+        return dollars(grouped(text))
+    if isinstance(value, int) or (name == "units" and AMOUNT.fullmatch(text)):
+        return grouped(text)
+    if name.endswith("_at"):
+        return utc(datetime.fromisoformat(text))
+    return role_name(Role(text)) if name == "role" and text in ROLES else text

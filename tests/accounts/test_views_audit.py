@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
+from django.db import transaction
 
-from accounts import views_audit, workspaces
+from accounts import audit, views_audit, workspaces
 from accounts.models import Membership, Tier, User, Workspace
 from tests import pages
 
@@ -39,6 +40,44 @@ class TestAuditLog:
 
         for words in ("key.created", "Night job", key.public_id, "alice@example.com"):
             assert words in page
+
+    def test_amounts_times_roles_and_people_are_as_people_read_them(
+        self, alice: User, bob: User
+    ) -> None:
+        home = pages.home(alice)
+        facts = {
+            "asset": "USD",
+            "units": "5000000000",
+            "daily_usd": "1234.50",
+            "expires_at": "2030-01-31T10:20:30.456789Z",
+            "role": "viewer",
+            "owner": alice.public_id,
+            "user_id": bob.public_id,
+            "ips": [],
+            "rpm": 60000,
+            "name": "2024",
+        }
+        with transaction.atomic():
+            audit.record(
+                action="key.changed", by=alice, target=alice, workspaces=[home], after=facts
+            )
+        User.objects.update(language="de")
+
+        found = pages.browser(alice).get("/dashboard/team/audit?action=key.changed")
+        page = found.content.decode()
+
+        told = dict(re.findall(r'<span class="muted">(\w+):</span> ([^<]*)<', page))
+        assert told == told | {
+            "amount_usd": "5,00\xa0$",
+            "daily_usd": "1.234,50\xa0$",
+            "expires_at": "31.01.2030 10:20:30",
+            "role": "Betrachter",
+            "owner": "alice@example.com",
+            "user_id": bob.public_id,  # a stranger's name is nobody's business
+            "ips": "nicht gesetzt",
+            "rpm": "60.000",
+            "name": "2024",
+        }
 
     def test_it_is_narrowed_and_paged(self, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(views_audit, "ROWS", 2)

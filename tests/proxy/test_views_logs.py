@@ -141,6 +141,7 @@ class TestReceipt:
         for amount in ("$0.000007000007", "$0.000002", "$0.000010"):
             assert amount in page
         assert re.search(r'receipt-total">\$0.000019001<', page)
+        assert re.search(rf'receipt-key">{row.key.name}<', page)
         assert re.search(r'receipt-price">\$0.000019001<', page)
 
     def test_a_corrected_call_shows_what_was_charged_at_first(
@@ -161,7 +162,8 @@ class TestReceipt:
 
         page = text(alice, f"/{ids.form('req_', row.id)}")
 
-        assert 'data-testid="no-items"' in page
+        assert "The request failed, so it costs nothing." in page
+        assert "still running" not in page
         assert 'badge-error">502<' in page
 
     def test_a_strangers_receipt_is_not_found(self, alice: User) -> None:
