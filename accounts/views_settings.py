@@ -64,7 +64,7 @@ class ProfileForm(UserForm):
     time_zone = forms.ChoiceField(
         label=gettext_lazy("Time zone"),
         widget=LongSelect(attrs={"translate": "no"}),
-        help_text=gettext_lazy("Pages show UTC; point at a time to see it in this zone."),
+        help_text=gettext_lazy("Pages show UTC; a button at their foot shows this zone."),
     )
 
     class Meta:

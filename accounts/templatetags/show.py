@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 
 from django import template
 from django.utils.formats import date_format, get_format
+from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from common import money
+from common import markdown, money
 
 register = template.Library()
 
@@ -18,6 +21,12 @@ register = template.Library()
 def usd(nanos: int) -> str:
     """Dollars with two decimals and thousands apart, for balances and caps."""
     return grouped(money.usd(nanos, digits=2))
+
+
+@register.filter
+def spent_usd(nanos: int) -> str:
+    """Dollars to the nearest cent, for what was spent: a balance alone is rounded down."""
+    return usd(nanos + money.NANOS_PER_USD // 200)
 
 
 @register.filter
@@ -55,6 +64,21 @@ def grouped(number: int | str) -> str:
     if "," in thousands:
         thousands = thousands.replace(",", str(get_format("THOUSAND_SEPARATOR")))
     return f"{sign}{thousands}{decimal(point) if point else ''}{part}"
+
+
+@register.filter
+def breakable(name: str) -> SafeString:
+    """A name that breaks between its parts where the line ends, rather than within one."""
+    return mark_safe(markdown.JOINT.sub("<wbr>", conditional_escape(name)))  # noqa: S308 - escaped
+
+
+@register.filter
+def indented(body: str) -> str:
+    """JSON of one line, a line for each of its values; what is no JSON stays as it is."""
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body
 
 
 @register.filter

@@ -108,7 +108,8 @@ function writeTimes(root) {
   }
 }
 function offerZone() {
-  for (const button of document.querySelectorAll("[data-local-times]")) button.hidden = !document.querySelector("time[data-local-title]");
+  const none = !document.querySelector("time[data-local-title]");
+  for (const element of document.querySelectorAll("[data-local-times], [data-with-times]")) element.hidden = none;
 }
 writeTimes(document);
 offerZone();

@@ -21,3 +21,16 @@ class TestHtml:
         html = markdown.html("| a |\n|---|\n| b |")
 
         assert '<div class="scroll-x" tabindex="0"><table class="table table-sm">' in html
+
+    def test_a_long_path_breaks_between_its_parts(self) -> None:
+        html = markdown.html("`GET /keys/{key}/disable`")
+
+        assert "<code>GET /keys/<wbr>{key}/<wbr>disable</code>" in html
+
+
+class TestBreakable:
+    def test_a_name_breaks_between_its_parts(self) -> None:
+        assert markdown.breakable("sandbox/echo_2") == "sandbox/<wbr>echo_<wbr>2"
+
+    def test_tags_in_a_name_are_shown_not_obeyed(self) -> None:
+        assert markdown.breakable("a/<b>") == "a/<wbr>&lt;b&gt;"

@@ -30,6 +30,15 @@ class TestUsd:
             assert show.usd(-500_000_000) == shown
 
 
+class TestSpentUsd:
+    @pytest.mark.parametrize(
+        ("nanos", "shown"),
+        [(0, "0.00"), (4_999_999, "0.00"), (5_000_000, "0.01"), (999_525_300, "1.00")],
+    )
+    def test_what_was_spent_is_told_to_the_nearest_cent(self, nanos: int, shown: str) -> None:
+        assert show.spent_usd(nanos) == shown
+
+
 class TestExactUsd:
     @pytest.mark.parametrize(
         ("language", "shown"), [("en", "0.000123457"), ("de", "0,000123457"), ("ru", "0,000123457")]
@@ -169,3 +178,16 @@ class TestWord:
 
     def test_a_code_without_a_word_stays_as_it_is(self) -> None:
         assert words.word("clearing:stripe") == "clearing:stripe"
+
+
+class TestBreakable:
+    def test_markup_in_a_name_is_shown_not_obeyed(self) -> None:
+        assert show.breakable("a/<b>") == "a/<wbr>&lt;b&gt;"
+
+
+class TestIndented:
+    def test_json_of_one_line_has_a_line_for_each_value(self) -> None:
+        assert show.indented('{"a":"é"}') == '{\n  "a": "é"\n}'
+
+    def test_what_is_no_json_stays(self) -> None:
+        assert show.indented("gone") == "gone"
