@@ -164,8 +164,12 @@ def _reload(membership: Membership) -> Membership:
 
 
 def _keep_an_owner(membership: Membership) -> None:
-    if membership.role != Role.OWNER:
-        return
-    owners = Membership.objects.filter(workspace_id=membership.workspace_id, role=Role.OWNER)
-    if not owners.exclude(pk=membership.pk).filter(user__is_active=True).exists():
+    alone = owns_alone(workspace=membership.workspace, user=membership.user)
+    if membership.role == Role.OWNER and alone:
         raise Invalid(_("A workspace keeps at least one owner; appoint another one first."))
+
+
+def owns_alone(*, workspace: Workspace, user: User) -> bool:
+    """Whether a workspace has no active owner but this person."""
+    owners = Membership.objects.filter(workspace=workspace, role=Role.OWNER, user__is_active=True)
+    return not owners.exclude(user=user).exists()

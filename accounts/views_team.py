@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts import invitations, members, selectors_team, service_accounts
 from accounts.models import Invitation, Membership, ServiceAccount
 from accounts.outcomes import attempt
-from accounts.scopes import Scope
+from accounts.scopes import Role, Scope
 from accounts.seats import Seat, seated
 from common import pagination
 from common.pagination import Page, Wanted
@@ -41,6 +41,8 @@ def team(request: HttpRequest, seat: Seat) -> HttpResponse:
         "manages": manages,
         "service_roles": selectors_team.service_roles(),
         "reads_audit": seat.may(Scope.AUDIT_READ),
+        "may_leave": seat.role is not Role.OWNER
+        or not members.owns_alone(workspace=seat.workspace, user=seat.user),
     }
     return render(request, "dashboard/team/page.html", context)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
 from django.contrib import messages
@@ -98,6 +99,7 @@ def _page(
     known = {"url": endpoint.url, "events": endpoint.events}
     context: dict[str, Any] = {
         "webhook": endpoint,
+        "host": _host(endpoint),
         "form": wrong or WebhookForm(initial=known),
         "rows": rows,
         "first": cursor is None,
@@ -173,12 +175,16 @@ def resend(request: HttpRequest, seat: Seat, public_id: str, delivery_id: str) -
 def delete(request: HttpRequest, seat: Seat, public_id: str) -> HttpResponse:
     """End a webhook."""
     endpoint = _endpoint(seat, public_id)
-    if request.POST.get("name") != endpoint.public_id:
-        messages.error(request, _("Type the id of the webhook to delete it."))
+    if request.POST.get("name") != _host(endpoint):
+        messages.error(request, _("Type the host of the webhook's URL to delete it."))
         return redirect("webhook", public_id)
     done = _("The webhook is deleted.")
     attempt(request, done, webhooks.delete, endpoint=endpoint, by=seat.user)
     return redirect("webhooks")
+
+
+def _host(endpoint: WebhookEndpoint) -> str:
+    return urlsplit(endpoint.url).hostname or endpoint.public_id
 
 
 def _endpoint(seat: Seat, public_id: str) -> WebhookEndpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from billing.forms import UsdField
@@ -39,7 +40,7 @@ class TopUpForm(forms.Form):
     def __init__(self, *arguments: Any, cards: list[SavedCard], **named: Any) -> None:
         super().__init__(*arguments, **named)
         chosen = [("", str(_("Another card")))]
-        chosen += [(card.public_id, f"{card.brand} •••• {card.last4}") for card in cards]
+        chosen += [(card.public_id, f"{capfirst(card.brand)} •••• {card.last4}") for card in cards]
         self.fields["card"] = forms.ChoiceField(label=_("Pay with"), choices=chosen, required=False)
 
 
@@ -54,7 +55,7 @@ class AutoTopUpForm(forms.Form):
 
     def __init__(self, *arguments: Any, cards: list[SavedCard], **named: Any) -> None:
         super().__init__(*arguments, **named)
-        chosen = [(card.public_id, f"{card.brand} •••• {card.last4}") for card in cards]
+        chosen = [(card.public_id, f"{capfirst(card.brand)} •••• {card.last4}") for card in cards]
         self.fields["auto_card"] = forms.ChoiceField(
             label=_("From this card"), choices=chosen, required=False
         )

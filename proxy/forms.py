@@ -72,7 +72,10 @@ class KeyForm(forms.Form):
     scopes = forms.MultipleChoiceField(
         label=_("Scopes"),
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("A key calls models or manages the workspace, never both."),
+        help_text=_(
+            "A key calls models or manages the workspace, never both; "
+            "what only reads models, usage and billing goes with either."
+        ),
     )
     models = LinesField(
         label=_("Models"),

@@ -79,7 +79,7 @@ def playground_key(request: HttpRequest, seat: Seat) -> HttpResponse:
     expires_at = timezone.now() + KEY_LIVES_FOR
     try:
         _key, text = keys.create(
-            name="Playground",
+            name=str(_("Playground")),
             workspaces=[seat.workspace],
             by=seat.user,
             user=seat.user,

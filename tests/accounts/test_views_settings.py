@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from allauth.account.models import EmailAddress
+from allauth.usersessions.models import UserSession
 from django.test import Client
 
 from accounts import workspaces
@@ -37,7 +39,31 @@ class TestSettingsPage:
         answer = signed_in(alice).get(path)
 
         assert answer.status_code == 200
-        assert 'data-testid="nav-settings"' in answer.content.decode()
+        item = answer.content.decode().split('data-testid="nav-settings"')[0].rsplit("<a", 1)[1]
+        assert 'aria-current="page"' in item
+
+    def test_one_address_is_offered_only_what_does_something(self, alice: User) -> None:
+        browser = signed_in(alice)
+        alone = browser.get("/accounts/email/").content.decode()
+        EmailAddress.objects.create(user=alice, email="second@example.com")
+        EmailAddress.objects.create(user=alice, email="third@example.com")
+        page = browser.get("/accounts/email/").content.decode()
+
+        for action in ("action_primary", "action_send", "action_remove"):
+            assert f'name="{action}"' not in alone
+            assert page.count(f'name="{action}"') == 1
+
+    def test_sessions_are_named_shortly_and_the_present_one_is_marked(self, alice: User) -> None:
+        agent = "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0"
+        browser = signed_in(alice)
+        UserSession.objects.create(
+            user=alice, ip="127.0.0.9", session_key="elsewhere", user_agent=agent
+        )
+        page = browser.get("/accounts/sessions/").content.decode()
+
+        assert "Firefox 126, Linux" in page
+        assert agent in page
+        assert page.count('data-testid="this-device"') == 1
 
 
 class TestProfile:

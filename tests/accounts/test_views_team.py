@@ -57,6 +57,18 @@ class TestTeam:
         for testid in ("invite-form", "service-form", "member-role", "remove-member", "to-audit"):
             assert f'data-testid="{testid}"' not in page
 
+    def test_the_only_owner_is_told_why_leaving_is_not_offered(
+        self, owner: Client, bob: User, place: Workspace, join: Join
+    ) -> None:
+        alone = owner.get("/dashboard/team").content.decode()
+        join(bob, place, "owner")
+        page = owner.get("/dashboard/team").content.decode()
+
+        assert 'data-testid="last-owner"' in alone
+        assert 'data-testid="leave"' not in alone
+        assert 'data-testid="leave"' in page
+        assert 'data-testid="last-owner"' not in page
+
     def test_names_are_words_never_markup(self, alice: User, owner: Client) -> None:
         User.objects.filter(pk=alice.pk).update(name="<script>alert(1)</script>")
 

@@ -80,7 +80,7 @@ class TestPage:
 
         browser.post(f"{page}/delete", {"name": "something"})
         assert WebhookEndpoint.objects.exists()
-        browser.post(f"{page}/delete", {"name": endpoint.public_id})
+        browser.post(f"{page}/delete", {"name": "hooks.example.com"})
         assert not WebhookEndpoint.objects.exists()
 
     def test_a_new_secret_is_shown_once(self, browser: Client, endpoint: WebhookEndpoint) -> None:

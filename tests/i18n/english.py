@@ -1,6 +1,7 @@
 """
 Texts of django-allauth that we say in other words in English too, so that one thing has one name:
-what it calls a security key is a passkey on all our other pages.
+what it calls a security key is a passkey on all our other pages, and nobody is told to contact us
+where there is no address to write to.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from babel.messages.pofile import read_po
 THEIRS: Final = Path(allauth.__file__).parent / "locale" / "de" / "LC_MESSAGES" / "django.po"
 RENAMED: Final = re.compile(
     r"[Ss]ecurity [Kk]ey|(Master|Backup) key|Key nr\.|Passwordless|Enabling passwordless"
-    r"|Bad Token|Authenticator secret"
+    r"|Bad Token|Authenticator secret|contact us"
 )
 
 

@@ -137,6 +137,26 @@ class TestCryptoView:
 
 
 class TestSection:
+    def test_it_offers_no_address_before_the_email_address_is_confirmed(
+        self, shop: Counter, db: None
+    ) -> None:
+        browser = pages.browser(pages.person("new", verified=False))
+
+        page = browser.get("/dashboard/billing").content.decode()
+
+        assert 'data-testid="crypto-unverified"' in page
+        assert 'data-testid="crypto-get-address"' not in page
+
+    def test_it_says_when_coins_are_converted(self, shop: Counter, browser: Client) -> None:
+        browser.post("/dashboard/billing/crypto/address")
+        at_once = browser.get("/dashboard/billing").content.decode()
+        browser.post("/dashboard/billing/crypto/conversion", {"keep": "on"})
+        kept = browser.get("/dashboard/billing").content.decode()
+
+        assert "It is then converted" in at_once
+        assert "until you convert them, at the price" in kept
+        assert "It is then converted" not in kept
+
     def test_it_shows_the_address_as_text_and_as_a_code_with_a_warning(
         self, shop: Counter, browser: Client
     ) -> None:

@@ -54,6 +54,14 @@ class TestPage:
         assert pages.browser(ada.user).post("/dashboard/billing/top-ups", {"amount": "20"})
         assert not TopUp.objects.exists()
 
+    def test_nobody_saves_a_card_before_the_address_is_confirmed(self, ada: Payer) -> None:
+        text = pages.browser(ada.user).get("/dashboard/billing").content.decode()
+        assert 'data-testid="save-card"' in text
+        new = pages.browser(pages.person("new", verified=False))
+        text = new.get("/dashboard/billing").content.decode()
+        assert text.count("Confirm your email address first") == 2
+        assert 'data-testid="save-card"' not in text
+
     def test_a_person_pays_and_sees_it_arrive(self, ada: Payer) -> None:
         client = pages.browser(ada.user)
         begun = client.post("/dashboard/billing/top-ups", {"amount": "12.34"})
