@@ -229,7 +229,7 @@ class TestCreate:
         assert answer.status_code == 403
         assert not ApiKey.objects.exists()
         assert "/dashboard/keys/new" not in listed
-        told = "Your role does not show keys" if role == "billing" else "Ask an owner or admin"
+        told = "Keys are not shown to your role" if role == "billing" else "Ask an owner or admin"
         assert told in listed
 
     def test_a_key_of_ones_own_is_shown_to_billing_people_and_is_not_offered_to_be_rotated(
