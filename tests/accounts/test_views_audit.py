@@ -9,6 +9,7 @@ import pytest
 from django.db import transaction
 
 from accounts import audit, views_audit, workspaces
+from accounts.audit import Target
 from accounts.models import Membership, Tier, User, Workspace
 from tests import pages
 
@@ -59,7 +60,11 @@ class TestAuditLog:
         }
         with transaction.atomic():
             audit.record(
-                action="key.changed", by=alice, target=alice, workspaces=[home], after=facts
+                action="key.changed",
+                by=alice,
+                target=Target(alice.public_id, "Alice"),
+                workspaces=[home],
+                after=facts,
             )
         User.objects.update(language="de")
 
