@@ -78,6 +78,7 @@ class TestPage:
         endpoint.refresh_from_db()
         assert endpoint.disabled_at is None
 
+        assert 'data-must-equal="hooks.example.com"' in browser.get(page).content.decode()
         browser.post(f"{page}/delete", {"name": "something"})
         assert WebhookEndpoint.objects.exists()
         browser.post(f"{page}/delete", {"name": "hooks.example.com"})

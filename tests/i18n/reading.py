@@ -18,10 +18,13 @@ class Reader(HTMLParser):
     """Collects the words of a page in the order of the page."""
 
     def __init__(self, html: str) -> None:
+        # Names may break between their parts, and are one word all the same.
+        html = html.replace("<wbr>", "")
         super().__init__()
         self.words: list[str] = []
         self._open: list[tuple[str, bool]] = []
-        self.feed(html)
+        # Where a long name may break, it does not end.
+        self.feed(html.replace("<wbr>", ""))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin an element; its labels are read unless it is skipped."""

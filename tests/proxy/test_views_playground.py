@@ -79,6 +79,13 @@ class TestPlaygroundKey:
         assert key.expires_at is not None
         assert key.expires_at - timezone.now() <= timedelta(minutes=20)
 
+    def test_it_is_called_as_its_maker_calls_the_page(self, alice: User) -> None:
+        User.objects.filter(pk=alice.pk).update(language="ru")
+
+        pages.browser(alice).post(KEY)
+
+        assert ApiKey.objects.get().name == "Песочница"
+
     def test_it_is_neither_listed_nor_logged(self, alice: User, home: Workspace) -> None:
         browser = pages.browser(alice)
         browser.post(KEY)
