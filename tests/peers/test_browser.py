@@ -268,6 +268,8 @@ class TestTimes:
         reader.go("/models")
         expect(button).to_be_hidden()
         reader.sign_in(product.demo["email"], product.demo["password"])
+        reader.go("/dashboard/pricing")
+        expect(page.locator("[data-with-times]")).to_be_hidden()
         reader.go("/dashboard/team")
         time = page.locator("main time").first
         utc = time.inner_text()
