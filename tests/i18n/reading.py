@@ -23,8 +23,7 @@ class Reader(HTMLParser):
         super().__init__()
         self.words: list[str] = []
         self._open: list[tuple[str, bool]] = []
-        # Where a long name may break, it does not end.
-        self.feed(html.replace("<wbr>", ""))
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin an element; its labels are read unless it is skipped."""
