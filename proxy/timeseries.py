@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
+from zlib import crc32
 
 from django.utils.functional import Promise
 from django.utils.http import urlencode
@@ -17,6 +18,9 @@ from billing.breakdowns import LINES_DRAWN, Breakdown
 from billing.summaries import Used
 
 NANOS: Final = 10**9
+# Colours of assets/app.css: one for each line that is drawn apart, the last for what is left over.
+INKS: Final = LINES_DRAWN
+LAST_INK: Final = INKS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +63,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A chart: its name for who does not see it, what the script draws, and the same elsewhere."""
+    """
+    A chart: its name for who does not see it, what the script draws, and the same elsewhere.
+
+    ``labels`` are the columns of the table, each with the number of its colour.
+    """
 
     name: str
     title: str
     unit: str
     facts: Mapping[str, Any]
-    labels: Sequence[str]
+    labels: Sequence[tuple[str, int]]
     rows: Sequence[Row]
     query: str
     groups: str
@@ -79,10 +87,12 @@ class Series:
 def series(*, breakdown: Breakdown, measure: Measure) -> Series:
     """Draw the dearest lines apart and the others as one; a mean is never stacked."""
     shown = _drawn(breakdown, measure)
-    table = [[_value(days.get(day), measure) for _, days in shown] for day in breakdown.days]
+    table = [[_value(each.days.get(day), measure) for each in shown] for day in breakdown.days]
+    inks = _inks(each.name for each in shown)
+    labels = [(each.label, inks[each.name]) for each in shown]
     drawn = [
-        {"label": label, "values": [measure.pixels(row[at]) for row in table]}
-        for at, (label, _days) in enumerate(shown)
+        {"label": label, "ink": ink, "values": [measure.pixels(row[at]) for row in table]}
+        for at, (label, ink) in enumerate(labels)
     ]
     facts = {
         "kind": "lines" if measure.name == "latency" else "bars",
@@ -99,23 +109,48 @@ def series(*, breakdown: Breakdown, measure: Measure) -> Series:
         title=_("%(measure)s by day; the table below says the same") % {"measure": measure.title},
         unit=measure.unit,
         facts=facts,
-        labels=[label for label, _days in shown],
+        labels=labels,
         rows=[Row(*each) for each in zip(breakdown.days, table, strict=True)],
         query=urlencode(asked),
         groups=breakdown.by,
     )
 
 
-Drawn = tuple[str, Mapping[date, Used]]
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What is drawn in one colour: the name that it follows is empty for what is left over."""
+
+    label: str
+    name: str
+    days: Mapping[date, Used]
 
 
 def _drawn(breakdown: Breakdown, measure: Measure) -> list[Drawn]:
     if breakdown.by == "day":
-        return [(str(measure.title), breakdown.daily)]
-    first: list[Drawn] = [(line.label, line.days) for line in breakdown.lines[:LINES_DRAWN]]
+        return [Drawn(str(measure.title), "day", breakdown.daily)]
+    first = [
+        Drawn(line.label, line.public_id or line.label, line.days)
+        for line in breakdown.lines[:LINES_DRAWN]
+    ]
     if len(breakdown.lines) <= LINES_DRAWN and breakdown.others is None:
         return first
-    return [*first, (_("others"), _others(breakdown))]
+    return [*first, Drawn(_("others"), "", _others(breakdown))]
+
+
+def _inks(names: Iterable[str]) -> dict[str, int]:
+    """
+    The colour of each name: its own on every page and day, whatever its rank.
+
+    Where two of a chart want the same, the first by the alphabet has it and the other the next.
+    """
+    found: dict[str, int] = {}
+    for name in sorted(set(names)):
+        wanted = crc32(name.encode()) % INKS
+        ring = [(wanted + step) % INKS + 1 for step in range(INKS)]
+        taken = found.values()
+        free = (ink for ink in ring if ink not in taken)
+        found[name] = next(free, LAST_INK) if name else LAST_INK
+    return found
 
 
 def _others(breakdown: Breakdown) -> dict[date, Used]:

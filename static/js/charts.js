@@ -1,7 +1,6 @@
 // figure[data-chart="id"]: draws the facts in the JSON element of that id with uPlot.
 // The table beside it says the same; without script nothing is lost.
 
-const INKS = ["plot-1", "plot-2", "plot-3", "plot-4", "plot-5", "plot-6", "plot-7"];
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--color-${name}`).trim();
 const language = document.documentElement.lang || "en";
 
@@ -34,18 +33,18 @@ function options(facts, width, order) {
     width,
     height: 260,
     tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
-    // Half a day on each side, so that the bars at the ends are whole.
-    scales: { x: { range: (_, first, last) => (bars ? [first - 43200, last + 43200] : [first, last]) }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
+    // Half a day on each side, so that the bars at the ends are whole and no point stands on an axis.
+    scales: { x: { range: (_, first, last) => [first - 43200, last + 43200] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
     cursor: { y: false },
     axes: [
-      { ...axis, values: (_, splits) => splits.map((at) => day(at, {})), incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 28 * 86400, 91 * 86400], space: 56 },
+      { ...axis, values: (_, splits) => splits.map((at) => day(at, {})), incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 28 * 86400, 91 * 86400], space: 56, gap: 14, size: 46 },
       { ...axis, values: (_, splits) => splits.map((value) => say(value)), size: 80 },
     ],
     series: [
       { label: facts.day, value: (_, at) => (at == null ? "–" : day(at, { year: "numeric" })) },
       ...order.map((row) => {
         const { label, values } = facts.series[row];
-        const color = ink(INKS[row % INKS.length]);
+        const color = ink(`plot-${facts.series[row].ink}`);
         return {
           label,
           stroke: color,

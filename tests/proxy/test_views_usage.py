@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -40,6 +41,12 @@ def rows(user: User, query: str = "") -> list[dict[str, str]]:
     answer = pages.browser(user).get(f"/dashboard/usage.csv{query}")
     assert answer.status_code == 200
     return list(csv.DictReader(io.StringIO(answer.content.decode())))
+
+
+def inks(user: User, query: str = "") -> dict[str, int]:
+    """The colour of each name in the chart."""
+    drawn = re.findall(r'"label": "([^"]+)", "ink": (\d)', text(user, query))
+    return {label: int(ink) for label, ink in drawn}
 
 
 class TestUsage:
@@ -128,6 +135,36 @@ class TestUsage:
 
         assert '"label": "others"' in page
         assert len(rows(alice)) == 8
+
+    def test_a_model_keeps_its_colour_when_it_is_the_dearest_no_more(
+        self, alice: User, home: Workspace
+    ) -> None:
+        key = pages.make_key(alice)
+        pages.closed_request(key, home, model="m/a", charged=9, cost=9)
+        pages.closed_request(key, home, model="m/b", charged=5, cost=5)
+        before = inks(alice)
+        pages.closed_request(key, home, model="m/b", charged=90, cost=90)
+
+        assert list(before) == ["m/a", "m/b"]
+        assert list(inks(alice)) == ["m/b", "m/a"]
+        assert inks(alice) == before == inks(alice, "?show=latency")
+
+    def test_no_two_of_a_chart_have_one_colour_and_the_others_have_their_own(
+        self, alice: User, home: Workspace
+    ) -> None:
+        key = pages.make_key(alice)
+        for number in range(8):
+            pages.closed_request(key, home, model=f"m/{number}", charged=9 - number, cost=1)
+
+        assert sorted(inks(alice).values()) == [1, 2, 3, 4, 5, 6, 7]
+        assert inks(alice)["others"] == 7
+
+    def test_the_table_beside_a_chart_shows_the_same_colours(
+        self, alice: User, home: Workspace
+    ) -> None:
+        pages.closed_request(pages.make_key(alice), home, model="m/a")
+
+        assert f'swatch-{inks(alice)["m/a"]}"></span>m/a</th>' in text(alice)
 
     def test_a_name_is_never_markup_or_a_formula(self, alice: User, home: Workspace) -> None:
         pages.closed_request(pages.make_key(alice, name="=1+1</script>"), home)
