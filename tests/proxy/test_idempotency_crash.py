@@ -14,6 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from billing import invariants
+from billing.models import Usage
 from common import ids
 from proxy import hindsight
 from proxy.models import GatewayProcess as ProcessRow
@@ -37,6 +38,14 @@ def _books(transactional_db: None) -> Iterator[None]:
     assert report.ok, report
 
 
+@pytest.fixture
+def _killed(shop: Shop, client: httpx.Client, upstream: FakeUpstream, settings: Settings) -> None:
+    """Beside the client's, which lives, a gateway died; a sweep may say so at once."""
+    upstream.script([fake.Stall()])
+    kill_in_the_middle(shop, upstream)
+    settings.SILENT_AFTER_S = 0.01
+
+
 def spent(shop: Shop) -> int:
     return 10_000_000_000 - shop.balance.total
 
@@ -45,20 +54,12 @@ def reason(response: httpx.Response) -> str:
     return str(response.json()["error"]["reason"])
 
 
+@pytest.mark.usefixtures("_killed")
 class TestAKilledProcess:
     def test_leaves_the_key_in_progress_until_the_sweep(
-        self,
-        shop: Shop,
-        client: httpx.Client,
-        upstream: FakeUpstream,
-        settings: Settings,
-        provider: Provider,
+        self, shop: Shop, client: httpx.Client, upstream: FakeUpstream
     ) -> None:
         """What is unknown may have been made: it is not made again."""
-        upstream.script([fake.Stall()])
-        kill_in_the_middle(shop, upstream)
-        settings.SILENT_AFTER_S = 0.01
-
         waiting = client.post(CHAT, json=hello(), headers=KEY)
         sweep()
         expire_moment()
@@ -70,16 +71,8 @@ class TestAKilledProcess:
         assert len(upstream.calls) == 1
 
     def test_frees_the_key_where_the_sweep_finds_that_nothing_arrived(
-        self,
-        shop: Shop,
-        client: httpx.Client,
-        upstream: FakeUpstream,
-        settings: Settings,
-        provider: Provider,
+        self, shop: Shop, client: httpx.Client, upstream: FakeUpstream
     ) -> None:
-        upstream.script([fake.Stall()])
-        kill_in_the_middle(shop, upstream)
-        settings.SILENT_AFTER_S = 0.01
         Provider.objects.update(generation_lookup="sandbox")
         upstream.script(fake.completion(), path="/chat/completions")
 
@@ -91,28 +84,17 @@ class TestAKilledProcess:
         assert spent(shop) == COST
 
     def test_is_charged_once_though_evidence_of_it_comes_after_all(
-        self,
-        shop: Shop,
-        client: httpx.Client,
-        upstream: FakeUpstream,
-        settings: Settings,
-        provider: Provider,
+        self, shop: Shop, client: httpx.Client, upstream: FakeUpstream
     ) -> None:
         """Its key was given away: what the lost machine then tells is our loss."""
-        upstream.script([fake.Stall()])
-        kill_in_the_middle(shop, upstream)
-        settings.SILENT_AFTER_S = 0.01
         Provider.objects.update(generation_lookup="sandbox")
         upstream.script(fake.completion(), path="/chat/completions")
         sweep()
         [swept] = shop.usage
         again = client.post(CHAT, json=hello(), headers=KEY)
-        late = Bill(
-            id=swept.id, day=swept.day, state="settled", cost=COST, source="provider",
-            price_id=swept.price_id, input_tokens=10, output_tokens=3,
-        )  # fmt: skip
+        late = late_evidence(swept)
 
-        verdicts = [hindsight.correct(Closing(late)).v for _ in range(2)]
+        verdicts = [hindsight.correct(late).v for _ in range(2)]
 
         assert (swept.state, again.status_code) == ("voided", 200)
         assert verdicts == ["corrected", "already"]
@@ -122,24 +104,12 @@ class TestAKilledProcess:
         assert spent(shop) == COST
 
     def test_keeps_its_key_where_evidence_came_before_it_was_repeated(
-        self,
-        shop: Shop,
-        client: httpx.Client,
-        upstream: FakeUpstream,
-        settings: Settings,
-        provider: Provider,
+        self, shop: Shop, client: httpx.Client
     ) -> None:
-        upstream.script([fake.Stall()])
-        kill_in_the_middle(shop, upstream)
-        settings.SILENT_AFTER_S = 0.01
         Provider.objects.update(generation_lookup="sandbox")
         sweep()
         [swept] = shop.usage
-        late = Bill(
-            id=swept.id, day=swept.day, state="settled", cost=COST, source="provider",
-            price_id=swept.price_id, input_tokens=10, output_tokens=3,
-        )  # fmt: skip
-        hindsight.correct(Closing(late))
+        hindsight.correct(late_evidence(swept))
         expire_moment()
 
         again = client.post(CHAT, json=hello(), headers=KEY)
@@ -149,16 +119,8 @@ class TestAKilledProcess:
         assert spent(shop) == COST
 
     def test_leaves_a_receipt_where_the_sweep_charges(
-        self,
-        shop: Shop,
-        client: httpx.Client,
-        upstream: FakeUpstream,
-        settings: Settings,
-        provider: Provider,
+        self, shop: Shop, client: httpx.Client, upstream: FakeUpstream
     ) -> None:
-        upstream.script([fake.Stall()])
-        kill_in_the_middle(shop, upstream)
-        settings.SILENT_AFTER_S = 0.01
         Provider.objects.update(generation_lookup="sandbox")
         told = {"tokens_prompt": 10, "tokens_completion": 3, "finished": True, "id": "x"}
         upstream.script(fake.answer({"data": told}), path="/generation")
@@ -172,7 +134,9 @@ class TestAKilledProcess:
         assert again.json()["error"]["receipt_id"] == ids.form("req_", shop.last.id)
         assert spent(shop) == COST
 
-    def test_before_its_hold_keeps_the_key_for_half_a_minute(
+
+class TestAProcessKilledBeforeItsHold:
+    def test_keeps_the_key_for_half_a_minute(
         self, shop: Shop, client: httpx.Client, upstream: FakeUpstream
     ) -> None:
         client.post(CHAT, json=hello(), headers=KEY)
@@ -185,6 +149,15 @@ class TestAKilledProcess:
 
         assert reason(soon) == "idempotency_in_progress"
         assert later.status_code == 200
+
+
+def late_evidence(swept: Usage) -> Closing:
+    """What the lost machine tells of a call that a sweep has closed."""
+    bill = Bill(
+        id=swept.id, day=swept.day, state="settled", cost=COST, source="provider",
+        price_id=swept.price_id, input_tokens=10, output_tokens=3,
+    )  # fmt: skip
+    return Closing(bill)
 
 
 def kill_in_the_middle(shop: Shop, upstream: FakeUpstream) -> None:
