@@ -50,46 +50,61 @@ def give(
     :raises billing.ledger.NotATransfer: not a positive amount
     :raises ValueError: paid money with an expiry, or an asset without accounts
     """
-    if paid and expires_at is not None:
-        raise ValueError("Paid money does not expire.")
-    if asset not in ledger.ASSETS:
-        raise ValueError(f"{asset!r} is no asset of a workspace; it is one of {ledger.ASSETS}.")
+    _require(asset=asset, paid=paid, expires_at=expires_at)
     home = _lock_home(workspace_id=workspace.pk, asset=asset)
     source = source or ids.request_id()
     account_id = home.pk if paid else _granted(home).pk
     house = ledger.house_account(kind="adjustment" if paid else "promo_expense", asset=asset)
     if not paid:
         _allocate(account_id=account_id)
-    [new] = ledger.post(
-        ledger.Transfer(
-            kind=CREDIT if paid else GRANT,
-            source=source,
-            debit=house,
-            credit=account_id,
-            asset=asset,
-            amount=amount,
-            reason=reason,
-            created_by=person_id(by),
-        )
+    transfer = ledger.Transfer(
+        kind=CREDIT if paid else GRANT,
+        source=source,
+        debit=house,
+        credit=account_id,
+        asset=asset,
+        amount=amount,
+        reason=reason,
+        created_by=person_id(by),
     )
-    if new and not paid:
-        Lot.objects.create(
-            account_id=account_id,
-            amount=amount,
-            expires_at=expires_at,
-            reason=reason,
-            source=source,
-            created_by_id=person_id(by),
-        )
+    [new] = ledger.post(transfer)
     if new:
-        audit.record(
-            action="money.paid_in" if paid else "money.granted",
-            by=by,
-            target=audit.Target(workspace.public_id, workspace.name),
-            workspaces=[workspace],
-            after={"asset": asset, "units": str(amount), "reason": reason},
-        )
+        if not paid:
+            _open_lot(transfer, expires_at=expires_at)
+        _record(transfer, workspace=workspace, by=by)
     return new
+
+
+def _require(*, asset: str, paid: bool, expires_at: datetime | None) -> None:
+    if paid and expires_at is not None:
+        raise ValueError("Paid money does not expire.")
+    if asset not in ledger.ASSETS:
+        raise ValueError(f"{asset!r} is no asset of a workspace; it is one of {ledger.ASSETS}.")
+
+
+def _open_lot(transfer: ledger.Transfer, *, expires_at: datetime | None) -> None:
+    Lot.objects.create(
+        account_id=transfer.credit,
+        amount=transfer.amount,
+        expires_at=expires_at,
+        reason=transfer.reason,
+        source=transfer.source,
+        created_by_id=transfer.created_by,
+    )
+
+
+def _record(transfer: ledger.Transfer, *, workspace: Workspace, by: Actor) -> None:
+    audit.record(
+        action="money.paid_in" if transfer.kind == CREDIT else "money.granted",
+        by=by,
+        target=audit.Target(workspace.public_id, workspace.name),
+        workspaces=[workspace],
+        after={
+            "asset": transfer.asset,
+            "units": str(transfer.amount),
+            "reason": transfer.reason,
+        },
+    )
 
 
 # In a transaction of its own; as a part of another one it would make a savepoint, and those
