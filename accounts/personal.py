@@ -26,16 +26,23 @@ MOST_EVENTS = 10_000
 
 def record(*, user: User) -> dict[str, Any]:
     """Everything as JSON can hold it. Usage and money belong to workspaces: exports have them."""
+    return {"user": _user(user)} | _signing_in(user) | _belongings(user) | _acts(user)
+
+
+def _user(user: User) -> dict[str, Any]:
     return {
-        "user": {
-            "id": user.public_id,
-            "email": user.email,
-            "name": user.name,
-            "language": user.language,
-            "time_zone": user.time_zone,
-            "joined": user.date_joined,
-            "last_sign_in": user.last_login,
-        },
+        "id": user.public_id,
+        "email": user.email,
+        "name": user.name,
+        "language": user.language,
+        "time_zone": user.time_zone,
+        "joined": user.date_joined,
+        "last_sign_in": user.last_login,
+    }
+
+
+def _signing_in(user: User) -> dict[str, Any]:
+    return {
         "email_addresses": list(
             EmailAddress.objects.filter(user=user).values("email", "verified", "primary")
         ),
@@ -45,6 +52,11 @@ def record(*, user: User) -> dict[str, Any]:
         "sessions": list(
             UserSession.objects.filter(user=user).values("created_at", "ip", "user_agent")
         ),
+    }
+
+
+def _belongings(user: User) -> dict[str, Any]:
+    return {
         "memberships": list(
             Membership.objects.filter(user=user).values(
                 "workspace__public_id", "workspace__name", "role", "created_at"
@@ -70,6 +82,11 @@ def record(*, user: User) -> dict[str, Any]:
                 "public_id", "name", "created_at"
             )
         ),
+    }
+
+
+def _acts(user: User) -> dict[str, Any]:
+    return {
         "looked_at_by_support": list(
             Impersonation.objects.filter(customer=user).values("started_at", "ended_at")
         ),
