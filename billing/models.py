@@ -8,7 +8,7 @@ nano-dollars where the asset is USD, whole tokens where it is TOK, pico-dollars 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -29,6 +29,7 @@ from billing.models_chains import (
     Sighting,
     UnlistedToken,
 )
+from billing.models_checkpoint import LedgerCheckpoint
 from billing.models_funding import (
     AutoTopUp,
     Claim,
@@ -40,6 +41,7 @@ from billing.models_funding import (
     StripeEvent,
     TopUp,
 )
+from billing.models_price import Price
 from billing.models_revision import Revision
 from billing.models_staff import Customer, StaffStep
 from billing.models_tokens import Conversion, TokenPackage
@@ -258,54 +260,6 @@ class Suspended(Transfer):
         return self.reference or str(self.source)
 
 
-class Price(models.Model):
-    """
-    One version of a price, in pico-dollars; never changed, superseded by a newer version.
-
-    `cached_prompt` and `cache_write` that are null cost what `prompt` costs.
-    """
-
-    class Role(models.TextChoices):
-        """Whether customers pay it or we do."""
-
-        RETAIL = "retail"
-        COST = "cost"
-
-    subject = models.TextField()
-    role = models.CharField(max_length=8, choices=Role)
-    effective_from = models.DateTimeField()
-    prompt = models.BigIntegerField(db_default=0)
-    completion = models.BigIntegerField(db_default=0)
-    cached_prompt = models.BigIntegerField(null=True)
-    cache_write = models.BigIntegerField(null=True)
-    per_call = models.BigIntegerField(null=True)
-    web_search = models.BigIntegerField(null=True)
-    image: models.JSONField[Any, Any] = models.JSONField(null=True)
-    created_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        ordering: ClassVar = ["subject", "role", "-effective_from"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["subject", "role", "effective_from"], name="billing_price_once"
-            ),
-            models.CheckConstraint(
-                condition=Q(role__in=["retail", "cost"]), name="billing_price_role_exists"
-            ),
-            models.CheckConstraint(
-                condition=Q(prompt__gte=0, completion__gte=0)
-                & (Q(cached_prompt=None) | Q(cached_prompt__gte=0))
-                & (Q(cache_write=None) | Q(cache_write__gte=0))
-                & (Q(per_call=None) | Q(per_call__gte=0))
-                & (Q(web_search=None) | Q(web_search__gte=0)),
-                name="billing_price_not_negative",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.subject} {self.role} #{self.pk}"
-
-
 class Usage(models.Model):
     """
     One closed hold: what was asked, served, counted and charged.
@@ -386,27 +340,6 @@ class Usage(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
-
-
-class LedgerCheckpoint(models.Model):
-    """The sums of one account's transfers up to one transfer: where a replay may start."""
-
-    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
-    through = models.BigIntegerField()
-    debits = UnitsField()
-    credits = UnitsField()
-    created_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        ordering: ClassVar = ["-through", "account"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["through", "account"], name="billing_ledgercheckpoint_once"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"account #{self.account_id} through transfer {self.through}"
 
 
 __all__ = [
