@@ -8,7 +8,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -19,6 +19,7 @@ from accounts.models_consent import Consent
 from accounts.models_impersonation import Impersonation
 from accounts.models_invitation import Invitation
 from accounts.models_kept import KeptAnswer
+from accounts.models_tier import Tier
 from accounts.models_webhook import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from common import ids
 
@@ -27,8 +28,8 @@ ROLES = [str(role) for role in scopes.Role]
 SERVICE_ROLES = [str(role) for role in scopes.SERVICE_ROLES]
 ALL_SCOPES = sorted(str(scope) for scope in scopes.ALL)
 INFERENCE_SCOPES = sorted(str(scope) for scope in scopes.INFERENCE)
-MOST_PROMPT_DAYS = 30
 MANAGEMENT_SCOPES = sorted(str(scope) for scope in scopes.MANAGEMENT)
+MOST_PROMPT_DAYS = 30
 
 
 def user_public_id() -> str:
@@ -81,61 +82,6 @@ class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> User:
         """The person with this address, however it is capitalised."""
         return self.get(email=(username or "").strip().lower())
-
-
-class Tier(models.Model):
-    """A standing with its rate limits and spending caps. A cap that is null is unlimited."""
-
-    slug = models.SlugField(unique=True)
-    name = models.CharField(max_length=100)
-    default_rpm = models.PositiveIntegerField()
-    max_rpm = models.PositiveIntegerField()
-    default_daily_nanos = models.BigIntegerField(null=True, blank=True)
-    max_daily_nanos = models.BigIntegerField(null=True, blank=True)
-    default_monthly_nanos = models.BigIntegerField(null=True, blank=True)
-    max_monthly_nanos = models.BigIntegerField(null=True, blank=True)
-    min_paid_nanos = models.BigIntegerField(default=0)
-    is_default = models.BooleanField(default=False)
-
-    class Meta:
-        ordering: ClassVar = ["min_paid_nanos", "id"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["is_default"],
-                condition=Q(is_default=True),
-                name="accounts_tier_one_default",
-            ),
-            models.CheckConstraint(
-                condition=Q(default_rpm__lte=F("max_rpm")), name="accounts_tier_rpm_within_max"
-            ),
-            models.CheckConstraint(
-                condition=Q(max_daily_nanos=None)
-                | Q(
-                    # Said aloud, because a comparison with null would pass.
-                    default_daily_nanos__isnull=False,
-                    default_daily_nanos__lte=F("max_daily_nanos"),
-                ),
-                name="accounts_tier_daily_within_max",
-            ),
-            models.CheckConstraint(
-                condition=Q(max_monthly_nanos=None)
-                | Q(
-                    # Said aloud, because a comparison with null would pass.
-                    default_monthly_nanos__isnull=False,
-                    default_monthly_nanos__lte=F("max_monthly_nanos"),
-                ),
-                name="accounts_tier_monthly_within_max",
-            ),
-            models.CheckConstraint(
-                condition=(Q(default_daily_nanos=None) | Q(default_daily_nanos__gte=0))
-                & (Q(default_monthly_nanos=None) | Q(default_monthly_nanos__gte=0))
-                & Q(min_paid_nanos__gte=0),
-                name="accounts_tier_not_negative",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class User(AbstractBaseUser, PermissionsMixin):
