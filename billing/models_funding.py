@@ -315,7 +315,11 @@ class StripeCustomer(models.Model):
 
 
 class StripeEvent(models.Model):
-    """An event as it arrived, after its signature was verified; booked by a task, in any order."""
+    """
+    An event as it arrived, after its signature was verified; booked by a task, in any order.
+
+    It names people, so its body goes after a while; its id stays and is never booked again.
+    """
 
     class Outcome(models.TextChoices):
         """What came of it."""
@@ -329,7 +333,7 @@ class StripeEvent(models.Model):
     object_id = models.CharField(max_length=120)
     api_version = models.CharField(max_length=40, blank=True)
     livemode = models.BooleanField()
-    body: models.JSONField[Any, Any] = models.JSONField()
+    body: models.JSONField[Any, Any] = models.JSONField(null=True)
     outcome = models.CharField(max_length=16, choices=Outcome, default=Outcome.WAITING)
     attempts = models.PositiveIntegerField(default=0)
     failure = models.CharField(max_length=200, blank=True, default="")
@@ -341,6 +345,11 @@ class StripeEvent(models.Model):
         indexes: ClassVar = [
             models.Index(
                 fields=["due_at"], condition=Q(outcome="waiting"), name="billing_stripeevent_due"
+            ),
+            models.Index(
+                fields=["received_at"],
+                condition=Q(body__isnull=False) & ~Q(outcome="waiting"),
+                name="billing_stripeevent_bodies",
             ),
         ]
 

@@ -148,6 +148,14 @@ def book_stripe_event(event_id: str) -> None:
 
 
 @shared_task
+def forget_stripe_events() -> None:
+    """Empty the events of Stripe's that are past their time."""
+    emptied = events.forget_old(now=datetime.now(UTC))
+    if emptied:
+        log.info("Events emptied", events=emptied)
+
+
+@shared_task
 def charge_card(top_up_id: int) -> None:
     """Charge a saved card for a payment that was asked for."""
     with suppress(StripeError):

@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 TOLERANCE_S: Final = 300
 LARGEST_BODY: Final = 512 * 1024
 MOST_WAIT: Final = timedelta(hours=1)
+# As long as Stripe itself can be asked for an event (its reference, "Retrieve an event").
+KEPT_FOR: Final = timedelta(days=30)
+MOST_EMPTIED: Final = 5000
 # From then on somebody should look: it has been tried for about a day.
 WORRYING: Final = 12
 
@@ -161,6 +164,17 @@ def fetch_missed() -> list[str]:
     fresh = [row for row in rows if row.pk not in known]
     StripeEvent.objects.bulk_create(fresh, ignore_conflicts=True)
     return [row.pk for row in fresh]
+
+
+def forget_old(*, now: datetime) -> int:
+    """Empty events that are done with and past their time; return how many.
+
+    The row stays: by its id the same event is known when it comes again.
+    """
+    done = StripeEvent.objects.exclude(outcome=StripeEvent.Outcome.WAITING)
+    old = done.filter(received_at__lt=now - KEPT_FOR, body__isnull=False)
+    pks = list(old.order_by("received_at").values_list("pk", flat=True)[:MOST_EMPTIED])
+    return done.filter(pk__in=pks).update(body=None)
 
 
 def _act(event: StripeEvent) -> None:

@@ -363,6 +363,10 @@ CELERY_BEAT_SCHEDULE = {
     },
     "staff": {"task": "accounts.tasks.tend_staff", "schedule": 60.0, "options": {"expires": 60}},
     "forget-webhooks": {"task": "accounts.tasks.forget_webhooks", "schedule": crontab(minute=51)},
+    "forget-events": {
+        "task": "billing.tasks.forget_stripe_events",
+        "schedule": crontab(minute=57),
+    },
     "forget-answers": {"task": "accounts.tasks.forget_answers", "schedule": crontab(minute=47)},
     # When providers have closed the day before; it asks for the days before that again.
     "provider-reports": {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.conf import settings
 from django.db import connection, transaction
 from django.test import Client
@@ -183,6 +184,73 @@ class TestBook:
         for _ in range(events.WORRYING):
             assert not deliver(event)
         assert StripeEvent.objects.get().attempts == events.WORRYING
+
+
+class TestForgetOld:
+    LATER = timedelta(days=31)
+
+    @pytest.fixture
+    def told(self, ada: Payer) -> dict[str, Any]:
+        """The event of a payment that is on its page, delivered and not booked."""
+        ada.complete(ada.ask())
+        event: dict[str, Any] = ada.fake.events("checkout.session.completed")[0]
+        assert post(body_of(event), sign(body_of(event))) == 200
+        return event
+
+    def test_what_was_booked_is_emptied_after_its_time(self, told: dict[str, Any]) -> None:
+        assert events.book(event_id=told["id"])
+        assert events.forget_old(now=timezone.now() + timedelta(days=29)) == 0
+        assert StripeEvent.objects.get().body == told
+        assert events.forget_old(now=timezone.now() + self.LATER) == 1
+        assert StripeEvent.objects.get().body is None
+        assert events.forget_old(now=timezone.now() + self.LATER) == 0
+
+    def test_an_emptied_event_that_comes_again_changes_nothing(
+        self, ada: Payer, told: dict[str, Any]
+    ) -> None:
+        events.book(event_id=told["id"])
+        events.forget_old(now=timezone.now() + self.LATER)
+        assert post(body_of(told), sign(body_of(told))) == 200
+        assert events.book(event_id=told["id"])
+        event = StripeEvent.objects.get()
+        assert (event.outcome, event.attempts, event.body) == ("booked", 1, None)
+        assert (ada.cents, Transfer.objects.count()) == (2000, 1)
+
+    def test_what_waits_to_be_booked_is_kept_and_booked(
+        self, ada: Payer, told: dict[str, Any]
+    ) -> None:
+        assert events.forget_old(now=timezone.now() + self.LATER) == 0
+        assert StripeEvent.objects.get().body == told
+        assert events.book(event_id=told["id"])
+        assert ada.cents == 2000
+
+    def test_what_was_of_no_interest_is_emptied_too(self, told: dict[str, Any]) -> None:
+        body = body_of(told | {"id": "evt_x", "type": "product.created"})
+        post(body, sign(body))
+        events.forget_old(now=timezone.now() + self.LATER)
+        assert StripeEvent.objects.get(pk="evt_x").body is None
+
+    def test_it_empties_the_oldest_first_some_at_a_time(
+        self, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(events, "MOST_EMPTIED", 1)
+        events.book(event_id=told["id"])
+        body = body_of(told | {"id": "evt_newer"})
+        post(body, sign(body))
+        events.book(event_id="evt_newer")
+        assert events.forget_old(now=timezone.now() + self.LATER) == 1
+        assert StripeEvent.objects.get(body__isnull=True).pk == told["id"]
+
+    def test_beat_has_it_done(self, told: dict[str, Any]) -> None:
+        events.book(event_id=told["id"])
+        StripeEvent.objects.update(received_at=timezone.now() - self.LATER)
+        [task] = [
+            each["task"]
+            for each in settings.CELERY_BEAT_SCHEDULE.values()
+            if each["task"].endswith("forget_stripe_events")
+        ]
+        current_app.tasks[task].apply()
+        assert StripeEvent.objects.get().body is None
 
 
 class TestPolling:
