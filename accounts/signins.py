@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.db import transaction
 
 from accounts import audit
+from accounts.actors import Staff
 from accounts.models import User, Workspace
 
 # allauth tells of changed second factors and addresses in mails of these names only.
@@ -30,14 +31,25 @@ TOLD_BY_MAIL: Final = {
 @transaction.atomic
 def record(action: str, *, user: User, by: audit.By, **after: Any) -> None:
     """Write down what happened to somebody's account."""
-    place = Workspace.objects.filter(personal_of=user).values_list("pk", flat=True).first()
-    audit.record(
-        action=action,
-        by=by,
-        target=audit.Target(user.public_id, user.email),
-        workspaces=[place],
-        after=after,
-    )
+    place = _place(user)
+    audit.record(action=action, by=by, target=_target(user), workspaces=[place], after=after)
+
+
+@transaction.atomic
+def by_staff(action: str, *, user: User, by: Staff, reason: str, **after: Any) -> None:
+    """Write down what staff did to somebody's account: for its owner, and why for staff."""
+    if _place(user) is not None:
+        record(action, user=user, by=by, **after)
+    why = {**after, "reason": reason}
+    audit.record(action=action, by=by, target=_target(user), workspaces=[None], after=why)
+
+
+def _place(user: User) -> int | None:
+    return Workspace.objects.filter(personal_of=user).values_list("pk", flat=True).first()
+
+
+def _target(user: User) -> audit.Target:
+    return audit.Target(user.public_id, user.email)
 
 
 def failed(*, email: str) -> None:

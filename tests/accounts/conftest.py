@@ -63,3 +63,9 @@ def join() -> Callable[[User, Workspace, str], None]:
         members.add(workspace=workspace, user=user, role=role, by=None)
 
     return add
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    """A superuser."""
+    return User.objects.create_superuser("root@example.com", "a-long-pass")

@@ -194,7 +194,7 @@ class Listener:
                 client.close()
 
     def _answer(self, client: socket.socket) -> None:
-        client.settimeout(2)
+        client.settimeout(30)
         if self.tls is not None:
             client = self.tls.wrap_socket(client, server_side=True)
         text = b""

@@ -12,10 +12,11 @@ from django.core import mail
 from django.core.exceptions import PermissionDenied
 from django.test import Client, RequestFactory
 
-from accounts import views_errors, workspaces
+from accounts import signup, views_errors, workspaces
 from accounts.models import User, Workspace
 from accounts.seats import SESSION_KEY
 from tests import pages
+from tests.accounts.races import behind
 
 Join = Callable[[User, Workspace, str], None]
 
@@ -49,6 +50,19 @@ class TestSignIn:
         assert 'data-testid="banner-unverified"' in answer.content.decode()
         assert [message.to for message in mail.outbox] == [["new@example.com"]]
         assert "/confirm-email/" in str(mail.outbox[0].body)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_of_two_who_sign_up_at_once_with_one_address_the_second_may_sign_in(self) -> None:
+        sent = {"email": "New@example.com", "password1": pages.PASSWORD}
+
+        answer = behind(
+            lambda: signup.register(email="new@example.com", password=pages.PASSWORD),
+            lambda: Client().post("/signup", sent, follow=True),
+        )
+
+        assert answer.redirect_chain == [("/login", 302)]
+        assert "already registered" in answer.content.decode()
+        assert User.objects.count() == Workspace.objects.count() == 1
 
     def test_a_form_without_its_token_is_refused(self) -> None:
         browser = Client(enforce_csrf_checks=True)

@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.actors import Staff
+from accounts.models import AuditEvent, Workspace
 from billing import freezing, incidents
 from billing.models import Usage
 from common import ids
@@ -110,6 +111,26 @@ class TestFactors:
         user = pages.person("ada")
         factor = TOTP.activate(user, generate_totp_secret()).instance
         address = reverse("admin:mfa_authenticator_delete", args=[factor.pk])
-        assert "ada@example.com" in staff.get(address).content.decode()
-        assert staff.post(address, {"post": "yes"}).status_code == 302
+        page = staff.get(address).content.decode()
+        assert "ada@example.com" in page
+        assert 'name="reason"' in page
+        answer = staff.post(address, {"post": "yes"}, follow=True).content.decode()
+        assert "Nothing was changed: say why" in answer
+        assert Authenticator.objects.filter(user=user).exists()
+        assert staff.post(address, {"post": "yes", "reason": "Lost phone"}).status_code == 302
         assert not Authenticator.objects.filter(user=user).exists()
+
+    def test_its_owner_reads_of_it_and_staff_read_why(self, staff: Client) -> None:
+        user = pages.person("ada")
+        factor = TOTP.activate(user, generate_totp_secret()).instance
+        address = reverse("admin:mfa_authenticator_delete", args=[factor.pk])
+        staff.post(address, {"post": "yes", "reason": "Lost phone"})
+        found = AuditEvent.objects.filter(action="user.second_factor_removed")
+        home = Workspace.objects.get(personal_of=user)
+        assert found.get(workspace=home).after == {"type": "totp"}
+        assert found.get(workspace=None).after == {"type": "totp", "reason": "Lost phone"}
+        assert found.count() == 2
+
+    def test_several_at_once_are_not_removed(self, staff: Client) -> None:
+        page = staff.get(reverse("admin:mfa_authenticator_changelist")).content.decode()
+        assert "delete_selected" not in page

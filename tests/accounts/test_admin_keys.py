@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib import admin
+from django.test import RequestFactory
+
+from accounts.models import ApiKey, User
+from tests.accounts.adminsite import asked, said, why
+
+
+class TestApiKeyAdmin:
+    def test_no_page_shows_a_digest(self, rf: RequestFactory, root: User, key: ApiKey) -> None:
+        page = admin.site._registry[ApiKey]
+        fields = page.get_fields(asked(rf, root), key)
+        assert "digest" not in fields
+        assert "digest" not in page.list_display
+
+    def test_nobody_edits_or_deletes(self, rf: RequestFactory, root: User, key: ApiKey) -> None:
+        page, request = admin.site._registry[ApiKey], asked(rf, root)
+        assert not page.has_add_permission(request)
+        assert not page.has_change_permission(request, key)
+        assert not page.has_delete_permission(request, key)
+
+    def test_staff_disables(self, rf: RequestFactory, root: User, key: ApiKey) -> None:
+        values = {"action": "disable", "_selected_action": [key.pk], "reason": "Leaked"}
+        admin.site._registry[ApiKey].changelist_view(asked(rf, root, values))
+        key.refresh_from_db()
+        assert key.disabled_at is not None
+        assert why("key.disabled") == (key.public_id, "Leaked")
+
+    @pytest.mark.parametrize("reason", [{}, {"reason": " x "}, {"reason": "x" * 501}])
+    def test_nothing_is_disabled_without_a_reason(
+        self, rf: RequestFactory, root: User, key: ApiKey, reason: dict[str, str]
+    ) -> None:
+        request = asked(rf, root, {"action": "disable", "_selected_action": [key.pk]} | reason)
+        assert admin.site._registry[ApiKey].changelist_view(request).status_code == 302
+        key.refresh_from_db()
+        assert key.disabled_at is None
+        assert said(request) == ["Nothing was changed: say why, in 3 to 500 characters."]
+
+    def test_staff_without_the_right_does_not(
+        self, rf: RequestFactory, bob: User, key: ApiKey
+    ) -> None:
+        bob.is_staff = True
+        assert "disable" not in admin.site._registry[ApiKey].get_actions(asked(rf, bob))
