@@ -168,7 +168,8 @@ def _thaw(claim: Claim, home: Account) -> None:
 def _end_warnings(top_up: TopUp) -> bool:
     """Give back what fraud warnings of a payment kept; True where one of them had frozen."""
     warnings = Claim.objects.filter(top_up=top_up, kind=Claim.Kind.WARNING)
-    standing = list(warnings.filter(status=Claim.Status.OPEN))
+    # One that staff accepted keeps its money as well: the payment is taken back once.
+    standing = list(warnings.exclude(status=Claim.Status.REVERSED))
     for warning in standing:
         _give_back(warning)
     warnings.update(froze=False)

@@ -360,6 +360,17 @@ class TestWarnings:
             deliver(event | {"id": "evt_again"})
         assert kinds().count("warning.taken") == 1
 
+    def test_of_one_that_staff_accepted_the_dispute_takes_no_second_time(self, ada: Payer) -> None:
+        top_up = ada.pay(2000)
+        ada.pay(1500)
+        warning = ada.fake.do("warn", id=top_up.intent_id)
+        tell(ada, "radar.early_fraud_warning.created")
+        claims.lose(external_id=warning["id"])
+        ada.fake.do("dispute", id=top_up.intent_id)
+        tell(ada, "charge.dispute.created")
+        assert (ada.cents, house("reserve:fraud"), ada.frozen) == (1500, 0, True)
+        assert sound()
+
     def test_staff_decide_and_the_money_stays_ready(self, ada: Payer) -> None:
         top_up = ada.pay(2000)
         ada.fake.do("warn", id=top_up.intent_id)
