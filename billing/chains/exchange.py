@@ -21,7 +21,7 @@ from accounts import audit, versions
 from accounts.actors import Actor, person_id
 from accounts.models import Workspace
 from accounts.templatetags.show import grouped
-from billing import conversions, incidents, ledger
+from billing import claims, conversions, incidents, ledger
 from billing.chains import config, rates
 from billing.chains.config import Token, written
 from billing.conversions import Converted, Rate
@@ -197,7 +197,7 @@ def _exchange(
     reason: str,
     by: Actor = None,
 ) -> Converted:
-    return conversions.convert(
+    done = conversions.convert(
         source=source,
         debit=ledger.open_account(workspace_id=workspace_id, asset=token.asset),
         credit=ledger.open_accounts(workspace_id=workspace_id).usd_id,
@@ -207,3 +207,6 @@ def _exchange(
         reason=reason,
         created_by=person_id(by),
     )
+    # As from a card: what is owed is paid before anything can be spent.
+    claims.repay(workspace_id=workspace_id)
+    return done

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from billing import conversions
+from billing import claims, conversions
 from billing.chains import exchange, rates
-from billing.models import Deposit, DepositAddress, Transfer
+from billing.models import Claim, Deposit, DepositAddress, TopUp, Transfer
 from common import ids
 from tests.billing.chains import counter
 from tests.billing.chains.counter import Counter
@@ -26,6 +26,19 @@ def more(shop: Counter, address: DepositAddress, amount: int) -> None:
     shop.chain.mine(shop.pay(address, amount))
     shop.chain.finalise()
     assert shop.look().new == 1
+
+
+def owe(address: DepositAddress, nanos: int) -> None:
+    """Let a payment by card be disputed that was spent."""
+    top_up = TopUp.objects.create(
+        workspace_id=address.workspace_id, method="checkout", amount_cents=nanos // 10**7
+    )
+    claims.take(kind=Claim.Kind.DISPUTE, external_id="dp_spent", top_up=top_up, amount_nanos=nanos)
+    assert debt(address) == nanos
+
+
+def debt(address: DepositAddress) -> int:
+    return claims.debt(workspace_id=address.workspace_id)
 
 
 def due() -> int:
@@ -67,6 +80,14 @@ class TestConvertDue:
         assert shop.balance(address).paid == 9_900_000_000
         assert Transfer.objects.get(kind="conversion.spread").amount == 100_000_000
 
+    def test_what_is_owed_is_paid_before_anything_can_be_spent(self, shop: Counter) -> None:
+        address = arrive(shop)
+        owe(address, 4 * NANO)
+        counter.quote("USDC", "1")
+        assert due() == 1
+        assert (shop.balance(address).paid, debt(address)) == (6 * NANO, 0)
+        assert counter.books_balance()
+
     def test_without_a_price_it_waits_and_operators_are_told(self, shop: Counter) -> None:
         address = arrive(shop)
         assert due() == 0
@@ -94,9 +115,11 @@ class TestConvert:
         more(shop, address, 10_000_000)
         counter.quote("USDC", "1")
         assert due() == 0
+        owe(address, NANO)
         assert convert(shop, address, 4_000_000) == 4 * NANO
+        assert debt(address) == 0
         assert convert(shop, address) == 6 * NANO
-        assert (shop.balance(address).paid, shop.credited(address)) == (10 * NANO, 0)
+        assert (shop.balance(address).paid, shop.credited(address)) == (9 * NANO, 0)
         assert counter.books_balance()
 
     def test_what_is_about_to_be_converted_is_not_converted_twice(self, shop: Counter) -> None:
