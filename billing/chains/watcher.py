@@ -199,8 +199,12 @@ def rescan(
 def _credit_listed(chain: Chain, nodes: Sequence[Node], watched: Sequence[DepositAddress]) -> int:
     """Book what came of tokens before they were on the list, where a person said so."""
     new = 0
+    # A worker that was not restarted yet does not know the new list: it leaves them to the next.
     decided = UnlistedToken.objects.filter(
-        chain_id=chain.id, resolution=UnlistedToken.Resolution.CREDITED, resolved_at=None
+        chain_id=chain.id,
+        contract__in=[token.contract for token in chain.tokens],
+        resolution=UnlistedToken.Resolution.CREDITED,
+        resolved_at=None,
     )
     for row in decided.order_by("id"):
         parts = _read(chain, nodes, row.first_block, row.block_number, watched)

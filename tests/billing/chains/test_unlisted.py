@@ -91,6 +91,21 @@ class TestResolve:
         assert shop.credited(address) == 18_000_000
         assert counter.books_balance()
 
+    def test_a_worker_that_has_the_old_list_leaves_it_to_one_that_has_the_new(
+        self, shop: Counter, clerk: User, settings: Settings, tmp_path: Path
+    ) -> None:
+        address = shop.customer()
+        arrive(shop, address, 5_000_000)
+        row = UnlistedToken.objects.get()
+        before = settings.CHAINS_FILE
+        list_tokens(shop, settings, tmp_path, FAKE)
+        unlisted.resolve(token=row, resolution="credited", by=Staff(clerk), reason="Bridged")
+        after, settings.CHAINS_FILE = settings.CHAINS_FILE, before
+        assert shop.look().trouble == ""
+        settings.CHAINS_FILE = after
+        assert shop.look().new == 1
+        assert shop.credited(address) == 5_000_000
+
     def test_what_was_sent_back_and_comes_again_is_open_again(
         self, shop: Counter, clerk: User
     ) -> None:
