@@ -32,7 +32,18 @@ MOST_BYTES: Final = 1_000_000
 USD_DECIMALS: Final = 9
 MILLION: Final = 1_000_000
 PLACES: Final = Decimal("1e-12")
+# Above this a price is nonsense, and does not fit where it is kept.
+MOST_USD: Final = Decimal(10**15)
 MILLISECONDS_FROM: Final = 10**11
+# Arithmetic fails on a time that is null, or of no calendar.
+NONSENSE: Final = (
+    httpx.HTTPError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 class Unavailable(Exception):
@@ -126,7 +137,7 @@ def _ask_all(client: httpx.Client, found: Config, symbol: str) -> list[Told]:
         if source.symbol == symbol:
             try:
                 told.append(_ask(client, source))
-            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            except NONSENSE as error:
                 log.warning("A market gave no price", source=source.name, error=str(error)[:200])
     return told
 
@@ -156,8 +167,8 @@ def _price(word: Any) -> Decimal:
         price = Decimal(str(word))
     except InvalidOperation:
         raise ValueError("the price is no number") from None
-    if not price.is_finite():
-        raise ValueError("the price is no number")
+    if not price.is_finite() or abs(price) > MOST_USD:
+        raise ValueError("the price is no number that a coin can have")
     return price
 
 

@@ -139,7 +139,18 @@ class TestRefresh:
         }  # fmt: skip
 
     @pytest.mark.parametrize(
-        "answer", [(500, "{}"), (200, "<html>"), (200, "{}"), (200, '{"data": [{"last": "NaN"}]}')]
+        "answer",
+        [
+            (500, "{}"),
+            (200, "<html>"),
+            (200, "{}"),
+            (200, '{"data": [{"last": "NaN"}]}'),
+            (200, '{"data": [{"last": "1e999999", "time": 1}]}'),
+            (200, '{"data": [{"last": 3000, "time": null}]}'),
+            (200, '{"data": [{"last": 3000, "time": "1.2.3"}]}'),
+            (200, '{"data": [{"last": 3000, "time": 1e40}]}'),
+            (200, "[" * 100_000),
+        ],
     )
     def test_a_market_that_makes_no_sense_is_not_counted(
         self, asked: Markets, answer: tuple[int, str]
