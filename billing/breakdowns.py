@@ -12,6 +12,7 @@ from typing import Any, Final
 from accounts.models import ApiKey, Workspace
 from billing import summaries
 from billing.summaries import By, Used
+from common import money
 
 PARTS: Final = {"model": By.MODEL, "key": By.KEY, "workspace": By.WORKSPACE, "day": By.DAY}
 GROUPS: Final = tuple(PARTS)
@@ -46,6 +47,17 @@ class Breakdown:
     total: Used
     daily: Mapping[date, Used]
     others: Used | None = None
+
+    @property
+    def digits(self) -> int:
+        """The decimals of the column of what was spent."""
+        rest = [] if self.others is None else [self.others.spent]
+        return max(digits(self.lines), money.decimals([self.total.spent, *rest]))
+
+
+def digits(lines: Iterable[Line]) -> int:
+    """How many decimals write exactly what each of some lines spent."""
+    return money.decimals(line.used.spent for line in lines)
 
 
 def read(*, workspaces: Sequence[Workspace], by: str, first: date, last: date) -> Breakdown:

@@ -21,7 +21,7 @@ from billing.models_funding import AutoTopUp, SavedCard, TopUp
 from billing.stripe import booking
 from billing.stripe.client import StripeError
 from billing.views_crypto import crypto
-from common import pagination
+from common import money, pagination
 from common.errors import ApiError
 from common.pagination import Wanted
 
@@ -72,7 +72,14 @@ def _lines(request: HttpRequest, seat: Seat, asset: str) -> dict[str, Any]:
         workspace=seat.workspace, asset=asset, wanted=Wanted(PAGE, after), now=timezone.now()
     )
     following = pagination.seal("billing", page.next) if page.next else ""
-    return {"asset": asset, "lines": page.rows, "next": following, "first": not cursor}
+    digits = money.decimals(part for line in page.rows for part in (line.amount, line.balance))
+    return {
+        "asset": asset,
+        "lines": page.rows,
+        "digits": digits,
+        "next": following,
+        "first": not cursor,
+    }
 
 
 def _cards(seat: Seat) -> list[SavedCard]:

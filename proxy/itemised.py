@@ -56,12 +56,16 @@ def priced(*, rates: Rates, tokens: Tokens, called: bool = True) -> list[Item]:
         (_("Tokens written to the cache"), tokens.cache_write, rates.written),
         (_("Output tokens"), tokens.output, rates.completion),
     ]
-    found = [
-        Item(label, count, _usd(pico * PER_MILLION), per_million, _usd(count * pico))
-        for label, count, pico in parts
-        if count
+    found = [(*part, PER_MILLION, per_million) for part in parts]
+    found += [(*part, 1, "") for part in _pieces(tokens, rates, called)]
+    used = [part for part in found if part[1]]
+    # Each column has the decimals that its finest number needs.
+    prices = money.decimals((pico * unit for _l, _c, pico, unit, _p in used), finest=12)
+    amounts = money.decimals((count * pico for _l, count, pico, _u, _p in used), finest=12)
+    return [
+        Item(label, count, _usd(pico * unit, prices), per, _usd(count * pico, amounts))
+        for label, count, pico, unit, per in used
     ]
-    return found + [_piece(*part) for part in _pieces(tokens, rates, called) if part[1]]
 
 
 def _pieces(tokens: Tokens, rates: Rates, called: bool) -> list[tuple[str, int, int]]:
@@ -79,10 +83,6 @@ def _pieces(tokens: Tokens, rates: Rates, called: bool) -> list[tuple[str, int, 
     return found
 
 
-def _piece(label: str, count: int, pico: int) -> Item:
-    return Item(label, count, _usd(pico), "", _usd(count * pico))
-
-
 def _rates(price: Price) -> Rates:
     return Rates(
         prompt=price.prompt,
@@ -95,5 +95,5 @@ def _rates(price: Price) -> Rates:
     )
 
 
-def _usd(pico: int) -> str:
-    return money.usd_from_pico(pico, at_least=6)
+def _usd(pico: int, digits: int) -> str:
+    return money.usd_from_pico(pico, at_least=digits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 from accounts.templatetags.show import dollars, exact_usd, grouped
 from billing.models import Usage
 from billing.selectors import USD
-from common import ids
+from common import ids, money
 
 DAYS_SEARCHED = 31
 
@@ -45,7 +46,7 @@ def last_requests(*, workspace_id: int, today: date, count: int = 10) -> list[Re
         .select_related("key")
         .order_by("-id")[:count]
     )
-    return [request_row(usage) for usage in rows]
+    return request_rows(rows)
 
 
 def first_request_id(*, workspace_id: int, today: date) -> str | None:
@@ -63,15 +64,21 @@ def first_request_id(*, workspace_id: int, today: date) -> str | None:
     return ids.form("req_", found) if found else None
 
 
-def price_text(*, amount: int, asset: str) -> str:
+def price_text(*, amount: int, asset: str, digits: int = 6) -> str:
     """What was charged, exactly, with its currency."""
     if asset == USD:
-        return dollars(exact_usd(amount))
+        return dollars(exact_usd(amount, digits))
     return f"{grouped(amount)} {asset}"
 
 
-def request_row(usage: Usage) -> RequestRow:
-    """One closed request as a line."""
+def request_rows(usages: Iterable[Usage]) -> list[RequestRow]:
+    """Closed requests as lines; all their prices have the decimals that the finest needs."""
+    shown = list(usages)
+    digits = money.decimals(usage.charged for usage in shown if usage.asset == USD)
+    return [_row(usage, digits) for usage in shown]
+
+
+def _row(usage: Usage, digits: int) -> RequestRow:
     return RequestRow(
         request_id=ids.form("req_", usage.id),
         created_at=usage.created_at,
@@ -87,6 +94,6 @@ def request_row(usage: Usage) -> RequestRow:
         latency_ms=usage.latency_ms,
         first_byte_ms=usage.first_byte_ms,
         provider=usage.provider,
-        price=price_text(amount=usage.charged, asset=usage.asset),
+        price=price_text(amount=usage.charged, asset=usage.asset, digits=digits),
         key_name=usage.key.name,
     )

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 from billing import breakdowns
 from billing.breakdowns import LINES_DRAWN, Breakdown
 from billing.summaries import Used
+from common import money
 
 NANOS: Final = 10**9
 # Colours of assets/app.css: one for each line that is drawn apart, the last for what is left over.
@@ -75,6 +76,7 @@ class Series:
     facts: Mapping[str, Any]
     labels: Sequence[tuple[str, int]]
     rows: Sequence[Row]
+    digits: int
     query: str
     groups: str
 
@@ -111,6 +113,7 @@ def series(*, breakdown: Breakdown, measure: Measure) -> Series:
         facts=facts,
         labels=labels,
         rows=[Row(*each) for each in zip(breakdown.days, table, strict=True)],
+        digits=money.decimals(value or 0 for row in table for value in row),
         query=urlencode(asked),
         groups=breakdown.by,
     )

@@ -35,9 +35,12 @@ def overview(request: HttpRequest, seat: Seat) -> HttpResponse:
         last=now.date(),
     )
     measure = MEASURES.get(request.GET.get("show", ""), MEASURES[USUAL])
+    models, keys = (week(workspace=seat.workspace, by=by) for by in ("model", "key"))
     context = {
-        "top_models": week(workspace=seat.workspace, by="model"),
-        "top_keys": week(workspace=seat.workspace, by="key"),
+        "top_models": models,
+        "top_models_digits": breakdowns.digits(models),
+        "top_keys": keys,
+        "top_keys_digits": breakdowns.digits(keys),
         "ending": ending_keys(seat=seat, seats=seats.seats(request), now=now),
         "sums": sums,
         "banners": sums.banners(),

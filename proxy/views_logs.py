@@ -96,7 +96,7 @@ def log(request: HttpRequest, seat: Seat) -> HttpResponse:
     page = _page(request, seat, form)
     context = {
         "form": form,
-        "requests": [selectors.request_row(usage) for usage in page.rows],
+        "requests": selectors.request_rows(page.rows),
         "next": _next(form, page),
         "first": "cursor" not in request.GET,
         "start": f"{reverse('logs')}?{_kept(form)}",

@@ -36,9 +36,15 @@ def limit_usd(nanos: int) -> str:
 
 
 @register.filter
-def exact_usd(nanos: int) -> str:
-    """Dollars to the last nano-dollar, at least six decimals, for single requests."""
-    return grouped(money.usd(nanos, at_least=6))
+def exact_usd(nanos: int, digits: int = 6) -> str:
+    """Dollars to the last nano-dollar, with at least the decimals that its column has."""
+    return grouped(money.usd(nanos, at_least=digits))
+
+
+@register.filter
+def decimals(number: str) -> int:
+    """How many decimals a written number has."""
+    return len(number.partition(".")[2])
 
 
 @register.filter

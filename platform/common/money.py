@@ -7,6 +7,7 @@ A price of $2.50 per million tokens is 2,500,000 pico-dollars per token.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
 NANOS_PER_USD = 10**9
@@ -75,6 +76,20 @@ def usd(nanos: int, *, digits: int | None = None, at_least: int = 2) -> str:
     decimals = f"{part:09d}"[:digits] if digits is not None else f"{part:09d}".rstrip("0")
     decimals = decimals.ljust(digits if digits is not None else at_least, "0")
     return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
+
+
+def decimals(amounts: Iterable[int], *, at_least: int = 6, finest: int = 9) -> int:
+    """
+    How many decimals write each of several amounts exactly: one number for a whole column.
+
+    Amounts are integers of which ``10**finest`` are a dollar.
+    """
+    column = list(amounts)
+    return next(
+        digits
+        for digits in range(at_least, finest + 1)
+        if not any(amount % 10 ** (finest - digits) for amount in column)
+    )
 
 
 def usd_from_pico(pico: int, *, at_least: int = 2) -> str:

@@ -51,6 +51,18 @@ class TestWriting:
     def test_balances_are_rounded_down(self, nanos: int, digits: int, text: str) -> None:
         assert money.usd(nanos, digits=digits) == text
 
+    @pytest.mark.parametrize(
+        ("amounts", "digits"),
+        [([], 6), ([0, 25 * 10**9], 6), ([4_300_000_000, -16_800_742_500], 7), ([5 * 10**9, 1], 9)],
+    )
+    def test_a_column_has_the_decimals_of_its_finest_amount(
+        self, amounts: list[int], digits: int
+    ) -> None:
+        assert money.decimals(amounts) == digits
+
+    def test_a_column_of_prices_may_be_finer(self) -> None:
+        assert money.decimals([10**12, 97_500_000, 10], finest=12) == 11
+
     @given(st.integers(0, 10**18))
     def test_prices_are_exact_and_without_an_exponent(self, pico: int) -> None:
         text = money.usd_from_pico(pico, at_least=4)

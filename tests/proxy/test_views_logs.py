@@ -72,6 +72,15 @@ class TestLog:
 
         assert (len(found), set(found), query) == (5, made, "")
 
+    def test_all_prices_of_a_page_have_as_many_decimals(self, alice: User, home: Workspace) -> None:
+        key = pages.make_key(alice)
+        for charged in (60_000_000, 97_500, 0):
+            pages.closed_request(key, home, charged=charged, cost=charged)
+
+        prices_shown = re.findall(r'data-testid="price">([^<]+)<', text(alice))
+
+        assert prices_shown == ["$0.0000000", "$0.0000975", "$0.0600000"]
+
     def test_filters_narrow(self, alice: User, home: Workspace) -> None:
         one, two = pages.make_key(alice, name="one"), pages.make_key(alice, name="two")
         first = pages.closed_request(one, home, model="a/one", status=502)
@@ -140,7 +149,7 @@ class TestReceipt:
 
         for amount in ("$0.000007000007", "$0.000002", "$0.000010"):
             assert amount in page
-        assert re.search(r'receipt-total">\$0.000019001<', page)
+        assert re.search(r'receipt-total">\$0.000019001000<', page)
         assert re.search(rf'receipt-key">{row.key.name}<', page)
         assert re.search(r'receipt-price">\$0.000019001<', page)
 

@@ -166,6 +166,19 @@ class TestUsage:
 
         assert f'swatch-{inks(alice)["m/a"]}"></span>m/a</th>' in text(alice)
 
+    def test_all_amounts_of_the_page_have_as_many_decimals_and_are_exact(
+        self, alice: User, home: Workspace
+    ) -> None:
+        key = pages.make_key(alice)
+        pages.closed_request(key, home, model="a/one", charged=430_000_000, cost=1)
+        pages.closed_request(key, home, model="b/two", charged=680_074_250, cost=1)
+
+        page = text(alice)
+
+        for amount in ("$0.43000000", "$0.68007425", "$1.11007425"):
+            assert f"{amount}</td>" in page
+        assert {len(part) for part in re.findall(r"\$\d+\.(\d+)</td>", page)} == {8}
+
     def test_a_name_is_never_markup_or_a_formula(self, alice: User, home: Workspace) -> None:
         pages.closed_request(pages.make_key(alice, name="=1+1</script>"), home)
 
