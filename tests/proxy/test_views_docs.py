@@ -11,6 +11,9 @@ from django.utils.translation import override
 from proxy import manual
 from tests import pages
 
+# Variables that readers set in their own shells, in examples.
+THEIRS = {"TOLLGATE_KEY", "REQUEST_ID", "MANAGEMENT_KEY"}
+
 
 class TestChapters:
     @pytest.mark.parametrize("slug", manual.CHAPTERS)
@@ -34,6 +37,14 @@ class TestChapters:
         assert "for operators" in (settings.BASE_DIR / "docs" / "limits.md").read_text()
         for slug in manual.CHAPTERS:
             assert not re.search("issue_key|Redis", manual.written(slug)), slug
+
+    @pytest.mark.parametrize("slug", manual.CHAPTERS)
+    def test_no_setting_of_the_operator_is_named(self, slug: str) -> None:
+        words = re.sub(r"<[^>]+>", "", manual.written(slug))
+
+        named = set(re.findall(r"[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+", words))
+        assert named <= THEIRS
+        assert "manage.py" not in words
 
     def test_a_link_has_the_title_of_its_page(self) -> None:
         assert '<a href="/docs/limits">Limits and receipts</a>' in manual.written("quickstart")
