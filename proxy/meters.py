@@ -48,6 +48,14 @@ class Meters:
     """All that gateways and the makers of generations count."""
 
     def __init__(self) -> None:
+        self._count_answers()
+        self._count_closings()
+        self._count_batches()
+        self._count_prompts()
+        self._count_connections()
+        self._known_routes: set[str] = set()
+
+    def _count_answers(self) -> None:
         self.requests = Children(
             metrics.counter(
                 "requests", "Answers given, by endpoint and status; gone: nobody waited", _BY_ANSWER
@@ -56,6 +64,8 @@ class Meters:
         self.overhead = metrics.histogram(
             "overhead_seconds", "What the gateway adds to its providers' time", buckets=OVERHEAD
         )
+
+    def _count_closings(self) -> None:
         self.closings = Children(
             metrics.counter(
                 "closings", "Holds closed by this gateway", ("surface", "state", "source")
@@ -84,6 +94,8 @@ class Meters:
                 "call_seconds", "Time from headers to settlement", ("provider",), buckets=SECONDS
             )
         )
+
+    def _count_batches(self) -> None:
         self.batches = metrics.histogram(
             "batch_items", "Items per round trip to the ledger", ("desk",), buckets=SIZES
         )
@@ -96,6 +108,8 @@ class Meters:
             "settlements_corrected", "Guesses of a sweep that gave way to a settlement"
         )
         self.spooled = metrics.counter("settlements_spooled", "Settlements written to the disk")
+
+    def _count_prompts(self) -> None:
         self.prompts_kept = metrics.counter(
             "prompts_kept", "Calls whose words were kept, as their workspaces chose"
         )
@@ -109,6 +123,8 @@ class Meters:
         # There from the start: what begins above 0 never increased, and no alert sees it.
         for cause in DROPS:
             self.prompts_dropped.of(cause)
+
+    def _count_connections(self) -> None:
         self.streams = metrics.gauge("streams", "Streams under way")
         self.connections = metrics.gauge("connections", "Connections of clients that are open")
         self.connections_refused = metrics.counter(
@@ -117,7 +133,6 @@ class Meters:
         self.resting = metrics.gauge(
             "route_resting", "1 while a route's breaker is open", ("route",), largest=True
         )
-        self._known_routes: set[str] = set()
 
     def answered(self, incoming: Incoming, *, surface: str) -> None:
         """Count one request by what was answered."""
