@@ -22,7 +22,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from accounts import actors, audit, keybounds, members, scopes
+from accounts import actors, audit, keybounds, members
 from accounts.actors import Actor
 from accounts.errors import Forbidden, Hasty, Invalid, Missing
 from accounts.models import Invitation, Membership, ServiceAccount, User, Workspace
@@ -46,7 +46,7 @@ def create(*, workspace: Workspace, email: str, role: str, by: Actor) -> Invitat
     :raises Hasty: too many were sent from here
     :raises Invalid: no address, an unknown role, a member already, or too many are open
     """
-    address, wanted = _address(email), _role(role)
+    address, wanted = _address(email), members.known_role(role=role)
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     members.require_to_grant(by=by, workspace=workspace, role=wanted)
     keybounds.require_unbound(by=by, workspace=workspace)
@@ -207,14 +207,6 @@ def _address(email: str) -> str:
     except ValidationError:
         raise Invalid(_("This is no email address."), param="email") from None
     return address
-
-
-def _role(role: str) -> Role:
-    try:
-        scopes.of_role(role)
-    except scopes.ScopeError as error:
-        raise Invalid(str(error), param="role") from None
-    return Role(role)
 
 
 def _digest(token: str) -> bytes:

@@ -20,7 +20,7 @@ def add(*, workspace: Workspace, user: User, role: str, by: Actor) -> Membership
     :raises Forbidden: the one who adds may not, or may not give that role
     :raises Invalid: an unknown role, or a member already
     """
-    wanted = _role(role)
+    wanted = known_role(role=role)
     _lock(workspace)
     require_to_grant(by=by, workspace=workspace, role=wanted)
     keybounds.require_unbound(by=by, workspace=workspace)
@@ -80,7 +80,7 @@ def change_role(
     :raises Forbidden: the one who changes may not touch the old or give the new role
     :raises Invalid: an unknown role, or the last owner would be gone
     """
-    wanted = _role(role)
+    wanted = known_role(role=role)
     _lock(membership.workspace)
     current = _reload(membership)
     require_to_grant(by=by, workspace=current.workspace, role=Role(current.role))
@@ -139,7 +139,11 @@ def require_to_grant(*, by: Actor, workspace: Workspace, role: Role) -> None:
             raise Forbidden(words % {"scope": excess[0], "role": _(role)})
 
 
-def _role(role: str) -> Role:
+def known_role(*, role: str) -> Role:
+    """The role of this name.
+
+    :raises Invalid: there is none
+    """
     try:
         scopes.of_role(role)
     except scopes.ScopeError as error:

@@ -148,10 +148,7 @@ def _locked(account: ServiceAccount) -> ServiceAccount:
 
 
 def _role(role: str) -> Role:
-    try:
-        scopes.of_role(role)
-    except scopes.ScopeError as error:
-        raise Invalid(str(error), param="role") from None
-    if Role(role) not in SERVICE_ROLES:
+    wanted = members.known_role(role=role)
+    if wanted not in SERVICE_ROLES:
         raise Invalid(_("A service account never owns a workspace."), param="role")
-    return Role(role)
+    return wanted
