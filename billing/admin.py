@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, QuerySet, TextField
+from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -21,7 +21,7 @@ from billing import (
     incidents,
 )
 from billing.adminforms import ReasonedAdmin
-from billing.adminrows import CALL_UNITS, ReadOnlyAdmin, amount, call, customer
+from billing.adminrows import CALL_UNITS, OneChoice, ReadOnlyAdmin, amount, call, customer
 from billing.adminsteps import Step, SteppedAdmin, Taken
 from billing.models import (
     CONTRADICTION,
@@ -132,21 +132,14 @@ class PriceAdmin(ReadOnlyAdmin):
     search_fields = ("subject",)
 
 
-class Quarantine(admin.SimpleListFilter):
+class Quarantine(OneChoice):
     """Calls whose provider told a usage that contradicts itself; the charge is an estimate."""
 
     title = "quarantine"
     parameter_name = "quarantine"
-
-    def lookups(
-        self, request: HttpRequest, model_admin: admin.ModelAdmin[Usage]
-    ) -> list[tuple[str, str]]:
-        """Return the one choice."""
-        return [(CONTRADICTION, "Usage contradicts itself")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Usage]) -> QuerySet[Usage]:
-        """Return the calls so marked; an index of its own has them."""
-        return queryset.filter(reason=CONTRADICTION) if self.value() else queryset
+    choice = (CONTRADICTION, "Usage contradicts itself")
+    # An index of its own has them.
+    wanted = Q(reason=CONTRADICTION)
 
 
 def _review(taken: Taken) -> str:
@@ -177,21 +170,14 @@ REVIEW = Step(
 )
 
 
-class Uncollected(admin.SimpleListFilter):
+class Uncollected(OneChoice):
     """Calls that were served and that nobody paid for in full: our loss."""
 
     title = "uncollected"
     parameter_name = "uncollected"
-
-    def lookups(
-        self, request: HttpRequest, model_admin: admin.ModelAdmin[Usage]
-    ) -> list[tuple[str, str]]:
-        """Return the one choice."""
-        return [("yes", "Not paid in full")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Usage]) -> QuerySet[Usage]:
-        """Return those calls; an index of its own has them."""
-        return queryset.filter(uncollected__gt=0) if self.value() else queryset
+    choice = ("yes", "Not paid in full")
+    # An index of its own has them.
+    wanted = Q(uncollected__gt=0)
 
 
 @admin.register(Usage)

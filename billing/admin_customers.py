@@ -10,7 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -19,6 +19,7 @@ from django.utils import timezone
 from accounts.templatetags.show import grouped
 from billing import freezing, ledger, limits, orders, selectors_customers
 from billing.admin_claims import IN_LEDGER, told
+from billing.adminrows import OneChoice
 from billing.adminsteps import Step, StepForm, SteppedAdmin, Taken
 from billing.forms import UsdField
 from billing.models import Customer
@@ -245,38 +246,22 @@ CORRECT = Step(
 )
 
 
-class Frozen(admin.SimpleListFilter):
+class Frozen(OneChoice):
     """Those whose calls are refused."""
 
     title = "frozen"
     parameter_name = "frozen"
-
-    def lookups(
-        self, request: HttpRequest, model_admin: admin.ModelAdmin[Customer]
-    ) -> list[tuple[str, str]]:
-        """Return the one choice."""
-        return [("yes", "Frozen")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Customer]) -> QuerySet[Customer]:
-        """Return the frozen ones."""
-        return queryset.filter(accounts__frozen=True) if self.value() else queryset
+    choice = ("yes", "Frozen")
+    wanted = Q(accounts__frozen=True)
 
 
-class Owing(admin.SimpleListFilter):
+class Owing(OneChoice):
     """Those who owe what a processor took back."""
 
     title = "owed"
     parameter_name = "owing"
-
-    def lookups(
-        self, request: HttpRequest, model_admin: admin.ModelAdmin[Customer]
-    ) -> list[tuple[str, str]]:
-        """Return the one choice."""
-        return [("yes", "Owing")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Customer]) -> QuerySet[Customer]:
-        """Return those with a debt."""
-        return queryset.filter(pk__in=selectors_customers.owing()) if self.value() else queryset
+    choice = ("yes", "Owing")
+    wanted = Q(pk__in=selectors_customers.owing())
 
 
 @admin.register(Customer)

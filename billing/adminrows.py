@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django.contrib import admin
 from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
-from django.db.models import Model
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import cached_property
@@ -159,6 +159,23 @@ class InDollars(RowAdmin):
         ending = name.rpartition("_")[2]
         known = self.units.get(name) or getattr(columns.get(name), "unit", "")
         return known or (ending if ending in ("nanos", "cents") else "")
+
+
+class OneChoice(admin.SimpleListFilter):
+    """A filter of a list that is on or off: the rows that it asks for, or all."""
+
+    choice: ClassVar[tuple[str, str]]
+    wanted: ClassVar[Q]
+
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, str]]:
+        """Return the one choice."""
+        return [self.choice]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows it is on for."""
+        return queryset.filter(self.wanted) if self.value() else queryset
 
 
 class ReadOnlyAdmin(InDollars):
