@@ -40,8 +40,8 @@ def section(request: HttpRequest, seat: Seat) -> HttpResponse:
 @require_safe
 @seated
 def pay_panel(request: HttpRequest, seat: Seat) -> HttpResponse:
-    """What to send where, for the coin that was chosen."""
-    seat.require(Scope.BILLING_READ)
+    """What to send where, for the coin that was chosen; only who pays is shown it."""
+    seat.require(Scope.BILLING_MANAGE)
     shown = crypto(seat.workspace, coin=request.GET.get("coin", ""))
     if shown is None or shown["address"] is None:
         raise Http404

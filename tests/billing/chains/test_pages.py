@@ -214,7 +214,8 @@ class TestSection:
         shop.chain.mine(shop.pay(address, 5_500_000))
         shop.look()
         part = browser.get("/dashboard/billing/crypto").content.decode()
-        assert "1 confirmation " in part
+        assert "1 confirmation so far" in part
+        assert "credited once the network calls it final" in part
         assert "5.5" in part
 
     def test_coins_are_kept_and_converted_by_a_click(
@@ -234,6 +235,19 @@ class TestSection:
         DepositAddress.objects.update(address="0x" + "ab" * 20)
         with pytest.raises(RuntimeError, match="not from its key"):
             browser.get("/dashboard/billing/crypto")
+
+    @pytest.mark.parametrize("role", ["viewer", "developer"])
+    def test_who_may_not_pay_sees_no_address(self, shop: Counter, owner: User, role: str) -> None:
+        address = wallets.give(workspace=pages.home(owner))
+        somebody, place = pages.person(role), pages.home(owner)
+        members.add(workspace=place, user=somebody, role=role, by=owner)
+        browser = pages.browser(somebody, workspace=place)
+
+        page = browser.get("/dashboard/billing").content.decode()
+
+        assert 'data-testid="crypto-not-yours"' in page
+        assert address.address not in page
+        assert browser.get("/dashboard/billing/crypto/pay").status_code == 403
 
     def test_who_may_not_manage_money_gets_no_address(self, shop: Counter, owner: User) -> None:
         viewer, place = pages.person("viewer"), pages.home(owner)
