@@ -7,8 +7,9 @@ from typing import Final
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import get_language
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -25,9 +26,12 @@ from proxy.selectors_models import models_for_sale
 # Long enough for a run; a page that is left open asks for another.
 KEY_LIVES_FOR: Final = timedelta(minutes=20)
 MAY_RUN: Final = (Scope.CHAT, Scope.IMAGES)
-# What the gateway, which speaks English, refuses on this page, by reason.
+# What the gateway refuses on this page, by reason, and what to do about it here.
 REFUSALS: Final = {
-    "insufficient_balance": _("The balance does not cover what this can cost. Add credit first."),
+    "insufficient_balance": _(
+        "The balance does not cover the longest answer this may get."
+        " Add credit, or allow fewer tokens."
+    ),
     "balance_reserved": _("Running calls hold the balance. Try again in a moment."),
     "cap_reached": _("A spending cap is reached. Raise it, or wait until it begins anew."),
     "cap_reserved": _("Running calls hold what a cap leaves. Try again in a moment."),
@@ -60,14 +64,34 @@ def playground(request: HttpRequest, seat: Seat) -> HttpResponse:
         "qualities": sorted({quality for row in pictures for _size, quality, _usd in row.images}),
         "base_url": snippets.base_url(),
         "placeholder": snippets.placeholder(),
-        # In English the gateway's own words say more.
-        "refusals": {} if get_language() == "en" else _told(),
+        "refusals": _told(seat),
     }
     return render(request, "dashboard/playground.html", context)
 
 
-def _told() -> dict[str, str]:
-    return {reason: str(words) for reason, words in REFUSALS.items()}
+def _told(seat: Seat) -> dict[str, dict[str, str]]:
+    """What to say of each reason; with it a link, where there is something to do on a page."""
+    told = {reason: {"text": str(words)} for reason, words in REFUSALS.items()}
+    if seat.pays:
+        told["insufficient_balance"] |= {
+            "action": gettext("Add credit"),
+            "href": reverse("billing"),
+        }
+        told["cap_reached"] |= {"action": gettext("Change caps"), "href": reverse("limits")}
+    else:
+        told["insufficient_balance"] = {
+            "text": gettext(
+                "The balance does not cover the longest answer this may get."
+                " Allow fewer tokens, or ask an owner, an admin or billing to add credit."
+            )
+        }
+        told["cap_reached"] = {
+            "text": gettext(
+                "A spending cap is reached. Wait until it begins anew,"
+                " or ask an owner, an admin or billing to raise it."
+            )
+        }
+    return told
 
 
 @never_cache

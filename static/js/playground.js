@@ -4,7 +4,11 @@
 const root = document.getElementById("playground");
 const words = root.dataset;
 const refusals = JSON.parse(document.getElementById("playground-refusals").textContent);
-const why = (error) => refusals[error?.reason] ?? error?.message;
+// An Error in the reader's words, with where to do something about it.
+function refused(error, otherwise) {
+  const told = refusals[error?.reason];
+  return Object.assign(new Error(told?.text ?? error?.message ?? otherwise), { action: told?.action, href: told?.href });
+}
 // What fetch() throws where nothing answers is a TypeError with the browser's own words.
 const inWords = (error) => (error instanceof TypeError ? words.broken : error.message);
 const find = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -30,7 +34,7 @@ async function call(path, body, signal) {
   });
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
-  const failure = new Error(why(told.error) ?? `${answer.status}`);
+  const failure = refused(told.error, `${answer.status}`);
   failure.request = answer.headers.get("x-request-id");
   throw failure;
 }
@@ -72,9 +76,15 @@ function busy(on) {
   find("talk").setAttribute("aria-busy", String(on));
 }
 
-function complain(error) {
-  const place = find("trouble");
+function complain(error, place) {
   place.textContent = inWords(error);
+  if (error.href) {
+    const link = document.createElement("a");
+    link.className = "prose-link";
+    link.href = error.href;
+    link.textContent = error.action;
+    place.append(" ", link);
+  }
   place.hidden = false;
 }
 
@@ -136,7 +146,7 @@ async function chat() {
   find("trouble").hidden = true;
   find("message").value = "";
   state.messages.push({ role: "user", content: text });
-  bubble("user", text);
+  const asked = bubble("user", text).parentElement;
   busy(true);
   showCode();
   let request = null;
@@ -146,13 +156,19 @@ async function chat() {
     request = answer.headers.get("x-request-id");
     said = bubble("assistant", "");
     for await (const event of events(answer.body)) {
-      if (event.error) throw new Error(why(event.error));
+      if (event.error) throw refused(event.error);
       said.textContent += event.choices?.[0]?.delta?.content ?? "";
       find("talk").scrollTop = find("talk").scrollHeight;
     }
   } catch (error) {
-    if (error.name !== "AbortError") complain(error);
-    if (!said) state.messages.pop();
+    if (error.name !== "AbortError") complain(error, find("trouble"));
+    if (!said) {
+      // Nobody heard it: it can be sent again as it was.
+      state.messages.pop();
+      asked.remove();
+      find("nothing").hidden = find("talk").childElementCount > 0;
+      if (!find("message").value) find("message").value = text;
+    }
   }
   if (said) state.messages.push({ role: "assistant", content: said.textContent });
   state.running = null;
@@ -179,8 +195,7 @@ async function paint() {
     picture.hidden = false;
     await account(answer.headers.get("x-request-id"), false);
   } catch (error) {
-    find("picture-trouble").textContent = inWords(error);
-    find("picture-trouble").hidden = false;
+    complain(error, find("picture-trouble"));
   }
   button.disabled = false;
 }

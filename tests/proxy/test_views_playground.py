@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -33,6 +35,14 @@ def text(user: User, workspace: Workspace | None = None) -> str:
     return answer.content.decode()
 
 
+def refusals(page: str) -> dict[str, dict[str, str]]:
+    """What the script says of a refusal, by reason."""
+    found = re.search(r'id="playground-refusals"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    told: dict[str, dict[str, str]] = json.loads(found[1])
+    return told
+
+
 class TestPlayground:
     def test_without_a_model_it_says_what_is_missing(self, alice: User) -> None:
         assert 'data-testid="no-models"' in text(alice)
@@ -59,6 +69,28 @@ class TestPlayground:
         members.add(workspace=home, user=bob, role=role, by=None)
 
         assert 'data-testid="may-not-run"' in text(bob, home)
+
+    @pytest.mark.parametrize("language", ["en", "de"])
+    def test_a_refusal_says_what_to_do_and_where(self, alice: User, language: str) -> None:
+        User.objects.filter(pk=alice.pk).update(language=language)
+        pages.sell("a/chat")
+
+        told = refusals(text(alice))
+
+        assert told["insufficient_balance"]["href"] == "/dashboard/billing"
+        assert told["cap_reached"]["href"] == "/dashboard/limits"
+        assert all(words["text"] for words in told.values())
+
+    def test_who_may_not_pay_is_told_whom_to_ask(self, home: Workspace) -> None:
+        pages.sell("a/chat")
+        bob = pages.person("bob")
+        members.add(workspace=home, user=bob, role="developer", by=None)
+
+        told = refusals(text(bob, home))
+
+        for reason in ("insufficient_balance", "cap_reached"):
+            assert "ask an owner, an admin or billing" in told[reason]["text"]
+            assert "href" not in told[reason]
 
     def test_someone_who_is_not_verified_is_told(self) -> None:
         assert 'data-testid="may-not-run"' in text(pages.person("new", verified=False))
