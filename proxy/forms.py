@@ -15,6 +15,36 @@ from accounts.seats import Seat
 from billing.forms import UsdField
 
 USUAL_SCOPES: Final = frozenset({Scope.CHAT, Scope.EMBEDDINGS, Scope.IMAGES, Scope.MODELS_READ})
+# As the form shows them: what may go on one key together, and a few words for each.
+SCOPE_GROUPS: Final = (
+    (
+        _("Call models"),
+        {
+            Scope.CHAT: _("chat models"),
+            Scope.EMBEDDINGS: _("embedding models"),
+            Scope.IMAGES: _("image models"),
+        },
+    ),
+    (
+        _("Only read: goes with either"),
+        {
+            Scope.MODELS_READ: _("models and prices"),
+            Scope.USAGE_READ: _("usage and logs"),
+            Scope.BILLING_READ: _("balances and ledger"),
+        },
+    ),
+    (
+        _("Manage the workspace"),
+        {
+            Scope.KEYS_READ: _("see keys"),
+            Scope.KEYS_MANAGE: _("create and change keys"),
+            Scope.BILLING_MANAGE: _("pay and set caps"),
+            Scope.MEMBERS_MANAGE: _("team and invitations"),
+            Scope.WEBHOOKS_MANAGE: _("webhooks"),
+            Scope.AUDIT_READ: _("audit log"),
+        },
+    ),
+)
 MYSELF: Final = ""
 EXPIRIES: Final = (
     ("", _("Never")),
@@ -38,6 +68,12 @@ class DayInput(forms.DateInput):
 
     def __init__(self) -> None:
         super().__init__(format="%Y-%m-%d")
+
+
+class GroupedBoxes(forms.CheckboxSelectMultiple):
+    """Boxes to tick under the headings of their groups."""
+
+    template_name = "dashboard/keys/boxes.html"
 
 
 class LinesField(forms.CharField):
@@ -71,7 +107,7 @@ class KeyForm(forms.Form):
     )
     scopes = forms.MultipleChoiceField(
         label=_("Scopes"),
-        widget=forms.CheckboxSelectMultiple,
+        widget=GroupedBoxes,
         help_text=_(
             "A key calls models or manages the workspace, never both; "
             "what only reads models, usage and billing goes with either."
@@ -147,7 +183,11 @@ class KeyForm(forms.Form):
 
     def _offer_scopes(self) -> None:
         allowed = scopes.of_role(self.seat.role)
-        self.choices_of("scopes", [(scope, str(scope)) for scope in Scope if scope in allowed])
+        groups = [
+            (group, [(scope, f"{scope}: {what}") for scope, what in of.items() if scope in allowed])
+            for group, of in SCOPE_GROUPS
+        ]
+        self.choices_of("scopes", [(group, offered) for group, offered in groups if offered])
         self.fields["scopes"].initial = sorted(USUAL_SCOPES & allowed)
 
     def _offer_workspaces(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import keys, members, workspaces
+from accounts import keys, members, scopes, workspaces
 from accounts.models import ApiKey, Membership, ServiceAccount, User, Workspace
 from billing import limits
 from proxy import views_keys
@@ -130,6 +130,16 @@ class TestCreate:
         assert answer["Cache-Control"] == "no-store"
         for path in ("/dashboard/keys", f"/dashboard/keys/{found.public_id}", "/dashboard"):
             assert secret not in browser.get(path).content.decode()
+
+    def test_scopes_are_offered_in_groups_with_a_few_words_each(self, alice: User) -> None:
+        page = pages.browser(alice).get("/dashboard/keys/new").content.decode()
+
+        groups = page.split('id="id_scopes"')[1].split('role="group"')[1:]
+        offered = [re.findall(r'name="scopes" value="([^"]+)"', group) for group in groups]
+        assert [set(group) for group in offered[:2]] == [scopes.INFERENCE, scopes.EITHER]
+        assert set(offered[2]) == scopes.MANAGEMENT
+        assert "webhooks:manage: webhooks" in groups[2]
+        assert len(re.findall(r'name="scopes"[^>]* checked', page)) == 4
 
     def test_limits_and_expiry_are_kept(self, alice: User, home: Workspace) -> None:
         terms = {
