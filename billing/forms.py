@@ -9,7 +9,8 @@ from django import forms
 from django.utils.formats import get_format
 from django.utils.translation import gettext_lazy as _
 
-from accounts.templatetags.show import decimal
+from accounts.models import Tier
+from accounts.templatetags.show import decimal, dollars, limit_usd
 from common import money
 
 # 1.000 is a thousand to a reader who writes 0,5 and one to a machine: it is asked about.
@@ -45,11 +46,32 @@ class CapsForm(forms.Form):
     """What may be spent in a day and a month."""
 
     daily = UsdField(
-        label=_("Per day, USD"), required=False, help_text=_("Empty: no limit. 0: nothing.")
+        label=_("Per day, USD"),
+        required=False,
+        help_text=_("Empty: no limit of its own. 0: nothing."),
     )
     monthly = UsdField(
-        label=_("Per month, USD"), required=False, help_text=_("Empty: no limit. 0: nothing.")
+        label=_("Per month, USD"),
+        required=False,
+        help_text=_("Empty: no limit of its own. 0: nothing."),
     )
+
+
+class WorkspaceCapsForm(CapsForm):
+    """The same of a workspace, whose tier may have a highest cap: then there has to be one."""
+
+    def __init__(self, *args: Any, tier: Tier, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._bound("daily", tier.max_daily_nanos)
+        self._bound("monthly", tier.max_monthly_nanos)
+
+    def _bound(self, name: str, most: int | None) -> None:
+        field = self.fields[name]
+        field.required = most is not None
+        field.help_text = _("Empty: no limit. 0: nothing.")
+        if most is not None:
+            words = _("At most %(most)s in your tier. 0: nothing.")
+            field.help_text = words % {"most": dollars(limit_usd(most))}
 
 
 class AlertForm(forms.Form):

@@ -17,7 +17,7 @@ from accounts.outcomes import attempt
 from accounts.scopes import Scope
 from accounts.seats import Seat, seated
 from billing import alerts, limits, selectors_limits
-from billing.forms import AlertForm, CapsForm
+from billing.forms import AlertForm, CapsForm, WorkspaceCapsForm
 from common import pagination
 from common.pagination import Page, Wanted
 
@@ -37,7 +37,7 @@ def limits_page(request: HttpRequest, seat: Seat) -> HttpResponse:
 def set_workspace_caps(request: HttpRequest, seat: Seat) -> HttpResponse:
     """Set what the workspace may spend."""
     seat.require(Scope.BILLING_MANAGE)
-    form = CapsForm(request.POST)
+    form = WorkspaceCapsForm(request.POST, tier=seat.workspace.tier)
     if not form.is_valid():
         return _page(request, seat, caps_form=form)
     attempt(
@@ -91,6 +91,7 @@ def _page(request: HttpRequest, seat: Seat, **wrong: CapsForm | AlertForm) -> Ht
         seat=seat, seats=seats.seats(request), today=today, wanted=Wanted(KEYS_SHOWN, after)
     )
     known = alerts.low_balance_nanos(workspace=seat.workspace)
+    caps = {"daily": window.day.limit, "monthly": window.month.limit}
     context: dict[str, Any] = {
         "window": window,
         "tier": seat.workspace.tier,
@@ -100,7 +101,7 @@ def _page(request: HttpRequest, seat: Seat, **wrong: CapsForm | AlertForm) -> Ht
         "next": _next(page),
         "may_manage": seat.may(Scope.BILLING_MANAGE),
         "low_balance": known,
-        "caps_form": CapsForm(initial={"daily": window.day.limit, "monthly": window.month.limit}),
+        "caps_form": WorkspaceCapsForm(initial=caps, tier=seat.workspace.tier),
         "alert_form": AlertForm(initial={"low_balance": known}),
         **wrong,
     }

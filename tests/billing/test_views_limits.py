@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accounts import members
-from accounts.models import AuditEvent, User, Workspace
+from accounts.models import AuditEvent, Tier, User, Workspace
 from billing import alerts, limits, views_limits
 from tests import pages
 
@@ -28,6 +28,11 @@ def text(user: User, workspace: Workspace) -> str:
     answer = pages.browser(user, workspace=workspace).get("/dashboard/limits")
     assert answer.status_code == 200
     return answer.content.decode()
+
+
+def tier(**caps: int | None) -> None:
+    """Bound what workspaces may spend."""
+    Tier.objects.update(default_daily_nanos=USD, default_monthly_nanos=USD, **caps)
 
 
 def colleague(workspace: Workspace, role: str) -> User:
@@ -69,8 +74,34 @@ class TestLimitsPage:
         assert 'data-testid="key-limits"' in page
         assert "<form" not in page.split('id="main"')[1]
 
+    def test_the_hint_says_what_the_tier_allows(self, alice: User, home: Workspace) -> None:
+        tier(max_daily_nanos=250 * USD, max_monthly_nanos=None)
+
+        form = text(alice, home).split('data-testid="caps-form"')[1].split("</form>")[0]
+
+        assert "At most $250.00 in your tier. 0: nothing." in form
+        assert form.count("Empty: no limit. 0: nothing.") == 1
+
+    def test_a_key_may_be_without_a_cap_of_its_own(self, alice: User, home: Workspace) -> None:
+        pages.make_key(alice)
+
+        assert text(alice, home).count("Empty: no limit of its own. 0: nothing.") == 2
+
 
 class TestSetWorkspaceCaps:
+    def test_none_where_the_tier_has_a_highest_is_told_at_the_field(
+        self, alice: User, home: Workspace
+    ) -> None:
+        tier(max_daily_nanos=250 * USD, max_monthly_nanos=None)
+        browser = pages.browser(alice)
+
+        answer = browser.post("/dashboard/limits/workspace", {"daily": "", "monthly": ""})
+        done = browser.post("/dashboard/limits/workspace", {"daily": "250", "monthly": ""})
+
+        assert "This field is required." in answer.content.decode()
+        assert (answer.status_code, done.status_code) == (400, 302)
+        assert limits.workspace_caps(workspace=home) == (250 * USD, None)
+
     def test_billing_people_set_them_and_it_is_written_down(self, home: Workspace) -> None:
         browser = pages.browser(colleague(home, "billing"), workspace=home)
 
