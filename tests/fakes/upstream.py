@@ -16,9 +16,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 
 from tests.fakes.replies import (
@@ -95,6 +97,9 @@ __all__ = [
 ]
 
 MOST_WAIT_S = 30.0
+# At what a caller has not read yet; one that reads nothing at all may be meant not to.
+MOST_LOOKS = 500
+CONNECTIONS = Path("/proc/net/tcp")
 
 
 class Gone(Exception):
@@ -294,6 +299,7 @@ class Connection:
             case Pause():
                 await self._pause(step.seconds)
             case Stall():
+                await self._until_read()
                 call.stalled.set()
                 await self._gone.wait()
                 raise Gone
@@ -339,9 +345,37 @@ class Connection:
     async def _cut(self, cut: Cut) -> None:
         if cut.reset:
             connection: socket.socket = self._writer.get_extra_info("socket")
-            # A zero linger makes the close a reset, also for bytes still on their way.
+            # A zero linger makes the close a reset, also for bytes still on their way: a caller
+            # that learns of both at once may never look at what came before it.
             linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
             await asyncio.sleep(0.02)
+            await self._until_read()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self._writer.transport.abort()
         raise Gone
+
+    async def _until_read(self) -> None:
+        """Wait until the caller has taken from its kernel what was written."""
+        if self._gone.is_set():
+            return
+        own, peer = (self._writer.get_extra_info(name) for name in ("sockname", "peername"))
+        for _ in range(MOST_LOOKS):
+            if not unread(own, peer):
+                return
+            await asyncio.sleep(0.01)
+
+
+def unread(own: tuple[str, int], peer: tuple[str, int]) -> bool:
+    """Whether the other end of a connection of this machine has bytes to read; Linux tells."""
+    if not CONNECTIONS.exists():
+        return False
+    ends = f": {kernels_name(peer)} {kernels_name(own)} "
+    _, _, told = CONNECTIONS.read_text().partition(ends)
+    queued = told.split(maxsplit=2)[1] if told else "0:0"
+    return int(queued.partition(":")[2], 16) > 0
+
+
+def kernels_name(address: tuple[str, int]) -> str:
+    """Return an address as the kernel writes it in its table of connections."""
+    host, port = address
+    return f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
