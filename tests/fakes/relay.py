@@ -93,6 +93,10 @@ class Relay:
         if self._cut:
             return writer.transport.abort()
         onward_reader, onward = await asyncio.open_connection(*self.target)
+        if self._cut:
+            # It was cut while this was on its way.
+            onward.transport.abort()
+            return writer.transport.abort()
         self._writers |= {writer, onward}
         try:
             await asyncio.gather(self._pass(reader, onward), self._pass(onward_reader, writer))
