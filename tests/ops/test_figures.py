@@ -67,6 +67,15 @@ def until_given(port: int) -> None:
     raise AssertionError("nobody gives figures")
 
 
+def scraped(port: int, name: str, count: int, **labels: str) -> Figures:
+    """Return all samples once so many were counted: a process counts after it has answered."""
+    deadline = time.monotonic() + 30
+    while value(figures := scrape(port), name, **labels) < count:
+        assert time.monotonic() < deadline, (name, labels, count)
+        time.sleep(0.02)
+    return figures
+
+
 def chat(gateway: GatewayProcess, secret: str, **fields: object) -> int:
     """Make one call; return its status."""
     return httpx.post(
@@ -92,10 +101,13 @@ def test_figures_of_all_processes_are_given_at_one_address_and_survive_each_of_t
             assert chat(one, shop.secret) == 200
             assert chat(two, shop.secret) == 200
             assert chat(two, "sk-tg-wrong") == 401
-            figures = scrape(port)
             ok = {"surface": "chat/completions", "status": "200"}
+            refused = ok | {"status": "401"}
+            scraped(port, "requests_total", 1, **refused)
+            # What is counted last of an answer.
+            figures = scraped(port, "overhead_seconds_count", 2)
             assert value(figures, "requests_total", **ok) == 2
-            assert value(figures, "requests_total", **ok | {"status": "401"}) == 1
+            assert value(figures, "requests_total", **refused) == 1
             charged = sum(row.cost for row in shop.usage)
             assert value(figures, "money_nanos_total", kind="charged") == charged > 0
             assert value(figures, "overhead_seconds_count") == 2
@@ -113,7 +125,8 @@ def test_figures_of_all_processes_are_given_at_one_address_and_survive_each_of_t
         # A third process goes on in the files of the first.
         with GatewayProcess(**environment) as three:
             assert chat(three, shop.secret) == 200
-            assert value(scrape(port), "requests_total", **ok) == 3
+            figures = scraped(port, "requests_total", 3, **ok)
+            assert value(figures, "requests_total", **ok) == 3
     assert len(list((tmp_path / "metrics").glob("counter_*.db"))) == 2
 
 
@@ -154,7 +167,11 @@ def test_a_worker_without_a_gateway_gives_the_figures_of_its_children(
             for each in asked:
                 told = neuralbox.ended(client, each.json()["id"], within_s=60)
                 assert told["status"] == "completed", told
-        assert made(scrape(port)) == len(asked)
+        # The ledger tells that they are completed, perhaps before their makers have counted.
+        deadline = time.monotonic() + 30
+        while (count := made(scrape(port))) < len(asked) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert count == len(asked)
         assert value(scrape(port), "database_up") == 1
     with pytest.raises(httpx.TransportError):
         scrape(port)
