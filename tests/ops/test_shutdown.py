@@ -196,11 +196,15 @@ def until_draining(gateway: GatewayProcess) -> None:
 
 
 def balanced_call(gateways: list[GatewayProcess], secret: str) -> int:
-    """Make a call as a balancer does: the next process where one is closed or draining."""
+    """
+    Make a call as a balancer does: the next process where one is closed or draining.
+
+    Who waits to be accepted when an address is closed is reset: nobody has read his call.
+    """
     for gateway in gateways:
         try:
             answer = httpx.post(**asked(gateway.url, secret))
-        except httpx.ConnectError:
+        except httpx.NetworkError:
             continue
         if answer.status_code != 503 or answer.json()["error"]["reason"] != "draining":
             return answer.status_code
