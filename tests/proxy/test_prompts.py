@@ -159,7 +159,7 @@ class TestAGateway:
         until(lambda: PromptLog.objects.count() == 3)
 
     def test_writes_nothing_after_it_was_switched_off_meanwhile(
-        self, client: httpx.Client, shop: Shop
+        self, client: httpx.Client, gateway: GatewayServer, shop: Shop
     ) -> None:
         switch(shop)
         with another_connection() as other:
@@ -169,6 +169,9 @@ class TestAGateway:
             )
             assert client.post(CHAT, json=hello()).status_code == 200
             until(waiting_for_locks)
+        # What waited may read the switch only once it has the lock: after the next one, else.
+        scribe = gateway.application.gateway.runtime.scribe
+        until(lambda: not scribe.waiting)
         switch(shop, on=True)
         kept = client.post(CHAT, json=hello())
         until(PromptLog.objects.exists)
