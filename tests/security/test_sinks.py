@@ -50,6 +50,8 @@ READ: dict[str, Callable[[redis.Redis, bytes], object]] = {
     "hash": lambda server, name: server.hgetall(name),
     "set": lambda server, name: server.smembers(name),
     "zset": lambda server, name: server.zrange(name, 0, -1),
+    # Gone since its name was read: it had its time, or a worker has taken the message.
+    "none": lambda server, name: None,
 }
 
 
