@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -57,7 +58,8 @@ class TestMake:
         self, box: httpx.Client, upstream: FakeUpstream, worker: WorkerProcess, shop: Shop
     ) -> None:
         """NB-08, NB-10: pending, then completed."""
-        upstream.script([fake.Pause(0.5), *GOLDEN])
+        looked = threading.Event()
+        upstream.script([fake.Gate(looked), *GOLDEN])
 
         response = box.post(URL, json=ask() | {"async": True})
 
@@ -65,6 +67,7 @@ class TestMake:
         body = response.json()
         assert (body["status"], body["content"], body["tokens_used"]) == ("pending", None, 0)
         assert shop.holds == 1
+        looked.set()
         told = ended(box, body["id"])
         assert told["status"] == "completed"
         assert (told["content"], told["tokens_used"]) == ("Privet!", 3)
@@ -100,10 +103,12 @@ class TestMake:
         self, box: httpx.Client, upstream: FakeUpstream, worker: WorkerProcess
     ) -> None:
         """NB-08: a message that comes twice is no second call."""
-        upstream.script([fake.Pause(0.3), *GOLDEN])
+        told = threading.Event()
+        upstream.script([fake.Gate(told), *GOLDEN])
         id_ = box.post(URL, json=ask() | {"async": True}).json()["id"]
         for _ in range(10):
             make_generation.delay(str(ids.parse_request(id_)))
+        told.set()
 
         assert ended(box, id_)["status"] == "completed"
         time.sleep(0.5)
@@ -201,10 +206,12 @@ class TestMake:
                 f"{gateway.url}{URL}",
                 json=ask() | {"async": True},
                 headers={"authorization": f"Bearer {shop.secret}"},
+                timeout=60,
                 trust_env=False,
             )
 
         assert response.json()["status"] == "pending"
+        Generation.objects.update(created_at=timezone.now())
         assert keeping.tidy().waiting == ()
         Generation.objects.update(created_at=timezone.now() - timedelta(seconds=11))
         assert keeping.tidy().waiting == (request_id(response),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import httpx
 import pytest
@@ -105,6 +106,7 @@ class TestBody:
             parts = aiter(body)
             first = await anext(parts)
             body.rest()
+            resting.set()
             rest = asyncio.ensure_future(anext(parts))
             done, _ = await asyncio.wait({rest}, timeout=0.3)
             body.go_on()
@@ -113,8 +115,9 @@ class TestBody:
             await transport.aclose()
             return first, bool(done), second
 
+        resting = threading.Event()
         with FakeUpstream() as upstream:
-            upstream.script([fake.Head(), b"one", fake.Pause(0.1), b"two", fake.Stall()])
+            upstream.script([fake.Head(), b"one", fake.Gate(resting), b"two", fake.Stall()])
             assert asyncio.run(scenario()) == (b"one", False, b"two")
 
     def test_one_that_has_ended_can_rest_as_well(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -279,13 +280,18 @@ class TestAStream:
         """NB-04, NB-10: it goes on where the provider bills it anyway."""
         Provider.objects.update(on_disconnect=on_disconnect)
         gateway.catch_up()
-        upstream.script(fake.stream(["word"] * 20, every_s=0.05, prompt_tokens=142))
+        left = threading.Event()
+        head, role, word, *others = fake.stream(["word"] * 20, prompt_tokens=142)
+        upstream.script([head, role, word, fake.Gate(left), *others])
         with (
             gateway.client(shop.secret) as leaver,
             leaver.stream("POST", URL, json=ask(stream=True)) as response,
         ):
             first = next(line for line in response.iter_lines() if line)
         id_ = json.loads(first.removeprefix("data: "))["id"]
+        if on_disconnect == "drain":
+            gateway.notice_hang_up()
+            left.set()
 
         told = ended(box, id_)
 

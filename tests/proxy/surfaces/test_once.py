@@ -68,10 +68,6 @@ def answered(call: fake.Call) -> fake.Reply:
     return fake.default_reply(call)
 
 
-def slowly(call: fake.Call) -> fake.Reply:
-    return [fake.Pause(0.3), *answered(call)]
-
-
 def held_until(opened: threading.Event) -> fake.Script:
     """Answer once it is opened."""
     return lambda call: [fake.Gate(opened), *answered(call)]
@@ -187,12 +183,16 @@ class TestTwoProcesses:
     def test_make_one_call_of_twenty(
         self, gateway: GatewayServer, key: str, upstream: FakeUpstream, shop: Shop
     ) -> None:
-        upstream.script(slowly)
+        refusal = threading.Event()
+        upstream.script(held_until(refusal))
 
         def ask(url: str) -> httpx.Response:
             headers = {"authorization": f"Bearer {key}", **key_of(CHAT)}
             terms: dict[str, Any] = {"timeout": 60, "trust_env": False}
-            return httpx.post(f"{url}{CHAT}", json=hello(), headers=headers, **terms)
+            answer = httpx.post(f"{url}{CHAT}", json=hello(), headers=headers, **terms)
+            if answer.status_code == 409:
+                refusal.set()
+            return answer
 
         with GatewayProcess() as other, ThreadPoolExecutor(20) as threads:
             answers = list(threads.map(ask, [gateway.url, other.url] * 10))
