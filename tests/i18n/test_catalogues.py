@@ -94,6 +94,13 @@ class TestRenamed:
         assert {message.id for message in messages(catalogues.ENGLISH)} == asked
         assert all(not english.RENAMED.search(text) for text in said(catalogues.ENGLISH))
 
+    @pytest.mark.parametrize("title", english.TITLES)
+    def test_headings_and_buttons_have_one_capital_letter(self, title: str) -> None:
+        with override("en"):
+            said_now = gettext(title)
+
+        assert said_now == said_now.capitalize()
+
     def test_every_text_keeps_its_placeholders(self) -> None:
         told = [complaint(message, "en") for message in messages(catalogues.ENGLISH)]
 
