@@ -42,7 +42,8 @@ def end(*, kind: str, subject: str) -> None:
     )
 
 
-def end_others(*, kind: str, subjects: set[str]) -> None:
-    """Note that all incidents of a kind are over but those named."""
+def end_others(*, kind: str, subjects: set[str], of: str = "") -> None:
+    """Note that all incidents of a kind are over but those named; `of`: how subjects begin."""
     open_ones = Alert.objects.filter(workspace=None, kind=kind, closed_at=None)
-    open_ones.exclude(subject__in=subjects).update(closed_at=timezone.now())
+    others = open_ones.filter(subject__startswith=of).exclude(subject__in=subjects)
+    others.update(closed_at=timezone.now())

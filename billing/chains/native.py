@@ -85,6 +85,7 @@ def scan(
             # One address must not keep the others from their money.
             _report(chain, address, trouble)
             continue
+        incidents.end(kind=Alert.Kind.CHAIN_TROUBLE, subject=_subject(chain, address))
         new += _book(chain, token, block_hash, address, before, now, changes, doubt)
     return new
 
@@ -98,9 +99,13 @@ def _before(row: NativeBalance | None, now: Standing) -> Standing:
 def _report(chain: Chain, address: DepositAddress, trouble: Disagreement) -> None:
     incidents.begin(
         kind=Alert.Kind.CHAIN_TROUBLE,
-        subject=f"native:{chain.id}:{address.address}",
+        subject=_subject(chain, address),
         facts={"what": str(trouble), "chain": chain.name},
     )
+
+
+def _subject(chain: Chain, address: DepositAddress) -> str:
+    return f"native:{chain.id}:{address.address}"
 
 
 @transaction.atomic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,27 +33,40 @@ def reconcile(*, chain: Chain) -> list[Difference]:
     :raises billing.chains.rpc.RpcError: an endpoint did not answer
     :raises billing.chains.transfers.Disagreement: the endpoints are of different minds
     """
-    cursor = ChainCursor.objects.get(pk=chain.id)
     with rpc.nodes(chain.rpc) as nodes:
-        transfers.agreed_hash(nodes, number=cursor.number)
-        found = [
-            difference
-            for token in chain.accepted
-            for difference in _differences(nodes[-1], token, cursor.number)
-        ]
+        found = _compare(chain, nodes)
+        if found:
+            # What a look books meanwhile is a difference once only.
+            again = _compare(chain, nodes)
+            found = [each for each in found if each in again]
     for token in chain.accepted:
+        _tell(token, [each for each in found if each.asset == token.asset])
         _check_units(token)
-    for each in found:
-        incidents.begin(
-            kind=Alert.Kind.CHAIN_TROUBLE,
-            subject=f"balance:{each.asset}:{each.address}"[:128],
-            facts={
-                "what": "The balance on the chain is not what was booked.",
-                "on_chain": str(each.on_chain),
-                "booked": str(each.booked),
-            },
-        )
     return found
+
+
+def _compare(chain: Chain, nodes: Sequence[Node]) -> list[Difference]:
+    number = ChainCursor.objects.get(pk=chain.id).number
+    transfers.agreed_hash(nodes, number=number)
+    return [
+        difference
+        for token in chain.accepted
+        for difference in _differences(nodes[-1], token, number)
+    ]
+
+
+def _tell(token: Token, found: list[Difference]) -> None:
+    """Tell what differs; what was told before and differs no more is over."""
+    of = f"balance:{token.asset}:"
+    told = {of + each.address: each for each in found}
+    for subject, each in told.items():
+        facts = {
+            "what": "The balance on the chain is not what was booked.",
+            "on_chain": str(each.on_chain),
+            "booked": str(each.booked),
+        }
+        incidents.begin(kind=Alert.Kind.CHAIN_TROUBLE, subject=subject, facts=facts)
+    incidents.end_others(kind=Alert.Kind.CHAIN_TROUBLE, subjects=set(told), of=of)
 
 
 def _differences(node: Node, token: Token, number: int) -> list[Difference]:
@@ -87,13 +101,13 @@ def _balances(
 
 def _check_units(token: Token) -> None:
     """What is credited and what lies there differ by less than one of the ledger's units."""
-    for address_id, rest in deposits.uncounted(token=token).items():
-        if not 0 <= rest < token.scale:
-            incidents.begin(
-                kind=Alert.Kind.CHAIN_TROUBLE,
-                subject=f"units:{token.asset}:{address_id}"[:128],
-                facts={"what": "Credited is not what arrived.", "difference": str(rest)},
-            )
+    of = f"units:{token.asset}:"
+    rests = {f"{of}{each}": rest for each, rest in deposits.uncounted(token=token).items()}
+    wrong = {subject: rest for subject, rest in rests.items() if not 0 <= rest < token.scale}
+    for subject, rest in wrong.items():
+        facts = {"what": "Credited is not what arrived.", "difference": str(rest)}
+        incidents.begin(kind=Alert.Kind.CHAIN_TROUBLE, subject=subject, facts=facts)
+    incidents.end_others(kind=Alert.Kind.CHAIN_TROUBLE, subjects=set(wrong), of=of)
 
 
 def _native(token: Token, booked: dict[DepositAddress, int]) -> dict[DepositAddress, int]:

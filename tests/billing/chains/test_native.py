@@ -93,6 +93,11 @@ class TestScan:
         shop.look()
         assert shop.credited(two, "ETH") == 10**9
         assert counter.incidents() == [f"native:31337:{one.address}"]
+        # When it is there again it is no trouble any more.
+        shop.chain.mine(native_tx(shop, TREASURY, one.address, 2 * ETHER))
+        shop.chain.finalise()
+        shop.look()
+        assert (shop.credited(one, "ETH"), counter.incidents()) == (2 * 10**9, [])
 
     def test_a_crash_between_booking_and_remembering_books_nothing_twice(
         self, shop: Counter, monkeypatch: pytest.MonkeyPatch

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from billing import tasks
 from billing.chains import config, holdings, reconciliation, sweepplan
-from billing.models import Deposit
+from billing.models import ChainCursor, Deposit, Outflow
 from tests.billing.chains import counter
 from tests.billing.chains.counter import ETHER, PAYER, TREASURY, USDC, Counter
 from tests.fakes.evm import Event
@@ -37,6 +39,13 @@ class TestReconcile:
         tasks.reconcile_chains()
         [subject] = counter.incidents()
         assert subject == f"balance:USDC@31337:{USDC}:{address.address}"
+        # Found by the second look, it is over.
+        for each in shop.chain.endpoints:
+            each.faults.hide_logs = False
+        ChainCursor.objects.update(rescanned_at="2020-01-01T00:00:00Z")
+        assert shop.look().new == 1
+        tasks.reconcile_chains()
+        assert counter.incidents() == []
 
     def test_a_deposit_that_is_not_there_is_told(self, shop: Counter) -> None:
         address = shop.customer()
@@ -57,6 +66,9 @@ class TestReconcile:
         Deposit.objects.update(units=10**9 + 1)
         reconciliation.reconcile(chain=config.chain(31337))
         assert counter.incidents() == [f"units:{shop.asset('ETH')}:{address.pk}"]
+        Deposit.objects.update(units=10**9)
+        reconciliation.reconcile(chain=config.chain(31337))
+        assert counter.incidents() == []
 
     def test_tokens_that_a_contract_took_without_a_transfer_are_told(self, shop: Counter) -> None:
         # As an issuer destroys what lies at an address it has blacklisted.
@@ -67,6 +79,38 @@ class TestReconcile:
         shop.chain.destroyed[(USDC, address.address.lower())] = 5_000_000
         [found] = reconciliation.reconcile(chain=config.chain(31337))
         assert (found.on_chain, found.booked) == (0, 5_000_000)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestReconcileBesideALook:
+    def test_what_is_booked_meanwhile_is_no_difference(self, shop: Counter) -> None:
+        address = shop.customer()
+        shop.chain.mine(shop.pay(address, 5_000_000))
+        shop.chain.finalise()
+        shop.look()
+        shop.chain.mine(shop.chain.tx(Event(USDC, address.address, TREASURY, 2_000_000)))
+        shop.chain.finalise()
+        node = shop.chain.endpoints[0].faults
+
+        def look_beside(method: str) -> None:
+            # Between the block that is compared and the rows it is compared with.
+            if method == "eth_getBlockByNumber":
+                node.before.clear()
+                thread = threading.Thread(target=look_and_hang_up, args=(shop,))
+                thread.start()
+                thread.join()
+
+        node.before.append(look_beside)
+        assert reconciliation.reconcile(chain=config.chain(31337)) == []
+        assert (Outflow.objects.count(), counter.incidents()) == (1, [])
+
+
+def look_and_hang_up(shop: Counter) -> None:
+    """Look at the chain on a connection of its own."""
+    try:
+        shop.look()
+    finally:
+        connection.close()
 
 
 class TestReportSilence:
