@@ -7,12 +7,15 @@ from typing import Any, cast
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
 from allauth.account.models import EmailAddress
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.contrib import messages
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.mail import EmailMessage
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.forms import BaseForm
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.utils.translation import get_language, override
 
 from accounts import legal, signins, signup
@@ -26,11 +29,27 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         """The address in the one form that we store."""
         return str(super().clean_email(email)).strip().lower()
 
-    @transaction.atomic
     def save_user(
         self, request: HttpRequest, user: AbstractBaseUser, form: BaseForm, commit: bool = True
     ) -> AbstractBaseUser:
-        """Store a person together with the personal workspace."""
+        """
+        Store a person together with the personal workspace.
+
+        :raises ImmediateHttpResponse: the address was taken after the form had looked, as by a
+            second click
+        """
+        try:
+            return self._saved(request, user, form, commit=commit)
+        except IntegrityError:
+            if not User.objects.filter(email=form.cleaned_data["email"]).exists():
+                raise
+        messages.error(request, self.error_messages["email_taken"])
+        raise ImmediateHttpResponse(redirect("account_login"))
+
+    @transaction.atomic
+    def _saved(
+        self, request: HttpRequest, user: AbstractBaseUser, form: BaseForm, *, commit: bool
+    ) -> AbstractBaseUser:
         cast("User", user).language = (get_language() or "en")[:8]
         saved = cast("User", super().save_user(request, user, form, commit))
         if commit:
