@@ -160,7 +160,7 @@ def catch_up() -> int:
     A transaction open in any database of the server holds a roll-up back.
     """
     counted = rollups.roll_up().counted
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while hours() != usage() and time.monotonic() < deadline:
         time.sleep(0.1)
         counted += rollups.roll_up().counted
