@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import urlencode
@@ -11,11 +13,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts import invitations, members, selectors_team, service_accounts
+from accounts.errors import Forbidden
 from accounts.models import Invitation, Membership, ServiceAccount
 from accounts.outcomes import attempt
 from accounts.scopes import Role, Scope
 from accounts.seats import Seat, seated
 from common import pagination
+from common.errors import ApiError
 from common.pagination import Page, Wanted
 
 ROWS = 50
@@ -27,6 +31,11 @@ LISTS = ("members", "invitations", "services")
 @seated
 def team(request: HttpRequest, seat: Seat) -> HttpResponse:
     """Everybody and everything that belongs to the workspace, a page of each."""
+    return _page(request, seat)
+
+
+def _page(request: HttpRequest, seat: Seat, refused: dict[str, str] | None = None) -> HttpResponse:
+    """The page; with an invitation that was refused: what was typed, and why."""
     manages = seat.may(Scope.MEMBERS_MANAGE)
     at = {name: _wanted(request, name) for name in LISTS}
     shown = {
@@ -39,12 +48,13 @@ def team(request: HttpRequest, seat: Seat) -> HttpResponse:
         **{name: _listed(name, page, at[name]) for name, page in shown.items()},
         "roles": selectors_team.roles_to_give(seat),
         "manages": manages,
+        "refused": refused,
         "service_roles": selectors_team.service_roles(),
         "reads_audit": seat.may(Scope.AUDIT_READ),
         "may_leave": seat.role is not Role.OWNER
         or not members.owns_alone(workspace=seat.workspace, user=seat.user),
     }
-    return render(request, "dashboard/team/page.html", context)
+    return render(request, "dashboard/team/page.html", context, status=400 if refused else 200)
 
 
 def _wanted(request: HttpRequest, name: str) -> Wanted:
@@ -65,16 +75,15 @@ def _listed(name: str, page: Page, wanted: Wanted) -> dict[str, Any]:
 @require_POST
 @seated
 def invite(request: HttpRequest, seat: Seat) -> HttpResponse:
-    """Send somebody a link."""
-    attempt(
-        request,
-        _("The invitation is on its way."),
-        invitations.create,
-        workspace=seat.workspace,
-        email=request.POST.get("email", ""),
-        role=request.POST.get("role", ""),
-        by=seat.user,
-    )
+    """Send somebody a link, or say at the field why not."""
+    asked = {name: request.POST.get(name, "") for name in ("email", "role")}
+    try:
+        invitations.create(workspace=seat.workspace, by=seat.user, **asked)
+    except Forbidden as refusal:
+        raise PermissionDenied(refusal.message) from None
+    except ApiError as refusal:
+        return _page(request, seat, refused=asked | {"why": refusal.message})
+    messages.success(request, _("The invitation is on its way."))
     return redirect("team")
 
 

@@ -159,10 +159,28 @@ class TestInvite:
         assert not Membership.objects.filter(workspace=place, user=bob).exists()
         assert out["Location"] == f"/login?next={link}"
 
-    def test_what_is_no_address_is_told(self, owner: Client) -> None:
-        answer = owner.post("/dashboard/team/invite", {"email": "x", "role": "viewer"}, follow=True)
+    @pytest.mark.parametrize(
+        ("typed", "why"),
+        [
+            ("x@", "This is no email address."),
+            ("alice@example.com", "alice@example.com is a member already."),
+        ],
+    )
+    def test_a_refusal_is_told_at_the_field_and_what_was_typed_stays(
+        self, owner: Client, typed: str, why: str
+    ) -> None:
+        answer = owner.post("/dashboard/team/invite", {"email": typed, "role": "viewer"})
 
-        assert "This is no email address." in answer.content.decode()
+        page = answer.content.decode()
+        [field] = re.findall(r'<input id="invite-email"[^>]*>', page)
+        assert answer.status_code == 400
+        assert f'value="{typed}"' in field
+        assert 'aria-invalid="true" aria-describedby="invite-error"' in field
+        assert re.search(rf'id="invite-error"[^>]*>{why}</p>', page)
+        assert re.search(
+            r'<option value="viewer" selected>', page.split('data-testid="invite-role"')[1]
+        )
+        assert not Invitation.objects.exists()
 
     def test_a_developer_may_not(self, bob: User, place: Workspace, join: Join) -> None:
         join(bob, place, "developer")
