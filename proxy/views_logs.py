@@ -27,7 +27,8 @@ from common.pagination import Page, Wanted
 from proxy import itemised, logs, prompts, receipts, selectors
 from proxy.forms import DayInput
 
-ROWS: Final = 50
+# On a telephone each is a card.
+ROWS: Final = 25
 MOST_KEYS: Final = 200
 CURSOR: Final = "dashboard.logs"
 

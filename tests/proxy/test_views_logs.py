@@ -72,6 +72,15 @@ class TestLog:
 
         assert (len(found), set(found), query) == (5, made, "")
 
+    def test_a_page_is_no_endless_roll_of_cards_on_a_telephone(
+        self, alice: User, home: Workspace
+    ) -> None:
+        key = pages.make_key(alice)
+        for _ in range(26):
+            pages.closed_request(key, home)
+
+        assert len(shown(text(alice))) == 25
+
     def test_all_prices_of_a_page_have_as_many_decimals(self, alice: User, home: Workspace) -> None:
         key = pages.make_key(alice)
         for charged in (60_000_000, 97_500, 0):
