@@ -68,15 +68,15 @@ class Draft(Terms, Protocol):
 Given = TypeVar("Given", bound=Draft)
 
 
-def inherit(terms: Given, *, by: Actor) -> Given:
-    """The terms, each that was left open as wide as its maker may give it."""
+def inherit(terms: Given, *, by: Actor, carried: Sequence[Workspace]) -> Given:
+    """The terms, each that was left open as wide as its maker and the tiers may give it."""
     if not isinstance(by, KeyRecord):
         return terms
     own = {
         "models": None if by.models is None else sorted(by.models),
         "ips": [str(network) for network in by.ips],
         "expires_at": by.expires_at,
-        "rpm": by.rpm,
+        "rpm": None if by.rpm is None else min(by.rpm, *(place.tier.max_rpm for place in carried)),
         "tpm": by.tpm,
         "max_streams": by.max_streams,
     }

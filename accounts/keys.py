@@ -106,7 +106,7 @@ def create(
         prompt_logging=prompt_logging,
     )
     keyrights.require_to_make(by=by, owner=owner, carried=carried, wanted=terms.scopes)
-    terms = keybounds.inherit(terms, by=by)
+    terms = keybounds.inherit(terms, by=by, carried=carried)
     text = mint(prefix=settings.API_KEY_PREFIX)
     key = keystore.store(text=text, owner=owner, carried=carried, terms=terms, kind=kind, by=by)
     keybounds.hand_on(by=by, key=key, new=True)

@@ -264,7 +264,11 @@ def _owner(call: Call) -> tuple[User | None, ServiceAccount | None]:
 
 def _places(call: Call) -> list[Workspace]:
     """The workspaces that the body names, if the caller has a place in them."""
-    return [_place(call, text) for text in call.body.get("workspaces", ())]
+    try:
+        return [_place(call, text) for text in call.body.get("workspaces", ())]
+    except ForeignWorkspace as refusal:
+        refusal.param = "workspaces"
+        raise
 
 
 def _place(call: Call, text: str) -> Workspace:
@@ -281,12 +285,9 @@ def _set_caps(call: Call, key: ApiKey) -> None:
     if "daily_usd" not in body and "monthly_usd" not in body:
         return
     daily, monthly = limits.lock_key_caps(key=key)
-    try:
-        limits.set_key_caps(
-            key=key,
-            daily=body.get("daily_usd", daily),
-            monthly=body.get("monthly_usd", monthly),
-            by=call.by,
-        )
-    except limits.AboveTier as refusal:
-        raise Invalid(refusal.message, param="daily_usd") from None
+    limits.set_key_caps(
+        key=key,
+        daily=body.get("daily_usd", daily),
+        monthly=body.get("monthly_usd", monthly),
+        by=call.by,
+    )

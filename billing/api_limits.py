@@ -9,7 +9,6 @@ from rest_framework import serializers
 
 from accounts import versions
 from accounts.api import Call, Endpoint, Strict, UsdField, VersionField, needs, operation
-from accounts.errors import Invalid
 from accounts.models import Tier
 from accounts.scopes import Scope
 from billing import ledger, limits
@@ -68,16 +67,13 @@ class LimitsView(Endpoint):
     def patch(self, call: Call) -> dict[str, Any]:
         """Set the caps of the workspace; calls in flight are not touched."""
         daily, monthly = limits.lock_workspace_caps(workspace=call.workspace)
-        try:
-            limits.set_workspace_caps(
-                workspace=call.workspace,
-                daily=call.body.get("daily_usd", daily),
-                monthly=call.body.get("monthly_usd", monthly),
-                by=call.by,
-                version=call.version,
-            )
-        except limits.AboveTier as refusal:
-            raise Invalid(refusal.message, param="daily_usd") from None
+        limits.set_workspace_caps(
+            workspace=call.workspace,
+            daily=call.body.get("daily_usd", daily),
+            monthly=call.body.get("monthly_usd", monthly),
+            by=call.by,
+            version=call.version,
+        )
         return _shown(call)
 
 

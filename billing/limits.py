@@ -24,10 +24,10 @@ CAPS: Final = ("daily_usd", "monthly_usd")
 
 
 class AboveTier(ApiError):
-    """The tier of a workspace does not allow a cap this high."""
+    """The tier of a workspace does not allow a cap this high; ``param`` is which."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__("invalid_parameter", message)
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__("invalid_parameter", message, param=param)
 
 
 @transaction.atomic
@@ -211,13 +211,15 @@ def follow_tier(workspace: Workspace) -> None:
 def _check(*, tiers: list[Tier], daily: int | None, monthly: int | None) -> None:
     """Refuse more than the tiers allow; only an operator may go past them."""
     for tier in tiers:
-        for cap, most in ((daily, tier.max_daily_nanos), (monthly, tier.max_monthly_nanos)):
+        bounds = (tier.max_daily_nanos, tier.max_monthly_nanos)
+        for name, cap, most in zip(CAPS, (daily, monthly), bounds, strict=True):
             if most is not None and (cap is None or cap > most):
                 words = _(
                     "The tier %(tier)s allows at most %(most)s USD here."
                     " Ask the operator to raise it."
                 )
-                raise AboveTier(words % {"tier": tier.name, "most": grouped(money.usd(most))})
+                told = {"tier": tier.name, "most": grouped(money.usd(most))}
+                raise AboveTier(words % told, param=name)
 
 
 def _not_negative(*caps: int | None) -> None:

@@ -143,6 +143,8 @@ class UsdField(serializers.Field[int, str, str, Any]):
 def answer(error: Exception, context: Mapping[str, Any]) -> Response:
     """Return what is answered to any failure, in the one error shape."""
     refusal = refusal_of(error)
+    if refusal.status == 400 and refusal.param is not None:
+        refusal.extra.setdefault("fields", {refusal.param: refusal.message})
     if refusal.status >= 500:
         log.exception("The management API failed", error=type(error).__name__)
     return Response({"error": refusal.error()}, status=refusal.status, headers=refusal.headers)

@@ -7,7 +7,7 @@ import pytest
 from billing import limits
 from tests import pages
 from tests.accounts.races import behind
-from tests.api.conftest import session, told
+from tests.api.conftest import refusal, session, told
 
 USD = 10**9
 
@@ -29,3 +29,12 @@ class TestLimitsView:
 
         assert told(answer)["daily_usd"] == "1.00"
         assert limits.workspace_caps(workspace=home) == (USD, 7 * USD)
+
+    @pytest.mark.parametrize("name", limits.CAPS)
+    def test_a_cap_beyond_the_tier_is_refused_by_its_own_name(self, name: str) -> None:
+        ada = pages.person("ada")
+
+        error = refusal(session(ada, pages.home(ada)).ask("PATCH", "limits", {name: "999999999"}))
+
+        assert (error["reason"], error["param"]) == ("invalid_parameter", name)
+        assert error["fields"] == {name: error["message"]}
