@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from uuid import UUID
 
 from django.test import Client
 from django.utils import timezone
@@ -18,6 +19,8 @@ from proxy.models import Model, Provider, Route
 
 PASSWORD = "a-long-enough-pass"
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
+# The request that was made last.
+LAST = [UUID(int=0)]
 
 
 def person(name: str, *, verified: bool = True) -> User:
@@ -61,11 +64,20 @@ def sell(slug: str, **terms: object) -> Model:
     return model
 
 
+def next_id() -> UUID:
+    """A new request's id, above the one before it, also where both are of one millisecond."""
+    made = ids.request_id()
+    if made.int >> 80 == LAST[0].int >> 80:
+        made = max(made, UUID(int=LAST[0].int + 1))
+    LAST[0] = made
+    return made
+
+
 def closed_request(key: ApiKey, workspace: Workspace, **facts: object) -> Usage:
     """A request of a key as its closed hold."""
     now = timezone.now()
     row = {
-        "id": ids.request_id(),
+        "id": next_id(),
         "day": now.date(),
         "workspace": workspace,
         "key": key,

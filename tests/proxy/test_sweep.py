@@ -20,6 +20,7 @@ from billing.pricing import Rates
 from common import ids
 from proxy.models import Checkpoint, GatewayProcess, Model, Provider, Route
 from proxy.sweep import Report, sweep
+from tests import pages
 from tests.fakes import upstream as fake
 from tests.fakes.sandbox import TOKEN, SandboxServer
 from tests.fakes.upstream import FakeUpstream
@@ -97,7 +98,7 @@ def take(shop: Shop, model: Model, process: GatewayProcess) -> Take:
     def take(amount: int = 10_000_000, asset: str = "USD", unit: int = 1, ttl: int = 660) -> UUID:
         accounts = ledger.open_accounts(workspace_id=shop.workspace.pk)
         shop.key.refresh_from_db()
-        request_id = ids.request_id()
+        request_id = pages.next_id()
         item = {
             "id": str(request_id),
             "account": accounts.usd_id if asset == "USD" else accounts.tok_id,
