@@ -92,12 +92,12 @@ class Relay:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._cut:
             return writer.transport.abort()
+        # Known from the start: it may be cut while the rest is on its way.
+        self._writers.add(writer)
         onward_reader, onward = await asyncio.open_connection(*self.target)
-        if self._cut:
-            # It was cut while this was on its way.
+        self._writers.add(onward)
+        if writer.transport.is_closing():
             onward.transport.abort()
-            return writer.transport.abort()
-        self._writers |= {writer, onward}
         try:
             await asyncio.gather(self._pass(reader, onward), self._pass(onward_reader, writer))
         finally:
