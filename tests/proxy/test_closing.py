@@ -57,7 +57,7 @@ def second(shop: Shop, other: FakeUpstream, add_model: AddModel) -> Provider:
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
