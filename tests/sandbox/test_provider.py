@@ -293,7 +293,8 @@ class TestDisconnect:
                     break
         end = sandbox.ends()[-1]
         assert end["finished"] is False
-        assert 5 <= end["completion_tokens"] <= 8
+        # As many as came until it was noticed; all of them would take 20 s.
+        assert 5 <= end["completion_tokens"] < 250
 
     def test_a_caller_that_dies_before_the_answer_stops_it_too(
         self, sandbox: SandboxServer
