@@ -34,6 +34,15 @@ from tests.peers.browsing import (
 from tests.product import Product
 
 ROOT = Path(__file__).resolve().parents[2]
+# Keeps what canvases write, and where.
+WRITING = """
+window.written = [];
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  window.written.push({ text, x, y });
+  return write.call(this, text, x, y);
+};
+"""
 # Where the browser looks at each page. A page of the URLs that is on no list fails.
 Places = dict[str, tuple[str, ...]]
 PUBLIC: Places = {
@@ -294,6 +303,21 @@ class TestUsage:
         with page.expect_download() as download:
             page.get_by_test_id("usage-csv").click()
         assert "sandbox/echo" in download.value.path().read_text()
+
+    def test_the_first_date_is_apart_from_the_zero_beside_it(
+        self, reader: Reader, product: Product
+    ) -> None:
+        page = reader.page
+        page.add_init_script(WRITING)
+        assert call(product, product.demo["api_key"]).status_code == 200
+        reader.sign_in(product.demo["email"], product.demo["password"])
+        reader.go("/dashboard/usage")
+        expect(page.get_by_test_id("chart").locator("canvas")).to_be_visible()
+
+        words = page.evaluate("window.written")
+        [zero] = {each["y"] for each in words if re.fullmatch(r"\$0\.0+", each["text"])}
+        [dates] = {each["y"] for each in words if re.fullmatch(r"\d\d-\d\d", each["text"])}
+        assert dates - zero >= 12  # from the middle of one to the top of the other
 
     def test_a_file_of_the_logs_is_built_while_one_waits(
         self, reader: Reader, product: Product
