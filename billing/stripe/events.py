@@ -7,9 +7,9 @@ An event says only where to look. It may come twice, late, in any order or not a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import stripe
@@ -22,12 +22,22 @@ from billing import incidents
 from billing.models import Alert
 from billing.models_funding import StripeEvent
 from billing.stripe import booking, customers, payouts, returns
-from billing.stripe.client import Body, Refused, StripeError, connect, id_of, is_live, refusals
+from billing.stripe.client import (
+    Body,
+    Refused,
+    StripeError,
+    connect,
+    id_of,
+    is_live,
+    plain,
+    refusals,
+)
 
 log = structlog.get_logger(__name__)
 
 TOLERANCE_S: Final = 300
 LARGEST_BODY: Final = 512 * 1024
+MOST_PAGES: Final = 50
 MOST_WAIT: Final = timedelta(hours=1)
 # As long as Stripe itself can be asked for an event (its reference, "Retrieve an event").
 KEPT_FOR: Final = timedelta(days=30)
@@ -48,22 +58,33 @@ def receive(*, body: bytes, signature: str) -> StripeEvent | None:
     """
     _verify(body, signature)
     try:
-        found = msgspec.json.decode(body)
-        kind, subject = found["type"], found["data"]["object"]
-        row = StripeEvent(
-            id=found["id"],
-            kind=kind,
-            object_id=id_of(subject),
-            api_version=found.get("api_version") or "",
-            livemode=bool(found["livemode"]),
-            body=found,
-            outcome=_outcome(found),
-        )
+        row = _row(msgspec.json.decode(body))
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         raise Forged("This is no event.") from None
     made = StripeEvent.objects.bulk_create([row], ignore_conflicts=True)
     fresh = StripeEvent.objects.filter(pk=made[0].pk, outcome=StripeEvent.Outcome.WAITING)
     return fresh.first()
+
+
+def _row(found: Body) -> StripeEvent:
+    return StripeEvent(
+        id=found["id"],
+        kind=found["type"],
+        object_id=id_of(found["data"]["object"]),
+        api_version=found.get("api_version") or "",
+        livemode=bool(found["livemode"]),
+        body=_storable(found),
+        outcome=_outcome(found),
+    )
+
+
+def _storable(value: Any) -> Any:
+    """What people wrote may hold the one character that PostgreSQL does not keep."""
+    if isinstance(value, dict):
+        return {name: _storable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    return value.replace("\0", "") if isinstance(value, str) else value
 
 
 def _outcome(found: Body) -> str:
@@ -142,28 +163,27 @@ def due(*, now: datetime, limit: int = 200) -> list[str]:
 
 def fetch_missed() -> list[str]:
     """Store events that Stripe could not deliver; return those that are new."""
-    with refusals():
-        found = connect().v1.events.list({"delivery_success": False, "limit": 100})
-    rows = []
-    for each in found.data:
-        said = each.to_dict()
-        if _outcome(said) == StripeEvent.Outcome.WAITING:
-            rows.append(
-                StripeEvent(
-                    id=said["id"],
-                    kind=said["type"],
-                    object_id=id_of(said["data"]["object"]),
-                    api_version=said.get("api_version") or "",
-                    livemode=said["livemode"],
-                    body=said,
-                )
-            )
-    known = set(
-        StripeEvent.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", flat=True)
-    )
-    fresh = [row for row in rows if row.pk not in known]
+    fresh = list(_undelivered())
+    # All at once: a page that is known says that everything before it is.
     StripeEvent.objects.bulk_create(fresh, ignore_conflicts=True)
     return [row.pk for row in fresh]
+
+
+def _undelivered() -> Iterator[StripeEvent]:
+    """Events that are not known here, the newest first, as far back as there are such."""
+    after: dict[str, str] = {}
+    for _page in range(MOST_PAGES):
+        with refusals():
+            wanted = {"delivery_success": False, "limit": 100, **after}
+            found = connect().v1.events.list(wanted)  # type: ignore[arg-type]  # a plain dict
+        rows = [_row(plain(each)) for each in found.data]
+        ours = [row for row in rows if row.outcome == StripeEvent.Outcome.WAITING]
+        stored = StripeEvent.objects.filter(pk__in=[row.pk for row in ours])
+        known = set(stored.values_list("pk", flat=True))
+        yield from (row for row in ours if row.pk not in known)
+        if not found.has_more or (ours and len(known) == len(ours)):
+            return
+        after = {"starting_after": rows[-1].pk}
 
 
 def forget_old(*, now: datetime) -> int:

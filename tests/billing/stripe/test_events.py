@@ -131,6 +131,17 @@ class TestReceive:
         assert StripeEvent.objects.get().outcome == StripeEvent.Outcome.IGNORED
         assert ada.cents == 0
 
+    def test_a_name_that_no_database_keeps_is_stored_without(self, ada: Payer, body: bytes) -> None:
+        event = ada.fake.events("checkout.session.completed")[0]
+        event["data"]["object"]["customer_details"] = {"name": "a\0b\\u0000"}
+        written = body_of(event)
+        assert post(written, sign(written)) == 200
+        stored = StripeEvent.objects.get().body["data"]["object"]["customer_details"]
+        assert stored == {"name": "ab\\u0000"}
+        StripeEvent.objects.all().delete()
+        ada.fake.do("change", id=event["id"], facts={"data": event["data"]})
+        assert event["id"] in events.fetch_missed()
+
     def test_an_event_of_no_interest_is_kept_and_not_booked(self, ada: Payer, body: bytes) -> None:
         event = ada.fake.events("checkout.session.completed")[0]
         deliver(event | {"id": "evt_x", "type": "product.created"})
@@ -291,6 +302,17 @@ class TestPolling:
         ada.fake.do("dispute", id=top_up.intent_id)
         poll_payments()
         assert ada.frozen
+
+    def test_more_of_them_than_stripe_tells_at_once_are_fetched_too(self, ada: Payer) -> None:
+        ada.fake.do("knobs", page=2)
+        ada.fake.do("dispute", id=ada.pay().intent_id)
+        ada.pay(1500)
+        told = {event["id"] for event in ada.fake.events()}
+        assert len(told) == 5
+        assert set(events.fetch_missed()) == told
+        assert events.fetch_missed() == []
+        ada.fake.do("dispute", id=TopUp.objects.latest("id").intent_id)
+        assert len(events.fetch_missed()) == 1
 
 
 def start() -> subprocess.Popen[str]:

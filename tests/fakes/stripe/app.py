@@ -53,6 +53,7 @@ class Fake:
             "refund_status": "succeeded",
             "fail": None,
             "key": "",
+            "page": 100,
         }
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -204,18 +205,27 @@ class Fake:
                     ]
                 )
             case ["events"]:
-                return _list([each for each in bank.all("event") if not each["_delivered"]])
+                rows = [each for each in bank.all("event") if not each["_delivered"]]
+                return self._page_of(rows, wanted)
             case ["refunds"]:
                 of = "charge" if "charge" in wanted else "payment_intent"
                 return _list([each for each in bank.all("refund") if each[of] == wanted[of]])
             case ["balance_transactions"]:
                 rows = bank.all("balance_transaction")
+                since = int((wanted.get("created") or {}).get("gte") or 0)
+                rows = [each for each in rows if each["created"] >= since]
                 if "source" in wanted:
                     rows = [each for each in rows if each["source"] == wanted["source"]]
                 return _list(rows)
             case [*_, name] if name in bank.objects:
                 return bank.objects[name]
         raise Failure(404, "resource_missing", f"No such object: {path}")
+
+    def _page_of(self, rows: list[Body], wanted: Body) -> Body:
+        names = [each["id"] for each in rows]
+        start = names.index(wanted["starting_after"]) + 1 if "starting_after" in wanted else 0
+        end = start + min(int(wanted["limit"]), self.knobs["page"])
+        return _list(rows[start:end]) | {"has_more": end < len(rows)}
 
     # -- Pages ------------------------------------------------------------------------------
 
