@@ -177,6 +177,9 @@ def _differences(top_up: TopUp, paid: Paid) -> list[str]:
         wrong.append("owner")
     if top_up.intent_id not in (None, intent["id"]):
         wrong.append("a second payment")
+    if top_up.workspace.closed_at is not None and top_up.status != TopUp.Status.PAID:
+        # Nobody could spend it, and nobody would see it.
+        wrong.append("a closed workspace")
     return wrong
 
 

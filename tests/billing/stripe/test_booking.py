@@ -8,6 +8,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.errors import Invalid
+from accounts.models import Workspace
 from billing import topups
 from billing.models import Alert, TokenPackage, Transfer
 from billing.models_funding import SavedCard, TopUp
@@ -157,6 +158,19 @@ class TestBookSession:
         ada.pay(1000)
         assert len(ada.fake.all("customer")) == 2
         assert ada.cents == 3000
+
+    def test_what_comes_for_a_workspace_that_was_closed_waits_for_a_person(
+        self, ada: Payer
+    ) -> None:
+        paid, late = ada.pay(1000), ada.ask()
+        ada.complete(late)
+        Workspace.objects.filter(pk=ada.workspace.pk).update(closed_at=timezone.now())
+        for top_up in (paid, late):
+            booking.book_session(top_up.session_id or "")
+        assert (ada.cents, kinds(), house("suspense")) == (1000, ["top_up", "suspense"], 2000)
+        [told] = Alert.objects.filter(kind=Alert.Kind.PAYMENT_UNMATCHED)
+        assert "a closed workspace" in told.facts["why"]
+        assert sound()
 
     def test_tax_is_on_top_and_is_no_credit(self, ada: Payer, settings: Settings) -> None:
         settings.TAX_AT = "topup"
