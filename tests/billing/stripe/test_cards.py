@@ -12,9 +12,10 @@ from pytest_django import Settings
 
 from accounts import erasure
 from accounts.errors import Invalid, NotVerified
-from billing import autotopups, notices, topups
-from billing.models_funding import AutoTopUp, SavedCard, StripeCustomer, TopUp
-from billing.stripe import booking, cards
+from billing import autotopups, claims, notices, refunds, topups
+from billing.models import Alert
+from billing.models_funding import AutoTopUp, SavedCard, StripeCustomer, StripeEntry, TopUp
+from billing.stripe import booking, cards, payouts, returns
 from billing.stripe.client import Away
 from billing.tasks import poll_payments, reconcile_payments, top_up_automatically
 from tests import pages
@@ -29,6 +30,12 @@ def again(one: Payer) -> None:
     """Let the silence after a decline pass, and the beat come by."""
     AutoTopUp.objects.filter(workspace=one.workspace).update(retry_after=None)
     top_up_automatically()
+
+
+def drifts() -> list[str]:
+    """The transactions of Stripe's that operators are told of now."""
+    open_ones = Alert.objects.filter(kind=Alert.Kind.PAYMENT_DRIFT, closed_at=None)
+    return list(open_ones.order_by("subject").values_list("subject", flat=True))
 
 
 def card_of(one: Payer, number: str) -> SavedCard:
@@ -245,6 +252,66 @@ class TestReconcile:
         ada.complete(ada.ask())
         reconcile_payments()
         assert ada.cents == 2000
+
+    def test_a_refund_and_a_dispute_that_nothing_told_of_are_found(self, ada: Payer) -> None:
+        first, second = ada.pay(2000), ada.pay(1000)
+        ada.fake.do("refund", id=first.intent_id, amount=500)
+        dispute = ada.fake.do("dispute", id=second.intent_id)
+        reconcile_payments()
+        assert (ada.cents, ada.frozen) == (1500, True)
+        ada.fake.do("end_dispute", id=dispute["id"], status="won")
+        ada.fake.do("end_refund", id=ada.fake.all("refund")[0]["id"], status="failed")
+        reconcile_payments()
+        assert (ada.cents, ada.frozen) == (3000, False)
+        assert drifts() == []
+        assert not StripeEntry.objects.filter(matched=False).exists()
+        assert sound()
+
+    def test_what_went_at_stripe_and_not_here_is_told_until_it_agrees(self, ada: Payer) -> None:
+        refund = refunds.ask(top_up=ada.pay(2000), amount_cents=500, by=ada.user)
+        returns.send(refund=refund)
+        dispute = ada.fake.do("dispute", id=ada.pay(1000).intent_id)
+        deliver(ada.fake.events("charge.dispute.created")[0])
+        reconcile_payments()
+        assert drifts() == []
+        # Staff gave back what the bank did not; the refund did not fail at Stripe.
+        claims.reverse(external_id=dispute["id"])
+        refunds.fail(refund=refund, why="by mistake")
+        reconcile_payments()
+        assert len(drifts()) == 2
+        ada.fake.do("end_dispute", id=dispute["id"], status="won")
+        ada.fake.do("end_refund", id=ada.fake.all("refund")[0]["id"], status="failed")
+        reconcile_payments()
+        assert drifts() == []
+
+    def test_what_came_while_nobody_looked_is_looked_at(self, ada: Payer) -> None:
+        ada.pay(2000)
+        now = timezone.now()
+        payouts.reconcile(now=now)
+        ada.fake.do("payout", amount=1500)
+        payout = ada.fake.events("payout.paid")[0]
+        ada.pay(1000)
+        assert deliver(payout)
+        payouts.reconcile(now=now + timedelta(days=30))
+        assert house("stripe_fees") == -88 - 59
+
+    def test_one_that_cannot_be_booked_keeps_no_other_from_being_compared(self, ada: Payer) -> None:
+        stray = ada.fake.do("stray", amount=700, currency="usd")
+        ada.fake.do("dispute", id=stray["id"])
+        ada.complete(ada.ask())
+        fault = {"path": f"payment_intents/{stray['id']}", "when": "before", "count": 9}
+        ada.fake.do("knobs", fail=fault)
+        reconcile_payments()
+        assert ada.cents == 2000
+        assert len(drifts()) == 2
+
+    def test_what_stripe_only_sets_aside_is_not_in_the_bank(self, ada: Payer) -> None:
+        ada.pay(2000)
+        ada.fake.do("payout", amount=1500)
+        [entry] = [each for each in ada.fake.all("balance_transaction") if each["amount"] < 0]
+        ada.fake.do("change", id=entry["id"], facts={"type": "payout_minimum_balance_hold"})
+        reconcile_payments()
+        assert (house("bank"), drifts()) == (0, [entry["id"]])
 
     def test_money_of_nobody_goes_to_suspense(self, ada: Payer) -> None:
         ada.fake.do("stray", amount=700, currency="usd")

@@ -58,7 +58,10 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "an event that never comes": (
         POLLING + "test_a_payment_of_which_no_event_came_is_found",
         POLLING + "test_events_that_stripe_could_not_deliver_are_fetched",
+        POLLING + "test_more_of_them_than_stripe_tells_at_once_are_fetched_too",
         BOOKS + "test_a_payment_that_nothing_told_of_is_found",
+        BOOKS + "test_a_refund_and_a_dispute_that_nothing_told_of_are_found",
+        BOOKS + "test_what_came_while_nobody_looked_is_looked_at",
     ),
     "an event that cannot be booked for long": (
         BOOK + "test_what_has_to_wait_is_told_to_operators_in_the_end",
@@ -112,6 +115,7 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "a warning of fraud before the dispute": (
         WARNINGS + "test_a_warning_keeps_the_money_ready_and_the_dispute_takes_it",
         WARNINGS + "test_the_same_warning_again_takes_nothing_more",
+        WARNINGS + "test_of_one_that_staff_accepted_the_dispute_takes_no_second_time",
     ),
     "another currency, amount, owner or mode than was asked for": (
         SESSION + "test_what_does_not_agree_is_kept_in_suspense",
@@ -125,6 +129,13 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "a test's event where money is real, and the other way round": (
         EVENTS + "test_a_tests_event_means_nothing_where_money_is_real",
         EVENTS + "test_an_event_of_the_other_mode_means_nothing",
+    ),
+    "a payment for a workspace that was closed": (
+        SESSION + "test_what_comes_for_a_workspace_that_was_closed_waits_for_a_person",
+    ),
+    "what Stripe has and the ledger has not, or otherwise": (
+        BOOKS + "test_what_went_at_stripe_and_not_here_is_told_until_it_agrees",
+        BOOKS + "test_one_that_cannot_be_booked_keeps_no_other_from_being_compared",
     ),
     "a customer who was deleted at Stripe": (
         SESSION + "test_a_customer_deleted_at_stripe_takes_nothing_away",
