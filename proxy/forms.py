@@ -187,7 +187,7 @@ class KeyForm(forms.Form):
             (group, [(scope, f"{scope}: {what}") for scope, what in of.items() if scope in allowed])
             for group, of in SCOPE_GROUPS
         ]
-        self.choices_of("scopes", [(group, offered) for group, offered in groups if offered])
+        self.choices_of("scopes", [(str(group), offered) for group, offered in groups if offered])
         self.fields["scopes"].initial = sorted(USUAL_SCOPES & allowed)
 
     def _offer_workspaces(self) -> None:
