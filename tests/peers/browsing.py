@@ -10,9 +10,10 @@ from email.parser import BytesParser
 from typing import Any, Literal
 
 import httpx
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
-from tests.product import Product
+from tests.product import Product, until
 
 FLAGS = (
     "--headless",
@@ -28,6 +29,8 @@ PASSWORD = "correct horse battery staple"
 # The browser reports an error page as an error; these are the ones a test asks for.
 WANTED_STATUS = re.compile(r"responded with a status of (400|403|404)")
 MAIL_WITHIN_S = 30.0
+COPIED_WITHIN_S = 30.0
+PERIOD_S, TYPED_WITHIN_S = 30, 8
 WIDE, NARROW = 1280, 360
 Scheme = Literal["light", "dark"]
 # What the colours and the width of a screen change; all else is the same in every look.
@@ -122,6 +125,13 @@ class Reader:
         """What was copied last."""
         return str(self.page.evaluate("navigator.clipboard.readText()"))
 
+    def copy(self, button: str) -> str:
+        """Click what copies; return what was copied, once it is."""
+        self.page.evaluate("navigator.clipboard.writeText('')")
+        self.page.get_by_test_id(button).click()
+        until(lambda: bool(self.copied()), within_s=COPIED_WITHIN_S)
+        return self.copied()
+
 
 def open_page(browser: Browser, product: Product, **look: Any) -> Reader:
     """A browser of somebody new."""
@@ -132,6 +142,13 @@ def open_page(browser: Browser, product: Product, **look: Any) -> Reader:
     reader.page.on("console", reader.hear)
     reader.page.on("pageerror", lambda error: reader.complaints.append(str(error)))
     return reader
+
+
+def code_now(secret: str) -> str:
+    """What an authenticator shows, read early enough to be typed (RFC 6238)."""
+    while time.time() % PERIOD_S > PERIOD_S - TYPED_WITHIN_S:
+        time.sleep(0.2)
+    return str(format_hotp_value(hotp_value(secret, int(time.time()) // PERIOD_S)))
 
 
 def link_in_mail(product: Product, *, to: str) -> str:

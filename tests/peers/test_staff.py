@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from playwright.sync_api import Browser, expect
 
 from tests import product as products
-from tests.peers.browsing import Reader, open_page
+from tests.peers.browsing import Reader, code_now, open_page
 from tests.product import Product
 
 
@@ -30,8 +28,7 @@ def enter(browser: Browser, product: Product, who: str) -> Reader:
     reader.page.locator("[name=password]").fill(demo[f"{who}_password"])
     reader.page.locator("#submit-login").click()
     reader.page.wait_for_url("**/2fa/authenticate/**")
-    code = format_hotp_value(hotp_value(demo[f"{who}_totp_secret"], int(time.time()) // 30))
-    reader.page.locator("[name=code]").fill(str(code))
+    reader.page.locator("[name=code]").fill(code_now(demo[f"{who}_totp_secret"]))
     reader.page.keyboard.press("Enter")
     reader.page.wait_for_url("**/admin/")
     return reader
