@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import keys, keystore, staffreasons
-from accounts.adminrows import ReadOnly, Ruled, staff
+from accounts.adminrows import ReadOnly, Ruled, say, staff
 from accounts.models import ApiKey, ApiKeyWorkspace
 from accounts.staffreasons import Reasoned, write_down
 
@@ -56,7 +56,8 @@ class ApiKeyAdmin(Ruled, ReadOnly, Reasoned, admin.ModelAdmin):  # type: ignore[
     def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Refuse them from the next request on."""
         reason = staffreasons.told(request)
-        for key in queryset.filter(deleted_at=None):
+        chosen = list(queryset.filter(deleted_at=None))
+        for key in chosen:
             keys.disable(key=key, by=staff(request))
             write_down(
                 action="key.disabled",
@@ -64,6 +65,7 @@ class ApiKeyAdmin(Ruled, ReadOnly, Reasoned, admin.ModelAdmin):  # type: ignore[
                 target=keystore.target(key=key),
                 reason=reason,
             )
+        say(request, "Disabled", [f"{key.name} ({key.hint})" for key in chosen])
 
 
 @admin.register(ApiKeyWorkspace)

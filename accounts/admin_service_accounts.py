@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import audit, service_accounts, staffreasons
-from accounts.adminrows import Kept, Ruled, staff
+from accounts.adminrows import Kept, Ruled, say, staff
 from accounts.models import ServiceAccount
 from accounts.staffreasons import Reasoned, ReasonedForm, write_down
 
@@ -57,18 +57,22 @@ class ServiceAccountAdmin(Ruled, Kept, Reasoned, admin.ModelAdmin):  # type: ign
     def disable(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
         """Refuse their keys from the next request on."""
         reason = staffreasons.told(request)
-        for account in queryset.select_related("workspace"):
+        chosen = list(queryset.select_related("workspace"))
+        for account in chosen:
             service_accounts.disable(account=account, by=staff(request))
             self._write_down(request, "service_account.disabled", account, reason)
+        say(request, "Disabled", [account.name for account in chosen])
 
     @admin.action(description="Enable", permissions=["change"])
     @transaction.atomic
     def enable(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
         """Let their keys work again."""
         reason = staffreasons.told(request)
-        for account in queryset.select_related("workspace"):
+        chosen = list(queryset.select_related("workspace"))
+        for account in chosen:
             service_accounts.enable(account=account, by=staff(request))
             self._write_down(request, "service_account.enabled", account, reason)
+        say(request, "Enabled", [account.name for account in chosen])
 
     def _write_down(
         self, request: HttpRequest, action: str, account: ServiceAccount, reason: str

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import audit, members, staffreasons, workspaces
-from accounts.adminrows import Kept, ReadOnly, Ruled, staff
+from accounts.adminrows import Kept, ReadOnly, Ruled, say, staff
 from accounts.models import Membership, Workspace
 from accounts.staffreasons import Reasoned, ReasonedForm, write_down
 
@@ -79,7 +79,8 @@ class WorkspaceAdmin(Ruled, Kept, Reasoned, admin.ModelAdmin):  # type: ignore[t
     def close(self, request: HttpRequest, queryset: QuerySet[Workspace]) -> None:
         """Refuse all their keys from now on."""
         reason = staffreasons.told(request)
-        for workspace in queryset:
+        chosen = list(queryset)
+        for workspace in chosen:
             workspaces.close(workspace=workspace, by=staff(request))
             write_down(
                 action="workspace.closed",
@@ -87,6 +88,7 @@ class WorkspaceAdmin(Ruled, Kept, Reasoned, admin.ModelAdmin):  # type: ignore[t
                 target=workspaces.target(workspace),
                 reason=reason,
             )
+        say(request, "Closed", [workspaces.whom(workspace) for workspace in chosen])
 
 
 @admin.register(Membership)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
 
 from django.contrib import admin, messages
 from django.db.models import Model
@@ -12,6 +12,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from accounts.actors import Staff
 from accounts.errors import Refused
 from accounts.models import User
+
+# Of the rows that somebody chose, so many are told by name.
+MOST_NAMED: Final = 10
 
 
 class Ruled:
@@ -42,6 +45,13 @@ def _told(request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpRespons
 def staff(request: HttpRequest) -> Staff:
     """Whoever works in this site, as the audit log names them."""
     return Staff(cast("User", request.user))
+
+
+def say(request: HttpRequest, done: str, rows: Sequence[object]) -> None:
+    """Tell what was done to the rows that somebody chose."""
+    names = ", ".join(str(row) for row in rows[:MOST_NAMED]) or "none of them"
+    more = len(rows) - MOST_NAMED
+    messages.success(request, f"{done}: {names}{f' and {more} more' if more > 0 else ''}.")
 
 
 class Kept:

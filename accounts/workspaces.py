@@ -48,6 +48,11 @@ def create(
     return opened
 
 
+def whom(workspace: Workspace) -> str:
+    """Whose it is, for people who decide: many are called the same."""
+    return f"{workspace.name[:80]} ({workspace.public_id})"
+
+
 def _record_new(workspace: Workspace, *, owner: User, by: Actor) -> None:
     audit.record(
         action="workspace.created",

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.models import Workspace
+from accounts.workspaces import whom
 from billing import suspense
 from billing.admin_claims import told
 from billing.adminsteps import Step, StepForm, SteppedAdmin, Taken
@@ -42,7 +43,7 @@ def _credit(taken: Taken) -> str:
         by=taken.by,
         source=taken.token,
     )
-    return told(submitted, f"{suspense.words(taken.row)} were credited to {workspace.name}.")
+    return told(submitted, f"{suspense.words(taken.row)} were credited to {whom(workspace)}.")
 
 
 def _give_back(taken: Taken) -> str:

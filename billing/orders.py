@@ -21,6 +21,7 @@ from accounts.actors import Staff
 from accounts.approvals import Execute, Order, Outcome, Submitted
 from accounts.errors import Conflict, Invalid
 from accounts.models import Workspace
+from accounts.workspaces import whom
 from billing import corrections, grants, ledger, queue, refunds
 from billing.models import Refund, TopUp
 from billing.topups import NANOS_PER_CENT
@@ -69,11 +70,6 @@ def grant(
         amount_nanos=worth(asset, amount),
         source=source,
     )
-
-
-def whom(workspace: Workspace) -> str:
-    """Whose it is, for whoever decides: many are called the same."""
-    return f"{workspace.name[:80]} ({workspace.public_id})"
 
 
 def correct(

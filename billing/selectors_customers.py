@@ -119,10 +119,12 @@ def card(*, customer: Customer, today: date) -> Card:
 
 
 def _events(customer: Customer) -> list[AuditEvent]:
-    """What was changed; of what staff froze, the entry that says why."""
+    """What was changed; what staff did with the reason that only their own log has."""
     theirs = Q(workspace=customer) & ~Q(action__in=freezing.ACTIONS)
     ours = Q(workspace=None, target=customer.public_id)
-    events = AuditEvent.objects.filter(theirs | ours).select_related("user")
+    same = {name: OuterRef(name) for name in ("action", "target", "request_id")}
+    why = AuditEvent.objects.filter(workspace=None, **same).values("after__reason")[:1]
+    events = AuditEvent.objects.filter(theirs | ours).select_related("user").annotate(why=why)
     return list(events.order_by("-id")[:MOST_SHOWN])
 
 

@@ -16,14 +16,16 @@ from django.db.models import Exists, OuterRef, QuerySet
 from accounts import approvals, audit
 from accounts.actors import Staff, person_id
 from accounts.approvals import Order, Submitted
-from accounts.errors import Conflict
+from accounts.errors import Invalid
 from accounts.models import Workspace
+from accounts.workspaces import whom
 from billing import claims, incidents, ledger
 from billing.models import Alert, Suspended, Transfer
 from common import money
 
 SUSPENSE: Final = "suspense"
 RESOLVED: Final = "suspense.resolved"
+DECIDED: Final = "It was credited or given back already: refuse what still asks for it."
 
 
 def register() -> None:
@@ -56,7 +58,7 @@ def credit(
     asked: dict[str, Any] = {
         "kind": SUSPENSE,
         "payload": {"transfer": row.pk},
-        "summary": f"Credit {words(row)} from suspense ({row.reference}) to {workspace.name}",
+        "summary": f"Credit {words(row)} from suspense ({row.reference}) to {whom(workspace)}",
         "reason": reason,
         "by": by,
         "workspace": workspace,
@@ -71,7 +73,7 @@ def _credit(order: Order) -> Mapping[str, Any]:
     row = Transfer.objects.get(pk=order.payload["transfer"], kind=SUSPENSE)
     workspace = order.workspace
     if workspace is None or workspace.closed_at is not None:
-        raise Conflict
+        raise Invalid("That workspace is closed by now: refuse this, and credit another one.")
     ledger.open_accounts(workspace_id=workspace.pk)
     if row.asset not in ledger.ASSETS:
         ledger.open_account(workspace_id=workspace.pk, asset=row.asset)
@@ -87,7 +89,7 @@ def give_back(*, row: Transfer, reason: str, by: Staff) -> None:
     """
     Book suspended money back to where it came from; it is paid back there by hand.
 
-    :raises accounts.errors.Conflict: it is resolved
+    :raises accounts.errors.Invalid: it is resolved
     """
     _resolve(row, to=row.debit_id, reason=reason, by=by, workspace=None)
 
@@ -96,7 +98,7 @@ def _resolve(
     row: Transfer, *, to: int, reason: str, by: Staff, workspace: Workspace | None
 ) -> None:
     if not waiting().filter(pk=row.pk).exists():
-        raise Conflict
+        raise Invalid(DECIDED)
     try:
         [new] = ledger.post(
             ledger.Transfer(
@@ -112,9 +114,9 @@ def _resolve(
             )
         )
     except ledger.Conflict:
-        raise Conflict from None
+        raise Invalid(DECIDED) from None
     if not new:
-        raise Conflict
+        raise Invalid(DECIDED)
     incidents.end(kind=Alert.Kind.PAYMENT_UNMATCHED, subject=row.reference[:128])
     audit.decided(
         action="suspense.credited" if workspace else "suspense.given_back",

@@ -23,7 +23,9 @@ class TestApiKeyAdmin:
 
     def test_staff_disables(self, rf: RequestFactory, root: User, key: ApiKey) -> None:
         values = {"action": "disable", "_selected_action": [key.pk], "reason": "Leaked"}
-        admin.site._registry[ApiKey].changelist_view(asked(rf, root, values))
+        request = asked(rf, root, values)
+        admin.site._registry[ApiKey].changelist_view(request)
+        assert said(request) == [f"Disabled: {key.name} ({key.hint})."]
         key.refresh_from_db()
         assert key.disabled_at is not None
         assert why("key.disabled") == (key.public_id, "Leaked")

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.test import RequestFactory
 
 from accounts.models import ServiceAccount, User, Workspace
-from tests.accounts.adminsite import asked, why
+from tests.accounts.adminsite import asked, said, why
 
 
 class TestServiceAccountAdmin:
@@ -18,7 +18,9 @@ class TestServiceAccountAdmin:
         chosen = {"_selected_action": [bot.pk], "reason": "Runs wild"}
         page.changelist_view(asked(rf, root, {"action": "disable"} | chosen))
         assert ServiceAccount.objects.filter(disabled_at=None).count() == 0
-        page.changelist_view(asked(rf, root, {"action": "enable"} | chosen))
+        request = asked(rf, root, {"action": "enable"} | chosen)
+        page.changelist_view(request)
+        assert said(request) == ["Enabled: bot."]
         page.changeform_view(asked(rf, root, {"role": "developer", "reason": "More"}), str(bot.pk))
         bot.refresh_from_db()
         assert bot.role == "developer"

@@ -78,6 +78,7 @@ class TestCredit:
         row = lose(usd=5000)
         take(staff, url("credit", row), workspace=one.workspace.public_id)
         [asked] = Approval.objects.all()
+        assert asked.summary.endswith(f"to {one.workspace.name} ({one.workspace.public_id})")
         assert paid(one) == 0
         other = staffing.member("bert@example.com", superuser=True)
         approvals.approve(approval=asked, by=Staff(other))
@@ -91,9 +92,30 @@ class TestCredit:
         take(staff, url("give_back", row))
         [asked] = Approval.objects.all()
         other = staffing.member("bert@example.com", superuser=True)
-        with pytest.raises(Exception, match="changed since"):
+        with pytest.raises(Exception, match="credited or given back already"):
             approvals.approve(approval=asked, by=Staff(other))
         assert (paid(one), suspended()) == (0, 0)
+
+    def test_asked_for_twice_it_is_credited_once_and_the_second_says_so(
+        self, one: Customer, staff: Client
+    ) -> None:
+        row = lose(usd=5000)
+        for _ in range(2):
+            take(staff, url("credit", row), workspace=one.workspace.public_id)
+        first, second = Approval.objects.order_by("pk")
+        other = Staff(staffing.member("bert@example.com", superuser=True))
+        approvals.approve(approval=first, by=other)
+        with pytest.raises(Exception, match="refuse what still asks for it"):
+            approvals.approve(approval=second, by=other)
+        assert (paid(one), suspended()) == (5000 * USD, 0)
+
+    def test_the_customers_page_says_why(self, one: Customer, staff: Client) -> None:
+        take(staff, url("credit", lose()), workspace=one.workspace.public_id, reason="Bank letter")
+        boss = desk(clerk(superuser=True, name="boss"))
+        address = reverse("admin:billing_customer_change", args=[one.workspace.pk])
+        changes = boss.get(address).content.decode().partition("Last changes")[2]
+        assert "suspense.credited" in changes
+        assert "Bank letter" in changes
 
     def test_to_nobody_it_goes_not(self, staff: Client) -> None:
         page = take(staff, url("credit", lose()), workspace="ws_nobody")
