@@ -7,13 +7,11 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.urls import URLPattern, URLResolver, get_resolver
 from playwright.sync_api import Browser, Route, expect
 
@@ -25,6 +23,7 @@ from tests.peers.browsing import (
     WORDS,
     Reader,
     call,
+    code_now,
     faults,
     faults_in_every_look,
     link_in_mail,
@@ -166,18 +165,11 @@ class TestQuickstart:
         reader.go("/dashboard/quickstart")
         page.get_by_test_id("quickstart-create-key").click()
 
-        page.get_by_test_id("snippet-curl").click()
-        curl = subprocess.run(
-            ["/bin/bash", "-c", reader.copied()], capture_output=True, text=True, check=True
-        )
+        command = ["/bin/bash", "-c", reader.copy("snippet-curl")]
+        curl = subprocess.run(command, capture_output=True, text=True, check=True)
         page.get_by_role("radio", name="Python").check()
-        page.get_by_test_id("snippet-python").click()
-        python = subprocess.run(
-            [sys.executable, "-c", reader.copied()],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        program = [sys.executable, "-c", reader.copy("snippet-python")]
+        python = subprocess.run(program, capture_output=True, text=True, check=True)
 
         assert "Say hello" in curl.stdout
         assert python.stdout.strip() == "Say hello"
@@ -452,8 +444,7 @@ class TestLooks:
         page.locator("#submit-login").click()
         page.wait_for_url("**/2fa/authenticate/**")
         wrong = faults_in_every_look(page, axe=axe)
-        code = format_hotp_value(hotp_value(demo["staff_totp_secret"], int(time.time()) // 30))
-        page.locator("[name=code]").fill(str(code))
+        page.locator("[name=code]").fill(code_now(demo["staff_totp_secret"]))
         page.locator("main form button[type=submit]").first.click()
         page.wait_for_url("**/dashboard")
         assert wrong + look(reader, axe, STAFF) == []
