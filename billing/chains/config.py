@@ -22,6 +22,14 @@ from billing.chains import addresses
 MOST_DECIMALS: Final = 9
 NATIVE: Final = "native"
 FEWEST_ENDPOINTS: Final = 2
+# Contracts that show a chain's own money as a token: the same coins would be booked twice.
+NATIVE_TOO: Final = frozenset(
+    {
+        "0x0000000000000000000000000000000000001010",  # Polygon
+        "0x000000000000000000000000000000000000800a",  # ZKsync
+        "0x471ece3750da237f93b8e339c536989b8978a438",  # Celo
+    }
+)
 
 
 class NotConfigured(Exception):
@@ -237,6 +245,8 @@ def _completed(each: Chain) -> Chain:
     tokens = [_token(token, each) for token in each.tokens]
     if any(token.is_native for token in tokens):
         raise ValueError(f"chain {each.id}: its own money stands under native, without contract")
+    if both := [token.contract for token in tokens if each.native and token.contract in NATIVE_TOO]:
+        raise ValueError(f"chain {each.id}: {both[0]} is its own money, which stands under native")
     if len({token.contract for token in tokens}) < len(tokens):
         raise ValueError(f"chain {each.id} names a contract twice")
     native = None if each.native is None else _token(each.native, each)

@@ -40,6 +40,13 @@ class TestRead:
         given["chains"][0]["tokens"][1]["contract"] = USDC.upper().replace("0X", "0x")
         self.refused(settings, tmp_path, given, "names a contract twice")
 
+    def test_a_chains_own_money_is_not_listed_as_a_token_too(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
+        given = counter.plan(URLS)
+        given["chains"][0]["tokens"][0]["contract"] = "0x" + "0" * 36 + "1010"
+        self.refused(settings, tmp_path, given, "its own money, which stands under native")
+
     def test_a_coin_without_a_market_is_refused(self, settings: Settings, tmp_path: Path) -> None:
         given = counter.plan(URLS)
         del given["markets"]["ETH"]
