@@ -5,27 +5,32 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.conf import settings
 from playwright.sync_api import Browser, Locator, expect
 
 from embedded import ports
 from tests import product as products
 from tests.fakes.stripe.process import KEY, SECRET, FakeStripe
-from tests.peers.browsing import PASSWORD, Reader, call, link_in_mail, open_page, outcome
+from tests.peers.browsing import (
+    PASSWORD,
+    Reader,
+    call,
+    code_now,
+    link_in_mail,
+    open_page,
+    outcome,
+)
 from tests.product import Product
 
 LANGUAGES = [code for code, _name in settings.LANGUAGES]
 NARROW = {"width": 360, "height": 740}
 AT_ONCE = "0"
-PERIOD_S, TYPED_WITHIN_S = 30, 8
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +47,6 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         )
         yield running
         running.interrupt()
-
-
-def code_now(secret: str) -> str:
-    """What an authenticator shows, read early enough to be typed (RFC 6238)."""
-    while time.time() % PERIOD_S > PERIOD_S - TYPED_WITHIN_S:
-        time.sleep(0.2)
-    return str(format_hotp_value(hotp_value(secret, int(time.time()) // PERIOD_S)))
 
 
 @dataclass
@@ -101,8 +99,7 @@ class Journey:
 
     def run_the_call(self) -> None:
         """The command on the page, as it is copied; the page sees it arrive by itself."""
-        self.see("snippet-curl").click()
-        command = ["/bin/bash", "-c", self.reader.copied()]
+        command = ["/bin/bash", "-c", self.reader.copy("snippet-curl")]
         said = subprocess.run(command, capture_output=True, text=True, check=True)
         assert "Say hello" in said.stdout
         expect(self.see("step-seen").get_by_test_id("done")).to_be_visible()
