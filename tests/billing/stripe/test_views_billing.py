@@ -70,7 +70,7 @@ class TestPage:
         top_up = TopUp.objects.get()
         here = f"/dashboard/billing/top-ups/{top_up.public_id}"
         assert "hx-get" in client.get(here).content.decode()
-        done = httpx.post(led["location"], data={"number": "4242 4242 4242 4242"})
+        done = httpx.post(led["location"], data={"number": "4242 4242 4242 4242"}, timeout=30)
         assert done.headers["location"].endswith(here)
         shown = client.get(here, headers={"hx-request": "true"}).content.decode()
         assert 'data-status="paid"' in shown
@@ -106,7 +106,7 @@ class TestPage:
     def test_a_card_is_saved_and_removed(self, ada: Payer) -> None:
         client = pages.browser(ada.user)
         url = client.post("/dashboard/billing/cards")["location"]
-        back = httpx.post(url, data={"number": "4242424242424242"}).headers["location"]
+        back = httpx.post(url, data={"number": "4242424242424242"}, timeout=30).headers["location"]
         page = client.get(back.removeprefix("http://127.0.0.1:8000")).content.decode()
         [path] = re.findall(r"/dashboard/billing/cards/card_\w+/remove", page)
         client.post(path)
@@ -133,7 +133,7 @@ class TestPage:
         client = pages.browser(ada.user)
         wanted = {"amount": "1", "package": "team"}
         begun = client.post("/dashboard/billing/top-ups", wanted)
-        httpx.post(client.get(begun["location"])["location"], data={"number": "4242"})
+        httpx.post(client.get(begun["location"])["location"], data={"number": "4242"}, timeout=30)
         client.get(f"/dashboard/billing/top-ups/{TopUp.objects.get().public_id}")
         page = client.get("/dashboard/billing").content.decode()
         assert 'balance-tokens">4,000<' in page
@@ -163,7 +163,7 @@ class TestApi:
         status, made = api(client, "POST", "top-ups", {"amount_usd": "20.00"})
         assert (status, made["status"], made["amount_usd"]) == (201, "pending", "20.00")
         page = client.get(made["pay_url"].removeprefix("http://127.0.0.1:8000"))["location"]
-        httpx.post(page, data={"number": "4242424242424242"})
+        httpx.post(page, data={"number": "4242424242424242"}, timeout=30)
         event = ada.fake.events("checkout.session.completed")[0]
         body = body_of(event)
         signed = {"stripe-signature": sign(body)}
