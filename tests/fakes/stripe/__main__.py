@@ -14,7 +14,15 @@ def main() -> None:
     port, *hook = sys.argv[1:]
     url, secret = hook if hook else ("", "")
     fake = Fake(base=f"http://127.0.0.1:{port}", webhook_url=url, secret=secret)
-    uvicorn.run(build(fake), host="127.0.0.1", port=int(port), log_level="warning", ws="none")
+    uvicorn.run(
+        build(fake),
+        host="127.0.0.1",
+        port=int(port),
+        log_level="warning",
+        ws="none",
+        # Clients close what is idle for 5 seconds; the server would at the same moment.
+        timeout_keep_alive=75,
+    )
 
 
 if __name__ == "__main__":
