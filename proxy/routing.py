@@ -18,6 +18,8 @@ from proxy.wire.call import Call, Preferences
 
 # What an output limit is called in a body, by surface.
 LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+# What only the sandbox takes: how it is to fail.
+SANDBOX = frozenset({"sandbox"})
 
 
 class Leg(Struct, frozen=True):
@@ -89,6 +91,8 @@ class Leg(Struct, frozen=True):
         undeclared = self.call.undeclared
         if undeclared:
             undeclared -= self.model.capabilities & undeclared
+        if self.provider.kind != "sandbox":
+            undeclared |= SANDBOX
         return self.model.unsupported | upstreams.of(self.provider.kind).UNSUPPORTED | undeclared
 
     def ignored(self) -> list[str]:

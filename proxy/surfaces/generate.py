@@ -89,6 +89,8 @@ class Generate:
             system = {"role": "system", "content": asked.system}
             fields["messages"] = [system, *fields["messages"]]
         fields.pop("system", None)
+        # Followed here, as nowhere else.
+        fields.pop("async", None)
         assumed: frozenset[str] = frozenset()
         if fields.get("temperature") is None:
             fields["temperature"] = TEMPERATURE

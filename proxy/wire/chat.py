@@ -78,7 +78,7 @@ def checked(fields: dict[str, Any]) -> Call:
         model=request.model,
         models=tuple(request.models or ()),
         preferences=preferences.read(request.provider, fields.get("provider")),
-        unheard=preferences.unheard(request.provider),
+        unheard=unheard(fields, request.provider) | _without_stream(request),
         fields={name: value for name, value in fields.items() if name not in CONSUMED},
         stream=bool(request.stream),
         include_usage=options is not None and bool(options.include_usage),
@@ -89,6 +89,17 @@ def checked(fields: dict[str, Any]) -> Call:
         stops=1 if isinstance(stop, str) else len(stop),
         searches=fields.get("web_search_options") is not None,
     )
+
+
+def unheard(fields: dict[str, Any], asked: preferences.ProviderFields | None) -> frozenset[str]:
+    """Return what was sent and nothing here follows; only a generation is made later."""
+    wishes = preferences.unheard(asked)
+    return wishes | {"async"} if fields.get("async") else wishes
+
+
+def _without_stream(request: ChatRequest) -> frozenset[str]:
+    stray = request.stream_options is not None and not request.stream
+    return frozenset({"stream_options"}) if stray else frozenset()
 
 
 T = TypeVar("T", bound=Struct)

@@ -46,7 +46,7 @@ def parse(body: bytes) -> Call:
         model=request.model,
         models=tuple(request.models or ()),
         preferences=preferences.read(request.provider, fields.get("provider")),
-        unheard=preferences.unheard(request.provider),
+        unheard=chat.unheard(fields, request.provider),
         fields={name: value for name, value in fields.items() if name not in chat.CONSUMED},
         prompt_bytes=sum(size_bytes(prompt) for prompt in prompts),
         inputs=len(prompts),

@@ -403,6 +403,31 @@ class TestThroughTheGateway:
 
         assert response.headers["x-tollgate-ignored"] == "provider.preferred_min_throughput"
 
+    @pytest.mark.parametrize(
+        ("sent", "ignored"),
+        [
+            ({"sandbox": {"delay_ms": 1}}, "sandbox"),
+            ({"async": True}, "async"),
+            ({"async": False}, None),
+            ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ],
+    )
+    def test_what_changes_nothing_here_is_named(
+        self, client: httpx.Client, upstream: FakeUpstream, sent: dict[str, Any], ignored: str
+    ) -> None:
+        response = client.post("/v1/chat/completions", json=hello(**sent))
+
+        assert response.headers.get("x-tollgate-ignored") == ignored
+        assert sent.keys().isdisjoint(upstream.calls[-1].body)
+
+    @pytest.mark.parametrize("name", ["sandbox", "async"])
+    def test_what_changes_nothing_can_be_refused(self, name: str) -> None:
+        fields = {name: {"delay_ms": 1} if name == "sandbox" else True}
+
+        told = refusal(**fields, provider={"require_parameters": True})
+
+        assert told == ("unsupported_parameter", name)
+
     def test_every_answer_is_measured(
         self, shop: Shop, add_model: AddModel, upstream: FakeUpstream
     ) -> None:
