@@ -149,7 +149,7 @@ class TestRefresh:
             (200, '{"data": [{"last": 3000, "time": null}]}'),
             (200, '{"data": [{"last": 3000, "time": "1.2.3"}]}'),
             (200, '{"data": [{"last": 3000, "time": 1e40}]}'),
-            (200, "[" * 100_000),
+            (200, "[" * 2000),
         ],
     )
     def test_a_market_that_makes_no_sense_is_not_counted(
