@@ -399,7 +399,7 @@ class TestPlans:
 
     def test_plans_made_while_tables_were_small_stay_good(self) -> None:
         one = customer(usd=10**6, granted=100, tokens=10)
-        # Looked up once: where its row lies depends on what other tests left free.
+        # Looked up before: a plan made outside of settle, where a scan is allowed, would be kept.
         house = ledger.house_account(kind="clearing:test", asset="USD")
         with connection.cursor() as cursor:
             for _ in range(3):
