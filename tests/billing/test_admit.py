@@ -411,7 +411,8 @@ class TestPlans:
                 before = cursor.fetchone()[0]
                 self.every_way(one, house)
                 cursor.execute(self.READ)
-                assert cursor.fetchone()[0] - before < 300
+                # Whoever reads one of the tables that grew reads 3000 rows.
+                assert cursor.fetchone()[0] - before < 1000
             cursor.execute("delete from billing_hold where account_id = 1")
 
     @staticmethod
