@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 from django.utils.text import capfirst
@@ -36,6 +37,12 @@ class TopUpForm(forms.Form):
     amount = CentsField(label=_("Amount, USD"), initial="20")
     card = forms.ChoiceField(label=_("Pay with"), required=False)
     save_card = forms.BooleanField(label=_("Keep the card for later payments"), required=False)
+    # Made with the page: the same form sent again is the same payment.
+    once = forms.UUIDField(
+        initial=uuid4,
+        required=False,
+        widget=forms.HiddenInput({"autocomplete": "off", "id": False}),
+    )
 
     def __init__(self, *arguments: Any, cards: list[SavedCard], **named: Any) -> None:
         super().__init__(*arguments, **named)

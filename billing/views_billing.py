@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
+import msgspec
 import structlog
 from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts import once
+from accounts.callers import Caller
 from accounts.scopes import Scope
 from accounts.seats import Seat, seated
 from billing import api_topups, autotopups, claims, ledger, packages, queue, statement, topups
@@ -108,21 +115,35 @@ def top_up(request: HttpRequest, seat: Seat) -> HttpResponse:
     if not form.is_valid():
         return _page(request, seat, form=form)
     try:
-        made = topups.ask(
-            workspace=seat.workspace,
-            amount_cents=form.cleaned_data["amount"],
-            by=seat.user,
-            card=api_topups.find_card(seat.workspace, form.cleaned_data["card"]),
-            package=request.POST.get("package", ""),
-            save_card=form.cleaned_data["save_card"],
-        )
+        made = _ask_once(seat, form.cleaned_data, package=request.POST.get("package", ""))
     except ApiError as refusal:
         form.add_error(None, refusal.message)
         return _page(request, seat, form=form)
+    return redirect("top_up" if made.card_id else "top_up_pay", made.public_id)
+
+
+@transaction.atomic
+def _ask_once(seat: Seat, wanted: dict[str, Any], *, package: str) -> TopUp:
+    """The payment a form asks for: one, however often the form is sent with the same in it."""
+    asked = {**wanted, "once": str(wanted["once"] or uuid4()), "package": package}
+    said = msgspec.json.encode(asked, order="sorted")
+    word = f"{asked['once']} {hashlib.sha256(said).hexdigest()}"
+    sent = once.Sent(Caller(seat.user, frozenset(), seat.workspace).name, "top_up_new", word, said)
+    kept = once.begin(sent, now=timezone.now())
+    if isinstance(kept, once.Answer):
+        return TopUp.objects.get(workspace=seat.workspace, public_id=kept.body.decode())
+    made = topups.ask(
+        workspace=seat.workspace,
+        amount_cents=wanted["amount"],
+        by=seat.user,
+        card=api_topups.find_card(seat.workspace, wanted["card"]),
+        package=package,
+        save_card=wanted["save_card"],
+    )
+    once.finish(kept, once.Answer(HTTPStatus.FOUND, made.public_id.encode()))
     if made.card_id:
         queue.after_commit("charge_card", made.pk)
-        return redirect("top_up", made.public_id)
-    return redirect("top_up_pay", made.public_id)
+    return made
 
 
 @require_safe

@@ -13,13 +13,14 @@ from pytest_django import Settings
 from accounts import members
 from accounts.scopes import Role
 from accounts.templatetags import words
-from billing import grants, refunds, statement
-from billing.models import TokenPackage
+from billing import grants, ledger, refunds, statement
+from billing.models import Account, TokenPackage
 from billing.models_funding import AutoTopUp, Refund, TopUp
 from billing.stripe import returns
 from billing.tasks import book_stripe_event, charge_card
 from common.pagination import Wanted
 from tests import pages
+from tests.accounts import races
 from tests.billing.stripe.payer import Payer, body_of, kinds, sign
 from tests.pages import Inline
 
@@ -43,6 +44,12 @@ def ledger_lines(one: Payer) -> set[str]:
         workspace=one.workspace, asset="USD", wanted=Wanted(100, None), now=timezone.now()
     )
     return {line.kind for line in page.rows}
+
+
+def word_of(page: str) -> str:
+    """What the page's form is known by."""
+    [word] = set(re.findall(r'name="once" value="([^"]+)"', page))
+    return str(word)
 
 
 class TestPage:
@@ -79,6 +86,43 @@ class TestPage:
         assert re.search(r'balance-usd">\$12.34', page)
         assert "Receipt" in page
         assert Inline(page.replace("https://pay.stripe", "").replace("https://inv", "")).found == []
+
+    def test_a_form_that_is_sent_again_charges_a_card_once(self, ada: Payer) -> None:
+        card = ada.save_card()
+        client, charged = pages.browser(ada.user), TopUp.objects.filter(card=card)
+        page = client.get("/dashboard/billing").content.decode()
+        form = {"amount": "15", "card": card.public_id, "once": word_of(page)}
+        first, again = (client.post("/dashboard/billing/top-ups", form) for _ in range(2))
+        assert first["location"] == again["location"]
+        assert charged.count() == 1
+        # Another amount, another visit to the page, or no word at all: another payment.
+        client.post("/dashboard/billing/top-ups", {**form, "amount": "16"})
+        later = word_of(client.get("/dashboard/billing").content.decode())
+        client.post("/dashboard/billing/top-ups", {**form, "once": later})
+        client.post("/dashboard/billing/top-ups", {**form, "once": ""})
+        assert charged.count() == 4
+
+    def test_a_form_that_was_refused_may_be_sent_again(self, ada: Payer) -> None:
+        client = pages.browser(ada.user)
+        form = {"amount": "20", "once": word_of(client.get("/dashboard/billing").content.decode())}
+        home = Account.objects.filter(pk=ledger.open_accounts(workspace_id=ada.workspace.pk).usd_id)
+        home.update(frozen=True)
+        assert client.post("/dashboard/billing/top-ups", form).status_code == 400
+        home.update(frozen=False)
+        assert client.post("/dashboard/billing/top-ups", form).status_code == 302
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_form_that_is_sent_twice_at_once_charges_a_card_once(self, ada: Payer) -> None:
+        card = ada.save_card()
+        one, other = pages.browser(ada.user), pages.browser(ada.user)
+        page = one.get("/dashboard/billing").content.decode()
+        form = {"amount": "15", "card": card.public_id, "once": word_of(page)}
+        again = races.behind(
+            lambda: one.post("/dashboard/billing/top-ups", form),
+            lambda: other.post("/dashboard/billing/top-ups", form),
+        )
+        made = TopUp.objects.get(card=card)
+        assert again["location"] == f"/dashboard/billing/top-ups/{made.public_id}"
 
     def test_what_cannot_be_paid_is_said_at_the_form(self, ada: Payer) -> None:
         client = pages.browser(ada.user)
