@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from accounts import invitations, keytext, signup
 from accounts.models import Invitation, Workspace
+from common import tries
 from proxy.strangers import Strangers
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
@@ -133,6 +134,8 @@ class TestInvitations:
     def owner(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Client:
         monkeypatch.setattr(invitations, "MOST_SENT", 3)
         monkeypatch.setattr(invitations, "MOST_UNKNOWN", 4)
+        # No hour begins anew in the middle of a test.
+        monkeypatch.setattr(tries, "WINDOW_S", 10**9)
         settings.TRUSTED_PROXIES = 1
         user = signup.register(email="a@example.com", password="a-long-pass-word", verified=True)
         client = Client(headers={"x-forwarded-for": "192.0.2.1"})
