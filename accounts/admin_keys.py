@@ -1,10 +1,12 @@
 """
-Keys in the admin site: looked at and disabled, their digests never shown.
+Keys in the admin site: looked at, disabled and enabled, their digests never shown.
 
 Ignored type-arg: these classes are generic in the stubs only.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from django.contrib import admin
 from django.db import transaction
@@ -26,7 +28,7 @@ class ApiKeyWorkspaceInline(ReadOnly, admin.TabularInline):  # type: ignore[type
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(Ruled, ReadOnly, Reasoned, admin.ModelAdmin):  # type: ignore[type-arg]
-    """Keys, to be looked at and stopped."""
+    """Keys, to be looked at, stopped and let work again."""
 
     list_display = (
         "name",
@@ -37,6 +39,7 @@ class ApiKeyAdmin(Ruled, ReadOnly, Reasoned, admin.ModelAdmin):  # type: ignore[
         "service_account",
         "expires_at",
         "disabled_at",
+        "disabled_by_staff",
         "deleted_at",
     )
     list_filter = ("kind",)
@@ -44,10 +47,10 @@ class ApiKeyAdmin(Ruled, ReadOnly, Reasoned, admin.ModelAdmin):  # type: ignore[
     search_fields = ("public_id", "name", "last4", "user__email", "service_account__name")
     exclude = ("digest", "pepper_id")
     inlines = (ApiKeyWorkspaceInline,)
-    actions = ("disable",)
+    actions = ("disable", "enable")
 
     def has_disable_permission(self, request: HttpRequest) -> bool:
-        """Staff who may change keys may stop them."""
+        """Staff who may change keys may stop them, and let them work again."""
         user = request.user
         return bool(user.is_active and user.has_perm("accounts.change_apikey"))
 
@@ -55,17 +58,34 @@ class ApiKeyAdmin(Ruled, ReadOnly, Reasoned, admin.ModelAdmin):  # type: ignore[
     @transaction.atomic
     def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Refuse them from the next request on."""
-        reason = staffreasons.told(request)
         chosen = list(queryset.filter(deleted_at=None))
+        self._each(request, chosen, keys.disable, "key.disabled")
+        say(request, "Disabled", [f"{key.name} ({key.hint})" for key in chosen])
+
+    @admin.action(description="Enable", permissions=["disable"])
+    @transaction.atomic
+    def enable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Let those work again that staff disabled; what customers disabled is theirs."""
+        chosen = list(queryset.filter(deleted_at=None, disabled_by_staff=True))
+        self._each(request, chosen, keys.enable, "key.enabled")
+        say(request, "Enabled", [f"{key.name} ({key.hint})" for key in chosen])
+
+    def _each(
+        self,
+        request: HttpRequest,
+        chosen: Sequence[ApiKey],
+        act: Callable[..., object],
+        action: str,
+    ) -> None:
+        reason = staffreasons.told(request)
         for key in chosen:
-            keys.disable(key=key, by=staff(request))
+            act(key=key, by=staff(request))
             write_down(
-                action="key.disabled",
+                action=action,
                 by=staff(request),
                 target=keystore.target(key=key),
                 reason=reason,
             )
-        say(request, "Disabled", [f"{key.name} ({key.hint})" for key in chosen])
 
 
 @admin.register(ApiKeyWorkspace)

@@ -22,6 +22,7 @@ from accounts.scopes import EITHER, INFERENCE, Scope
 __all__ = [
     "Actor",
     "grantable",
+    "require_not_stopped_by_staff",
     "require_to_change",
     "require_to_detach",
     "require_to_make",
@@ -119,6 +120,15 @@ def require_to_change(*, by: Actor, key: ApiKey) -> None:
     if not carried or not all(_keeps(by, workspace) for workspace in carried):
         words = _("This key is changed by its owner, or by who manages all its workspaces.")
         raise Forbidden(words)
+
+
+def require_not_stopped_by_staff(*, by: Actor, key: ApiKey) -> None:
+    """Prove that a key was not disabled by staff, or that the operator asks.
+
+    :raises Forbidden: it was, and somebody else asks
+    """
+    if key.disabled_by_staff and not is_operator(by):
+        raise Forbidden(_("The operator disabled this key. Ask them to enable it."))
 
 
 def require_to_detach(*, by: Actor, key: ApiKey, workspace: Workspace) -> None:

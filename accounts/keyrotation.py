@@ -24,11 +24,13 @@ def rotate(*, key: ApiKey, overlap: timedelta, by: Actor) -> tuple[ApiKey, str]:
     """A key like this one with another text; this one ends after the overlap.
 
     :raises Invalid: an overlap out of bounds, or a key that works no more
-    :raises Forbidden: whoever asks may not make a key with these rights and bounds
+    :raises Forbidden: whoever asks may not make a key with these rights and bounds, or staff
+        disabled this one
     """
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
         raise Invalid(_("The old key may live on for up to 90 days."), param="overlap")
     old = keystore.lock(key=key)
+    keyrights.require_not_stopped_by_staff(by=by, key=old)
     # Read after the lock: whoever waited for another rotation must see the key as ended.
     now = timezone.now()
     if old.disabled_at is not None or (old.expires_at is not None and old.expires_at <= now):

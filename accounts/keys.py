@@ -28,7 +28,7 @@ from accounts import (
     webhookevents,
     workspaces,
 )
-from accounts.actors import is_operator, rights
+from accounts.actors import Staff, is_operator, rights
 from accounts.errors import ForeignWorkspace, Invalid, Missing
 from accounts.keyrecord import FIND, KeyRecord, KeyWorkspace, digests, find, from_row, read_version
 from accounts.keyrights import Actor
@@ -66,6 +66,7 @@ class Unchanged:
 
 
 UNCHANGED: Final = Unchanged()
+STOPPED: Final = ("disabled_at", "disabled_by_staff")
 
 
 @transaction.atomic
@@ -226,20 +227,24 @@ def _carry(key: ApiKey, carried: Sequence[Workspace], *, by: Actor) -> bool:
 def disable(*, key: ApiKey, by: Actor) -> ApiKey:
     """Stop a key until it is enabled again; the next request with it is refused.
 
+    What staff stop only staff let work again, also where its owner had stopped it before. An
+    operator's command stops it as its owner would: keys that nobody used are told that way.
+
     :raises Forbidden: not theirs to change
     :raises Invalid: the key is deleted
     """
     current = keystore.lock(key=key)
     keyrights.require_to_change(by=by, key=current)
-    before = audit.facts(current, "disabled_at")
+    before = audit.facts(current, *STOPPED)
     current.disabled_at = current.disabled_at or timezone.now()
-    saved = keystore.save(key=current, fields=["disabled_at"])
+    current.disabled_by_staff = current.disabled_by_staff or isinstance(by, Staff)
+    saved = keystore.save(key=current, fields=STOPPED)
     keystore.record(
         action="key.disabled",
         key=saved,
         by=by,
         before=before,
-        after=audit.facts(saved, "disabled_at"),
+        after=audit.facts(saved, *STOPPED),
     )
     if before["disabled_at"] is None:
         webhookevents.tell_of_key(saved, kind="key.disabled")
@@ -250,21 +255,22 @@ def disable(*, key: ApiKey, by: Actor) -> ApiKey:
 def enable(*, key: ApiKey, by: Actor) -> ApiKey:
     """Let a disabled key work again.
 
-    :raises Forbidden: not theirs to change
+    :raises Forbidden: not theirs to change, or staff disabled it
     :raises Invalid: the key is deleted
     """
     current = keystore.lock(key=key)
     keyrights.require_to_change(by=by, key=current)
-    before = audit.facts(current, "disabled_at")
-    current.disabled_at = None
-    saved = keystore.save(key=current, fields=["disabled_at"])
+    keyrights.require_not_stopped_by_staff(by=by, key=current)
+    before = audit.facts(current, *STOPPED)
+    current.disabled_at, current.disabled_by_staff = None, False
+    saved = keystore.save(key=current, fields=STOPPED)
     keybounds.hand_on(by=by, key=saved)
     keystore.record(
         action="key.enabled",
         key=saved,
         by=by,
         before=before,
-        after=audit.facts(saved, "disabled_at"),
+        after=audit.facts(saved, *STOPPED),
     )
     return saved
 

@@ -251,6 +251,8 @@ class ApiKey(models.Model):
     ips = ArrayField(models.TextField(), default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     disabled_at = models.DateTimeField(null=True, blank=True)
+    # True: nobody but staff enables it again.
+    disabled_by_staff = models.BooleanField(default=False, db_default=False)
     deleted_at = models.DateTimeField(null=True, blank=True)
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -285,6 +287,10 @@ class ApiKey(models.Model):
                 condition=~Q(scopes__overlap=INFERENCE_SCOPES)
                 | ~Q(scopes__overlap=MANAGEMENT_SCOPES),
                 name="accounts_apikey_inference_or_management",
+            ),
+            models.CheckConstraint(
+                condition=Q(disabled_by_staff=False) | Q(disabled_at__isnull=False),
+                name="accounts_apikey_staff_disabled",
             ),
         ]
 

@@ -4,6 +4,7 @@ import pytest
 from django.contrib import admin
 from django.test import RequestFactory
 
+from accounts import keys
 from accounts.models import ApiKey, User
 from tests.accounts.adminsite import asked, said, why
 
@@ -28,7 +29,28 @@ class TestApiKeyAdmin:
         assert said(request) == [f"Disabled: {key.name} ({key.hint})."]
         key.refresh_from_db()
         assert key.disabled_at is not None
+        assert key.disabled_by_staff
         assert why("key.disabled") == (key.public_id, "Leaked")
+
+    def test_staff_lets_it_work_again(
+        self, rf: RequestFactory, root: User, alice: User, key: ApiKey
+    ) -> None:
+        own, _ = keys.create(
+            name="own", workspaces=list(key.workspaces.all()), user=alice, scopes=["chat"], by=alice
+        )
+        keys.disable(key=own, by=alice)
+        page, chosen = admin.site._registry[ApiKey], {"_selected_action": [key.pk, own.pk]}
+        page.changelist_view(
+            asked(rf, root, {"action": "disable", "_selected_action": [key.pk], "reason": "Leaked"})
+        )
+        request = asked(rf, root, chosen | {"action": "enable", "reason": "It was another"})
+        page.changelist_view(request)
+        assert said(request) == [f"Enabled: {key.name} ({key.hint})."]
+        key.refresh_from_db()
+        own.refresh_from_db()
+        assert (key.disabled_at, key.disabled_by_staff) == (None, False)
+        assert own.disabled_at is not None, "its owner stopped it"
+        assert why("key.enabled") == (key.public_id, "It was another")
 
     @pytest.mark.parametrize("reason", [{}, {"reason": " x "}, {"reason": "x" * 501}])
     def test_nothing_is_disabled_without_a_reason(
@@ -44,4 +66,5 @@ class TestApiKeyAdmin:
         self, rf: RequestFactory, bob: User, key: ApiKey
     ) -> None:
         bob.is_staff = True
-        assert "disable" not in admin.site._registry[ApiKey].get_actions(asked(rf, bob))
+        actions = admin.site._registry[ApiKey].get_actions(asked(rf, bob))
+        assert not {"disable", "enable"} & set(actions)

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from accounts import keys, members, signup
+from accounts.actors import Staff
 from accounts.errors import Forbidden, Invalid
 from accounts.models import ApiKey, Membership, User, Workspace
 from tests.accounts.races import together
@@ -66,6 +67,16 @@ class TestRotate:
         keys.disable(key=key, by=alice)
         with pytest.raises(Invalid, match="works no more"):
             keys.rotate(key=key, overlap=HOUR, by=alice)
+
+    def test_one_that_staff_disabled_has_no_successor(
+        self, key: ApiKey, alice: User, bob: User
+    ) -> None:
+        keys.disable(key=key, by=Staff(bob))
+        with pytest.raises(Forbidden, match="operator disabled this key"):
+            keys.rotate(key=key, overlap=HOUR, by=alice)
+        with pytest.raises(Invalid, match="works no more"):
+            keys.rotate(key=key, overlap=HOUR, by=None)
+        assert not key.replaced_by.exists()
 
 
 @pytest.mark.django_db(transaction=True)

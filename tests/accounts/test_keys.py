@@ -10,9 +10,10 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts import keyrecord, keys, keystore, members, service_accounts, signup, workspaces
+from accounts.actors import Staff
 from accounts.errors import Forbidden, ForeignWorkspace, Invalid, Missing, NotVerified
 from accounts.keyrecord import KeyRecord
-from accounts.models import ApiKey, Membership, ServiceAccount, User, Workspace
+from accounts.models import ApiKey, AuditEvent, Membership, ServiceAccount, User, Workspace
 from tests.accounts.races import together
 
 Join = Callable[[User, Workspace, str], None]
@@ -300,6 +301,73 @@ class TestDisable:
         with pytest.raises(Forbidden):
             keys.disable(key=key, by=bob)
         assert keys.disable(key=key, by=alice).disabled_at
+
+
+class TestEnable:
+    @pytest.fixture
+    def desk(self, bob: User) -> Staff:
+        """Somebody who works for the operator."""
+        return Staff(bob)
+
+    def test_what_staff_disabled_only_staff_enable(
+        self, alice: User, home: Workspace, manager: KeyRecord, desk: Staff
+    ) -> None:
+        key, text = new(alice, home)
+        keys.disable(key=key, by=desk)
+        for by in (alice, manager):
+            with pytest.raises(Forbidden, match="The operator disabled this key"):
+                keys.enable(key=key, by=by)
+        assert record(text).disabled
+        enabled = keys.enable(key=key, by=desk)
+        assert (enabled.disabled_at, enabled.disabled_by_staff) == (None, False)
+        assert not record(text).disabled
+
+    def test_what_its_owner_had_disabled_becomes_theirs(
+        self, key: ApiKey, alice: User, desk: Staff
+    ) -> None:
+        moment = keys.disable(key=key, by=alice).disabled_at
+        taken = keys.disable(key=key, by=desk)
+        assert (taken.disabled_at, taken.disabled_by_staff) == (moment, True)
+        event = AuditEvent.objects.filter(target=key.public_id).latest("pk")
+        assert (event.action, event.actor) == ("key.disabled", "staff")
+        assert (event.before, event.after) == (
+            {"disabled_by_staff": False},
+            {"disabled_by_staff": True},
+        )
+        with pytest.raises(Forbidden):
+            keys.enable(key=key, by=alice)
+
+    def test_disabling_it_again_or_changing_it_does_not_give_it_back(
+        self, key: ApiKey, alice: User, desk: Staff
+    ) -> None:
+        keys.disable(key=key, by=desk)
+        assert keys.disable(key=key, by=alice).disabled_by_staff
+        changed = keys.update(key=key, by=alice, name="x", expires_at=timezone.now() + HOUR)
+        assert changed.disabled_at is not None
+        with pytest.raises(Forbidden):
+            keys.enable(key=key, by=alice)
+
+    def test_a_service_account_that_works_again_does_not_bring_its_key_back(
+        self, alice: User, home: Workspace, bot: ServiceAccount, desk: Staff
+    ) -> None:
+        key, text = new(alice, home, user=None, service_account=bot)
+        keys.disable(key=key, by=desk)
+        service_accounts.disable(account=bot, by=alice)
+        service_accounts.enable(account=bot, by=alice)
+        assert record(text).disabled
+        with pytest.raises(Forbidden):
+            keys.enable(key=key, by=alice)
+
+    def test_what_a_command_disabled_its_owner_enables(self, key: ApiKey, alice: User) -> None:
+        assert not keys.disable(key=key, by=None).disabled_by_staff
+        assert keys.enable(key=key, by=alice).disabled_at is None
+
+    def test_a_stranger_is_not_told_who_disabled_it(
+        self, key: ApiKey, bob: User, desk: Staff
+    ) -> None:
+        keys.disable(key=key, by=desk)
+        with pytest.raises(Forbidden, match="by its owner"):
+            keys.enable(key=key, by=bob)
 
 
 class TestDelete:

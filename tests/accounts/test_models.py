@@ -187,6 +187,14 @@ class TestVersion:
         User.objects.filter(pk=alice.pk).update(last_login=timezone.now(), name="Alice")
         assert version(key) == before
 
+    def test_staff_have_disabled_only_what_is_disabled(self, key: ApiKey) -> None:
+        rows = ApiKey.objects.filter(pk=key.pk)
+        with pytest.raises(IntegrityError, match="staff_disabled"), transaction.atomic():
+            rows.update(disabled_by_staff=True)
+        rows.update(disabled_by_staff=True, disabled_at=timezone.now())
+        with pytest.raises(IntegrityError, match="staff_disabled"), transaction.atomic():
+            rows.update(disabled_at=None)
+
     def test_another_tier_or_rate_counts(self, key: ApiKey, home: Workspace) -> None:
         before = version(key)
         high = Tier.objects.create(slug="high", name="High", default_rpm=600, max_rpm=6000)

@@ -12,6 +12,7 @@ import pytest
 from django.test import Client
 
 from accounts import keys, workspaces
+from accounts.actors import Staff
 from accounts.models import ApiKey, KeptAnswer
 from config import policies, startup
 from tests import pages
@@ -44,6 +45,17 @@ class TestAdmission:
         getattr(keys, change)(key=ApiKey.objects.get(pk=record.id), by=None)
 
         assert program.ask("GET", "me").status_code == 401
+
+    def test_what_staff_disabled_no_caller_enables_or_rotates(self, alice: Tenant) -> None:
+        path = f"keys/{alice.key.public_id}"
+        keys.disable(key=alice.key, by=Staff(pages.person("staff")))
+        for program in (alice.session(), alice.program()):
+            assert program.get(path)["status"] == "disabled"
+            for act in ("enable", "rotate"):
+                error = refusal(program.ask("POST", f"{path}/{act}"))
+                assert (error["code"], error["reason"]) == (403, "scope_missing")
+                assert error["message"] == "The operator disabled this key. Ask them to enable it."
+        assert alice.session().get(path)["status"] == "disabled"
 
     def test_a_key_with_several_workspaces_names_one(self, alice: Tenant) -> None:
         home = pages.home(alice.owner)

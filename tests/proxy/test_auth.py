@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from accounts import keys, members, signup, workspaces
+from accounts.actors import Staff
 from accounts.models import ApiKey, Workspace
 from tests.fakes.gateway import GatewayServer
 from tests.fakes.upstream import FakeUpstream
@@ -77,6 +78,12 @@ class TestKeys:
         keys.enable(key=shop.key, by=shop.user)
 
         assert ask(gateway, shop.secret).status_code == 200
+
+    def test_one_that_staff_disabled_is_401(self, gateway: GatewayServer, shop: Shop) -> None:
+        assert ask(gateway, shop.secret).status_code == 200
+        keys.disable(key=shop.key, by=Staff(shop.user))
+
+        assert reason(ask(gateway, shop.secret)) == (401, "key_disabled")
 
     def test_an_address_off_the_list_is_403(self, gateway: GatewayServer, shop: Shop) -> None:
         _, far = shop.new_key(ips=["203.0.113.0/24"])

@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import keys, members, scopes, workspaces
+from accounts.actors import Staff
 from accounts.models import ApiKey, Membership, ServiceAccount, User, Workspace
 from billing import limits
 from proxy import views_keys
@@ -17,6 +18,7 @@ from tests import pages
 
 pytestmark = pytest.mark.django_db
 ACTIONS = ["disable", "enable", "rotate", "delete"]
+OVERLAP = {"overlap": "0"}
 
 
 @pytest.fixture
@@ -37,6 +39,11 @@ def home(alice: User) -> Workspace:
 def form(workspace: Workspace, **fields: object) -> dict[str, object]:
     """What the browser sends for a simple key."""
     return {"name": "Server", "scopes": ["chat"], "workspaces": [workspace.public_id]} | fields
+
+
+def offered(page: str) -> set[str]:
+    """What a page has to click or read, by its test ids."""
+    return set(re.findall(r'data-testid="([^"]+)"', page))
 
 
 def secret_on(page: bytes) -> str:
@@ -372,6 +379,24 @@ class TestDisable:
         pages.browser(alice).post(f"/dashboard/keys/{key.public_id}/enable", {"back": "key"})
 
         assert ApiKey.objects.get().disabled_at is None
+
+    def test_what_staff_disabled_is_enabled_by_staff_alone(self, alice: User, bob: User) -> None:
+        key = keys.disable(key=pages.make_key(alice), by=Staff(bob))
+        browser = pages.browser(alice)
+        address = f"/dashboard/keys/{key.public_id}"
+
+        listed, page = (browser.get(url).content.decode() for url in ("/dashboard/keys", address))
+        refused = [browser.post(f"{address}/enable"), browser.post(f"{address}/rotate", OVERLAP)]
+
+        for shown in (listed, page):
+            assert "Disabled by the operator" in shown
+            assert not offered(shown) & {"enable-key", "disable-key", "rotate-key"}
+        assert "Ask them to enable it." in page
+        assert "delete-key" in offered(page)
+        for answer in refused:
+            assert answer.status_code == 403
+            assert "Ask them to enable it." in answer.content.decode()
+        assert ApiKey.objects.get().disabled_at is not None
 
 
 class TestRotate:

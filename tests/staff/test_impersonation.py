@@ -209,6 +209,27 @@ class TestIsOpen:
         desk.post("/dashboard/playground/key")
         assert not ApiKey.objects.filter(user=carl).exists()
 
+    def test_pages_of_keys_offer_nothing_of_what_is_shut(self, desk: Client, carl: User) -> None:
+        workspace = Workspace.objects.get(personal_of=carl)
+        look(desk, carl)
+        empty = desk.get("/dashboard/keys").content.decode()
+        soon = timezone.now() + timedelta(days=1)
+        terms: dict[str, Any] = {"user": carl, "scopes": ["chat"], "by": carl}
+        on, _ = keys.create(name="on", workspaces=[workspace], expires_at=soon, **terms)
+        off, _ = keys.create(name="off", workspaces=[workspace], **terms)
+        keys.disable(key=off, by=carl)
+        addresses = ["/dashboard/keys", *(reverse("key", args=[k.public_id]) for k in (on, off))]
+        addresses.append("/dashboard")
+        own = "".join(pages.browser(carl).get(each).content.decode() for each in addresses)
+        theirs = empty + "".join(desk.get(each).content.decode() for each in addresses)
+        acts = ("new-key", "enable-key", "disable-key", "rotate-key", "delete-key")
+        for each in (*(f'data-testid="{act}"' for act in acts), "Rotate it"):
+            assert each in own, each
+            assert each not in theirs, each
+        assert 'data-testid="no-keys"' in empty
+        assert reverse("key_create") not in theirs
+        assert "See the key" in theirs
+
     def test_every_page_has_the_banner_with_the_button(
         self, desk: Client, anna: User, carl: User
     ) -> None:
